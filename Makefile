@@ -1,0 +1,39 @@
+# Everything runs in .venv, which `make env` builds from pyproject.toml; needs Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: env run test lint types typing-tree clean help
+
+help:           ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+.venv/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Palaver needs Python 3.11 or newer; set PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+env: .venv/.made    ## make the environment in .venv
+
+run: env        ## start a node here (data in ./data)
+	$(BIN)/palaver serve $(ARGS)
+
+test: env       ## run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: env       ## ruff and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# mypy and import-linter want to see the package as one tree.
+typing-tree: env
+	@mkdir -p .typing/palaver
+	@for part in actors supervisors storage transport; do ln -sfn ../../$$part .typing/palaver/$$part; done
+
+types: typing-tree  ## mypy --strict
+	MYPYPATH=.typing $(BIN)/mypy --strict -p palaver.actors -p palaver.supervisors -p palaver.storage -p palaver.transport
+
+clean:          ## remove the environment and caches
+	rm -rf .venv .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

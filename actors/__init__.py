@@ -1,0 +1,1 @@
+"""Actors: the runtime, and what Palaver itself builds on it."""

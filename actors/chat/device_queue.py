@@ -1,0 +1,160 @@
+"""The process of a connected device's queue: it pushes, in order, within a window.
+
+Events arrive from the partition as they become durable, or are read from the table when the
+device was away or slow. At most :data:`WINDOW_EVENTS` events or :data:`WINDOW_BYTES` bytes are on
+their way without an acknowledgement; beyond that the process only remembers that there is more,
+so a slow reader costs the window and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from palaver.actors.chat.messages import (
+    AckUpTo,
+    Answer,
+    Ask,
+    AttachQueue,
+    ClientAck,
+    Missed,
+    NewEvents,
+)
+from palaver.actors.chat.names import partition_name
+from palaver.actors.chat.queries import Login
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import NORMAL, Down, GenServer, Pid, Stop
+from palaver.transport import wire
+from palaver.transport.edge import Connection
+
+__all__ = ["WINDOW_BYTES", "WINDOW_EVENTS", "DeviceQueue"]
+
+WINDOW_EVENTS = 512
+WINDOW_BYTES = 256 * 1024
+
+_READ_EVENTS = 256
+_READ_BYTES = 64 * 1024
+
+#: After a failed read (an overload) the next try comes so late.
+_RETRY_S = 0.5
+
+
+class _Retry:
+    __slots__ = ()
+
+
+class DeviceQueue(GenServer):
+    """Pushes one device's queue over its connection; ends with the device's session."""
+
+    __slots__ = (
+        "_account",
+        "_acked",
+        "_behind",
+        "_connection",
+        "_device",
+        "_in_flight",
+        "_in_flight_bytes",
+        "_log",
+        "_next",
+        "_reading",
+        "_stats",
+    )
+
+    def init(
+        self,
+        session: Pid,
+        connection: Connection,
+        account: str,
+        device: int,
+        partition: int,
+        login: Login,
+        stats: ChatStats,
+    ) -> None:
+        """Push what lies after the device's last acknowledgement, and what comes."""
+        self._connection = connection
+        self._account = account
+        self._device = device
+        self._log = partition_name(partition)
+        self._stats = stats
+        self._acked = login.acked
+        self._next = login.acked + 1
+        self._in_flight: deque[tuple[int, int]] = deque()  # last position, bytes
+        self._in_flight_bytes = 0
+        self._reading = False
+        # What was queued before the attachment is in the table.
+        self._behind = login.last > login.acked
+        self.monitor(session)
+        self.send(self._log, AttachQueue(account, device, self.pid, login.as_of))
+        self._read_on()
+
+    def handle_info(self, message: Any) -> Stop | None:
+        """Take new events, the device's acknowledgement, or an answer of the partition."""
+        kind = type(message)
+        if kind is NewEvents:
+            first, events = message
+            caught_up = not self._behind and not self._reading
+            if first == self._next and caught_up and self._has_room():
+                self._push(first, events)
+            elif first + len(events) > self._next:
+                self._behind = True
+                self._read_on()
+        elif kind is ClientAck:
+            self._acknowledged(message.position)
+        elif kind is Answer:
+            self._read(message.value, message.error)
+        elif kind is Down:
+            return Stop(NORMAL)
+        elif kind is _Retry or kind is Missed:
+            self._behind = True
+            self._read_on()
+        else:
+            super().handle_info(message)
+        return None
+
+    # -- pushing -----------------------------------------------------------------------------
+
+    def _has_room(self) -> bool:
+        return self._next - 1 - self._acked < WINDOW_EVENTS and self._in_flight_bytes < WINDOW_BYTES
+
+    def _push(self, first: int, events: list[bytes]) -> None:
+        op = wire.push(first, events)
+        self._next = first + len(events)
+        self._in_flight.append((self._next - 1, len(op)))
+        self._in_flight_bytes += len(op)
+        self._stats.messages_out += len(events)
+        self._connection.send(op)
+
+    def _read_on(self) -> None:
+        if self._behind and not self._reading and self._has_room():
+            self._reading = True
+            self._behind = False
+            args = (self._account, self._device, self._next, _READ_EVENTS, _READ_BYTES)
+            self.send(self._log, Ask(self.pid, None, "drain", args))
+
+    def _read(self, value: tuple[int, list[bytes]] | None, error: BaseException | None) -> None:
+        self._reading = False
+        if error is not None or value is None:
+            self._behind = True
+            self.send_after(_RETRY_S, self.pid, _Retry())
+            return
+        first, events = value
+        if events:
+            # There may be more: only an empty read, or live events in order, end catching up.
+            self._behind = True
+            self._push(first, events)
+        self._read_on()
+
+    # -- acknowledgements --------------------------------------------------------------------
+
+    def _acknowledged(self, position: int) -> None:
+        position = min(position, self._next - 1)
+        if position <= self._acked:
+            return
+        before, self._acked = self._acked, position
+        in_flight = self._in_flight
+        while in_flight and in_flight[0][0] <= position:
+            self._in_flight_bytes -= in_flight.popleft()[1]
+        self._stats.events_acked += position - before
+        # Nobody waits for this: it rides with the partition's next commit.
+        self.send(self._log, AckUpTo(self._account, self._device, position))
+        self._read_on()

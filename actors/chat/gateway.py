@@ -1,0 +1,332 @@
+"""A WebSocket server's process: it admits connections, and knows whose sessions are here.
+
+Two caches spare it the manager. The first: the sessions here, with the placement of their
+accounts, which the manager keeps current; if both parties are here, the manager is not asked. The
+second: where recent peers are, the least recently used forgotten first; the manager tells of
+changes as long as an account is in it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from palaver.actors.chat.messages import (
+    Announce,
+    Close,
+    Drain,
+    Forget,
+    GatewayUp,
+    LookUp,
+    Opened,
+    Placement,
+    Present,
+    RegisterSession,
+    Release,
+    RevokedHere,
+    Rewatch,
+    Route,
+    RouteHere,
+    SessionOp,
+    Withdraw,
+)
+from palaver.actors.chat.names import MANAGER, PRESENCE, sessions_name
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import NOREPLY, Down, From, GenServer, NoReply, Pid, Response
+from palaver.supervisors import ChildSpec, StartChild
+from palaver.transport import wire
+from palaver.transport.edge import Connection
+
+__all__ = ["Gateway"]
+
+#: How many accounts the cache of recent peers remembers, unless told otherwise.
+RECENT_PEERS = 10_000
+
+#: Revocations that are remembered, for logins that were under way.
+_REVOKED_KNOWN = 10_000
+
+#: Operations that wait for the manager's answer, per account; hints beyond it are dropped.
+_WAITING_OPS = 64
+
+_MANAGER_RETRY_S = 0.05
+
+
+class _Meet(NamedTuple):
+    """The manager or presence was not there: try again."""
+
+
+class Gateway(GenServer):
+    """Admits connections of one listener and routes hints to the sessions here and elsewhere."""
+
+    __slots__ = (
+        "_context",
+        "_drainers",
+        "_draining",
+        "_elsewhere",
+        "_lines",
+        "_manager_ref",
+        "_number",
+        "_opening",
+        "_owners",
+        "_peers",
+        "_peers_limit",
+        "_presence_ref",
+        "_refs",
+        "_revoked",
+        "_session_class",
+        "_sessions",
+        "_stats",
+        "_waiting",
+    )
+
+    def init(
+        self,
+        number: int,
+        session_class: type[GenServer],
+        context: Any,
+        stats: ChatStats,
+        hang_up: Callable[[int], None],
+        recent_peers: int = RECENT_PEERS,
+    ) -> None:
+        """Serve as gateway `number`; `context` is passed to every session.
+
+        `hang_up` closes the connections of an earlier gateway of this number.
+        """
+        hang_up(number)
+        self._number = number
+        self._session_class = session_class
+        self._context = context
+        self._stats = stats
+        self._peers_limit = recent_peers
+        self._sessions: dict[str, dict[int, Pid]] = {}
+        self._elsewhere: dict[str, tuple[Pid, ...]] = {}
+        self._refs: dict[Any, tuple[Connection, Pid]] = {}
+        self._owners: dict[Pid, tuple[str, int]] = {}
+        self._lines: dict[Pid, Connection] = {}
+        self._revoked: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._peers: OrderedDict[str, tuple[Pid, ...]] = OrderedDict()
+        self._waiting: dict[str, deque[tuple[Any, bytes]]] = {}
+        self._opening: dict[Any, Connection] = {}
+        self._draining: Drain | None = None
+        self._drainers: list[From] = []
+        self._manager_ref: Any = None
+        self._presence_ref: Any = None
+        self._meet_manager()
+        self._meet_presence()
+
+    def handle_info(self, message: Any) -> None:
+        """Take a connection, a session's registration, something to route, or news."""
+        if type(message) is Route:
+            for account in message.accounts:
+                self._route(account, message.key, message.op)
+            return
+        match message:
+            case RouteHere(account, key, op):
+                self._deliver(account, key, op)
+            case Opened(connection):
+                self._admit(connection)
+            case Response(ref, value, error):
+                self._admitted(ref, value, error)
+            case RegisterSession():
+                self._register(*message)
+            case Placement(account, gateways):
+                self._placed(account, gateways)
+            case Release(account, device, newer):
+                self._release(account, device, newer)
+            case RevokedHere(account, device):
+                self._revoke(account, device)
+            case Down(ref, _, _):
+                self._down(ref)
+            case _Meet():
+                if self._manager_ref is None:
+                    self._meet_manager()
+                if self._presence_ref is None:
+                    self._meet_presence()
+            case _:
+                super().handle_info(message)
+
+    def handle_call(self, request: Drain, from_: From) -> NoReply | None:
+        """Tell every client to come back later; the reply comes when all have gone."""
+        self._draining = request
+        for _, session in self._refs.values():
+            delay_ms = int(self.random.uniform(0, request.spread_ms)) + request.least_ms
+            close = Close(wire.CloseCode.GOING_AWAY, "this server restarts", delay_ms)
+            self.send(session, close)
+        if not self._refs and not self._opening:
+            return None
+        self._drainers.append(from_)
+        return NOREPLY
+
+    # -- connections -------------------------------------------------------------------------
+
+    def _admit(self, connection: Connection) -> None:
+        if self._draining is not None:
+            connection.close(wire.CloseCode.GOING_AWAY, "this server is going away")
+            return
+        spec = ChildSpec(
+            id=connection,
+            start=self._session_class,
+            args=(connection, self.pid, self._context),
+            restart="temporary",
+        )
+        ref = self.send_request(sessions_name(self._number), StartChild(spec))
+        self._opening[ref] = connection
+
+    def _admitted(self, ref: Any, session: Any, error: BaseException | None) -> None:
+        connection = self._opening.pop(ref, None)
+        if connection is None:
+            return
+        if error is not None:
+            connection.close(wire.CloseCode.INTERNAL, "no session could be started")
+            return
+        self._refs[self.monitor(session)] = (connection, session)
+        if self._draining is not None:  # it was being started when the drain began
+            self.send(session, Close(wire.CloseCode.GOING_AWAY, "this server restarts", 0))
+
+    def _register(self, account: str, device: int, session: Pid, connection: Connection) -> None:
+        devices = self._sessions.setdefault(account, {})
+        before = devices.get(device)
+        if before is not None and before is not session:
+            self.send(before, _replaced())
+        devices[device] = session
+        self._owners[session] = (account, device)
+        if self._peers.pop(account, None) is not None:
+            self.send(MANAGER, Forget(self.pid, account))
+        self.send(MANAGER, Announce(self.pid, account, device, session))
+        self.send(PRESENCE, Present(self.pid, account, device, session, True))
+        self._lines[session] = connection
+        self._stats.sessions_now += 1
+        if (account, device) in self._revoked:
+            # It was revoked between the reading of its key and now.
+            self._revoke(account, device)
+
+    def _down(self, ref: Any) -> None:
+        if ref is self._manager_ref:
+            self._meet_manager()
+            return
+        if ref is self._presence_ref:
+            self._meet_presence()
+            return
+        known = self._refs.pop(ref, None)
+        if known is None:
+            return
+        connection, session = known
+        # A session that ended in order has closed its connection; after a crash this does it.
+        connection.close(wire.CloseCode.INTERNAL, "the session ended")
+        if not self._refs:
+            for from_ in self._drainers:
+                self.reply(from_, None)
+            self._drainers.clear()
+        self._lines.pop(session, None)
+        owner = self._owners.pop(session, None)
+        if owner is None:
+            return
+        account, device = owner
+        self._stats.sessions_now -= 1
+        devices = self._sessions.get(account, {})
+        if devices.get(device) is session:
+            del devices[device]
+        if not devices:
+            self._sessions.pop(account, None)
+            self._elsewhere.pop(account, None)
+        self.send(MANAGER, Withdraw(self.pid, account, device, session, not devices))
+        self.send(PRESENCE, Present(self.pid, account, device, session, False))
+
+    def _release(self, account: str, device: int, newer: Pid) -> None:
+        session = self._sessions.get(account, {}).get(device)
+        if session is not None and session is not newer:
+            self.send(session, _replaced())
+
+    def _revoke(self, account: str, device: int) -> None:
+        session = self._sessions.get(account, {}).get(device)
+        if session is not None:
+            self.send(session, Close(wire.CloseCode.REVOKED, "this device was revoked", None))
+        # Device numbers are not used again, so that remembering is harmless.
+        self._revoked[account, device] = None
+        if len(self._revoked) > _REVOKED_KNOWN:
+            self._revoked.popitem(last=False)
+
+    # -- routing -----------------------------------------------------------------------------
+
+    def _route(self, account: str, key: Any, op: bytes) -> None:
+        if account in self._sessions:
+            self._stats.cache_hits["local"] += 1
+            self._deliver(account, key, op)
+            for gateway in self._elsewhere.get(account, ()):
+                self.send(gateway, RouteHere(account, key, op))
+            return
+        self._stats.cache_misses["local"] += 1
+        known = self._peers.get(account)
+        if known is not None:
+            self._stats.cache_hits["recent_peers"] += 1
+            self._peers.move_to_end(account)
+            for gateway in known:
+                self.send(gateway, RouteHere(account, key, op))
+            return
+        self._stats.cache_misses["recent_peers"] += 1
+        waiting = self._waiting.get(account)
+        if waiting is None:
+            waiting = self._waiting[account] = deque(maxlen=_WAITING_OPS)
+            self.send(MANAGER, LookUp(self.pid, account))
+        waiting.append((key, op))
+
+    def _deliver(self, account: str, key: Any, op: bytes) -> None:
+        for session in self._sessions.get(account, {}).values():
+            self._stats.hints_out += 1
+            line = self._lines.get(session)
+            if line is not None and line.writable:
+                line.send(op)
+            else:
+                # Only for a slow reader the session has to keep the latest of each kind.
+                self.send(session, SessionOp(key, op))
+
+    def _placed(self, account: str, gateways: tuple[Pid, ...]) -> None:
+        others = tuple(gateway for gateway in gateways if gateway is not self.pid)
+        if account in self._sessions:
+            if others:
+                self._elsewhere[account] = others
+            else:
+                self._elsewhere.pop(account, None)
+        elif account in self._peers or account in self._waiting:
+            self._peers[account] = others
+            self._peers.move_to_end(account)
+            if len(self._peers) > self._peers_limit:
+                oldest, _ = self._peers.popitem(last=False)
+                self.send(MANAGER, Forget(self.pid, oldest))
+        for key, op in self._waiting.pop(account, ()):
+            self._deliver(account, key, op)
+            for gateway in others:
+                self.send(gateway, RouteHere(account, key, op))
+
+    # -- processes that may begin anew ----------------------------------------------------------
+
+    def _meet_manager(self) -> None:
+        """Begin with a new manager: announce what is here, forget what the old one said."""
+        self._manager_ref = self._meet(MANAGER)
+        self._peers.clear()
+        self._waiting.clear()
+        if self._manager_ref is not None:
+            self.send(MANAGER, GatewayUp(self.pid))
+            for account, devices in self._sessions.items():
+                for device, session in devices.items():
+                    self.send(MANAGER, Announce(self.pid, account, device, session))
+
+    def _meet_presence(self) -> None:
+        """Begin with a new presence: say who is here, and let the sessions subscribe again."""
+        self._presence_ref = self._meet(PRESENCE)
+        if self._presence_ref is not None:
+            for account, devices in self._sessions.items():
+                for device, session in devices.items():
+                    self.send(PRESENCE, Present(self.pid, account, device, session, True))
+                    self.send(session, Rewatch())
+
+    def _meet(self, name: str) -> Any:
+        if self.whereis(name) is None:
+            self.send_after(_MANAGER_RETRY_S, self.pid, _Meet())
+            return None
+        return self.monitor(name)
+
+
+def _replaced() -> Close:
+    return Close(wire.CloseCode.REPLACED, "this device connected elsewhere", None)

@@ -1,0 +1,368 @@
+"""The process of a partition: it hands commands to the log, and tells whom they concern.
+
+Everything that arrives within one turn of this process goes to the store as one append; the store
+makes one transaction of all that arrived during the last commit. When a batch is durable, each
+submitter gets its `Applied`, and each effect goes to the process it concerns: events to the
+queues that are attached, watermarks to the gateways, commands for other partitions to the
+forwarder.
+
+If this process dies, nothing that was appended is lost: the store goes on, and the queues and
+sequencers (which depend on this process in their supervision tree) start anew and read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from palaver.actors.chat.gathering import Gathering
+from palaver.actors.chat.messages import (
+    AckUpTo,
+    Answer,
+    Append,
+    Applied,
+    Ask,
+    AttachQueue,
+    FindSequencer,
+    Missed,
+    NewEvents,
+    Reload,
+    RevokedHere,
+    Route,
+    SequencerIs,
+)
+from palaver.actors.chat.names import forwarder_name, gateway_name, sequencers_name
+from palaver.actors.chat.queries import QUERIES, Login
+from palaver.actors.chat.sequencer import Sequencer
+from palaver.actors.chat.state import commands as cmd
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import NOREPLY, Down, From, GenServer, Pid, Response
+from palaver.storage import Outcome, ReadTxn, StoreFailed, StoreFull
+from palaver.supervisors import ChildSpec, StartChild
+from palaver.transport import wire
+
+__all__ = ["PartitionPort", "PartitionServer", "Poke"]
+
+
+#: Devices without a connection whose last event is remembered, by commit.
+_MISSED_KNOWN = 4_096
+
+#: What the store refused (a full disk, an overload) and nobody repeats is tried again so late.
+_RETRY_S = 0.5
+
+
+class PartitionPort(Protocol):
+    """What a partition's process needs of a store."""
+
+    partitions: int
+
+    def append(
+        self,
+        partition: int,
+        commands: Sequence[cmd.Command],
+        done: Callable[[list[Outcome | Exception]], None],
+    ) -> None:
+        """Append and apply commands; `done` runs on the owner's thread when they are durable."""
+
+    def read(
+        self,
+        partition: int,
+        fn: Callable[[ReadTxn], Any],
+        done: Callable[[Any], None],
+    ) -> None:
+        """Run `fn` over a snapshot; `done` gets its result, or the exception it raised."""
+
+
+class Poke(NamedTuple):
+    """Something waits in the outbox."""
+
+
+class _Flush(NamedTuple):
+    acks: bool
+
+
+class _Committed(NamedTuple):
+    batch: list[Append]
+    outcomes: list[Outcome | Exception]
+
+
+class _Done(NamedTuple):
+    ask: Ask
+    result: Any
+
+
+class PartitionServer(GenServer):
+    """Owns the way to one partition of the store."""
+
+    __slots__ = (
+        "_attached",
+        "_commits",
+        "_gateways",
+        "_gathering",
+        "_missed",
+        "_missed_floor",
+        "_number",
+        "_queue_refs",
+        "_sequencer_args",
+        "_sequencer_refs",
+        "_sequencers",
+        "_starting",
+        "_stats",
+        "_store",
+    )
+
+    def init(
+        self,
+        number: int,
+        store: PartitionPort,
+        gateways: int,
+        stats: ChatStats,
+        sequencer_args: tuple[Any, ...],
+    ) -> None:
+        """Take over partition `number`; `sequencer_args` is passed to each sequencer."""
+        self._stats = stats
+        self._gateways = gateways
+        self._number = number
+        self._store = store
+        self._sequencer_args = sequencer_args
+        self._gathering = Gathering()
+        self._commits = 0
+        self._missed: dict[tuple[str, int], int] = {}
+        self._missed_floor = 0
+        self._attached: dict[tuple[str, int], Pid] = {}
+        self._queue_refs: dict[Any, tuple[str, int]] = {}
+        self._sequencers: dict[bytes, Pid] = {}
+        self._sequencer_refs: dict[Any, bytes] = {}
+        self._starting: dict[Any, tuple[bytes, list[Pid]]] = {}
+        # What was forwarded before a crash still waits in the outbox.
+        self.send(forwarder_name(number), Poke())
+
+    def handle_call(self, request: Any, from_: From) -> Any:
+        """Answer an `Append` or `Ask` to a caller; its `reply_to` and `tag` are not used."""
+        self._take(request._replace(reply_to=None, tag=from_))
+        return NOREPLY
+
+    def handle_info(self, message: Any) -> None:
+        """Take an append, a query, a commit, or news of a queue or sequencer."""
+        self._take(message)
+
+    def _take(self, message: Any) -> None:
+        kind = type(message)
+        if kind is Append:
+            self._arrange(self._gathering.add(message, self.clock.monotonic()), _Flush(acks=False))
+        elif kind is AckUpTo:
+            self._arrange(self._gathering.acknowledge(message), _Flush(acks=True))
+        elif kind is _Committed:
+            self._committed(message.batch, message.outcomes)
+        elif kind is _Flush:
+            self._flush(message.acks)
+        elif kind is Ask:
+            self._ask(message)
+        elif kind is _Done:
+            self._answer(message.ask, message.result)
+        else:
+            self._take_rare(message)
+
+    def _take_rare(self, message: Any) -> None:
+        match message:
+            case FindSequencer():
+                self._find_sequencer(message)
+            case AttachQueue():
+                self._attach(message)
+            case Response(ref, value, error):
+                self._started(ref, None if error is not None else value)
+            case Down(ref, Pid() as pid, _):
+                self._down(ref, pid)
+            case _:
+                super().handle_info(message)
+
+    # -- the log -----------------------------------------------------------------------------
+
+    def _arrange(self, wait_s: float | None, flush: _Flush) -> None:
+        if wait_s is None:
+            return
+        if wait_s > 0:
+            self.send_after(wait_s, self.pid, flush)
+        else:
+            # To the end of this process's own mailbox: what is in it now goes along.
+            self.send(self.pid, flush)
+
+    def _retry_ack(self, command: cmd.Command) -> None:
+        _, account, device, position = command
+        self._gathering.acknowledge(AckUpTo(account, device, position))
+        self.send_after(_RETRY_S, self.pid, _Flush(acks=True))
+
+    def _flush(self, acks: bool) -> None:
+        batch = self._gathering.take(self.clock.monotonic(), acks=acks)
+        if not batch:
+            return
+        try:
+            self._store.append(
+                self._number, [append.command for append in batch], partial(self._done, batch)
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the store refuses is the answer
+            for append in batch:
+                self._respond(append, None, error)
+
+    def _done(self, batch: list[Append], outcomes: list[Outcome | Exception]) -> None:
+        # Runs outside of any process: only a message may leave here.
+        self.node.send(self.pid, _Committed(batch, outcomes))
+
+    def _respond(self, append: Append, value: Any, error: Exception | None) -> None:
+        if append.reply_to is not None:
+            self.send(append.reply_to, Applied(append.tag, value, error))
+        elif isinstance(append.tag, From):
+            if error is None:
+                self.reply(append.tag, value)
+            else:
+                self.reply_error(append.tag, error)
+        elif error is not None and append.command[0] == cmd.ACK:
+            self._retry_ack(append.command)
+
+    def _committed(self, batch: list[Append], outcomes: list[Outcome | Exception]) -> None:
+        self._commits += 1
+        pushes: dict[Pid, list[NewEvents]] = {}
+        marks: dict[tuple[bytes, str], cmd.Marked] = {}
+        for append, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                if isinstance(outcome, StoreFull | StoreFailed):
+                    self._stats.storage_failing = str(outcome)
+                self._respond(append, None, outcome)
+                continue
+            self._stats.storage_failing = ""
+            self._respond(append, outcome.value, None)
+            for effect in outcome.effects:
+                if type(effect) is cmd.Queued:
+                    device = (effect.account, effect.device)
+                    queue = self._attached.get(device)
+                    if queue is not None:
+                        _gather(pushes.setdefault(queue, []), effect)
+                    else:
+                        self._missed[device] = self._commits
+                elif type(effect) is cmd.Marked:
+                    # Watermarks only rise, so the last of a batch says it all.
+                    key = (effect.conversation, effect.account)
+                    before = marks.get(key)
+                    if before is not None and before.accounts != effect.accounts:
+                        told = tuple(sorted({*before.accounts, *effect.accounts}))
+                        effect = effect._replace(accounts=told)
+                    marks[key] = effect
+                else:
+                    self._tell(effect)
+        while len(self._missed) > _MISSED_KNOWN:
+            oldest = next(iter(self._missed))
+            self._missed_floor = max(self._missed_floor, self._missed.pop(oldest))
+        for queue, runs in pushes.items():
+            for run in runs:
+                self.send(queue, run)
+        for mark in marks.values():
+            op = wire.receipt(mark.conversation, mark.account, mark.delivered, mark.read)
+            key = (mark.conversation, mark.account)
+            self.send(gateway_name(0), Route(mark.accounts, key, op))
+
+    def _tell(self, effect: cmd.Effect) -> None:
+        match effect:
+            case cmd.Forwarded():
+                self.send(forwarder_name(self._number), Poke())
+            case cmd.ConversationChanged(conversation):
+                sequencer = self._sequencers.get(conversation)
+                if sequencer is not None:
+                    self.send(sequencer, Reload())
+            case cmd.DeviceRevoked(account, device):
+                for number in range(self._gateways):
+                    self.send(gateway_name(number), RevokedHere(account, device))
+
+    def _attach(self, attach: AttachQueue) -> None:
+        """Tell a queue of its device's events from now on, and whether it missed some.
+
+        Commits are counted, so that a device that was told where its queue stands need not read
+        the table again, unless something came in between.
+        """
+        device = (attach.account, attach.device)
+        self._attached[device] = attach.queue
+        self._queue_refs[self.monitor(attach.queue)] = device
+        known = self._missed_floor <= attach.as_of <= self._commits
+        if not known or self._missed.pop(device, 0) > attach.as_of:
+            self.send(attach.queue, Missed())
+
+    # -- queries -----------------------------------------------------------------------------
+
+    def _ask(self, ask: Ask) -> None:
+        query = QUERIES[ask.query]
+        as_of = self._commits
+
+        def done(result: Any) -> None:
+            if type(result) is Login:
+                result = result._replace(as_of=as_of)
+            self.node.send(self.pid, _Done(ask, result))
+
+        try:
+            self._store.read(
+                self._number,
+                lambda txn: query(txn, *ask.args),
+                done,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the store refuses is the answer
+            self._answer(ask, error)
+
+    def _answer(self, ask: Ask, result: Any) -> None:
+        failed = isinstance(result, BaseException)
+        if ask.reply_to is not None:
+            value, error = (None, result) if failed else (result, None)
+            self.send(ask.reply_to, Answer(ask.tag, value, error))
+        elif isinstance(ask.tag, From):
+            if failed:
+                self.reply_error(ask.tag, result)
+            else:
+                self.reply(ask.tag, result)
+
+    # -- sequencers --------------------------------------------------------------------------
+
+    def _find_sequencer(self, message: FindSequencer) -> None:
+        conversation = message.conversation
+        known = self._sequencers.get(conversation)
+        if known is not None:
+            self.send(message.reply_to, SequencerIs(conversation, known))
+            return
+        for starting, waiting in self._starting.values():
+            if starting == conversation:
+                waiting.append(message.reply_to)
+                return
+        spec = ChildSpec(
+            id=conversation,
+            start=Sequencer,
+            args=(conversation, self._number, *self._sequencer_args),
+            restart="temporary",
+        )
+        ref = self.send_request(sequencers_name(self._number), StartChild(spec))
+        self._starting[ref] = (conversation, [message.reply_to])
+
+    def _started(self, ref: Any, pid: Pid | None) -> None:
+        started = self._starting.pop(ref, None)
+        if started is None:
+            return
+        conversation, waiting = started
+        if pid is not None:
+            self._sequencers[conversation] = pid
+            self._sequencer_refs[self.monitor(pid)] = conversation
+        for session in waiting:
+            self.send(session, SequencerIs(conversation, pid))
+
+    def _down(self, ref: Any, pid: Pid) -> None:
+        conversation = self._sequencer_refs.pop(ref, None)
+        if conversation is not None:
+            if self._sequencers.get(conversation) is pid:
+                del self._sequencers[conversation]
+            return
+        device = self._queue_refs.pop(ref, None)
+        if device is not None and self._attached.get(device) is pid:
+            del self._attached[device]
+
+
+def _gather(runs: list[NewEvents], effect: cmd.Queued) -> None:
+    """Add an event to the last run of consecutive positions, or begin a new run."""
+    if runs and runs[-1].first + len(runs[-1].events) == effect.position:
+        runs[-1].events.append(effect.event)
+    else:
+        runs.append(NewEvents(effect.position, [effect.event]))

@@ -1,0 +1,216 @@
+"""What a ready session does for each request but SEND; one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from palaver.actors.chat.messages import (
+    Append,
+    Ask,
+    PresenceChanged,
+    Unwatch,
+    Watch,
+    Watched,
+)
+from palaver.actors.chat.names import PRESENCE
+from palaver.actors.chat.queries import ConversationRow, DeviceRow
+from palaver.actors.chat.state import commands as cmd
+from palaver.transport import wire
+from palaver.transport.wire import ErrorCode
+
+if TYPE_CHECKING:
+    from palaver.actors.chat.session import Session
+
+__all__ = ["HANDLERS", "rewatch", "watched"]
+
+#: A page of conversations ends before its answer grows beyond this.
+_PAGE_BYTES = 200_000
+
+
+def _append(
+    session: Session, request_id: int, key: str | bytes, command: cmd.Command,
+    then: Callable[[Any], None] | None = None,
+) -> None:  # fmt: skip
+    """Append a command for a request; without `then` the answer is null."""
+
+    def applied(value: Any) -> None:
+        if then is not None:
+            then(value)
+        session.answer(request_id, wire.ok_null(request_id))
+
+    tag = session.expect(session.or_error(request_id, applied))
+    session.send(session.context.places.of(key), Append(session.pid, tag, command))
+
+
+def _change(session: Session, request: wire.Group | wire.Members) -> None:
+    session.lanes.add(request)
+
+
+def _conversations(session: Session, request: wire.Conversations) -> None:
+    """The account's partition has the ids, each conversation's partition the rest."""
+    places = session.context.places
+
+    def have_ids(ids: list[bytes]) -> None:
+        by_place: dict[str, list[bytes]] = {}
+        for conversation in ids:
+            by_place.setdefault(places.of(conversation), []).append(conversation)
+        if not by_place:
+            session.answer(request.id, wire.ok(request.id, []))
+            return
+        found: list[ConversationRow] = []
+        left = len(by_place)
+        failed = False
+
+        def have_rows(rows: list[ConversationRow], error: BaseException | None) -> None:
+            nonlocal left, failed
+            left -= 1
+            if error is not None:
+                if not failed:
+                    failed = True
+                    session.or_error(request.id, lambda _: None)(None, error)
+                return
+            found.extend(rows)
+            if not left and not failed:
+                session.answer(request.id, wire.ok(request.id, _page(found)))
+
+        for place, some in by_place.items():
+            tag = session.expect(have_rows)
+            session.send(place, Ask(session.pid, tag, "conversation_rows", (some,)))
+
+    args = (session.account, request.after, request.limit)
+    session.ask(request.id, session.account, "conversation_ids", args, have_ids)
+
+
+def _page(rows: list[ConversationRow]) -> list[list[Any]]:
+    """Conversations in the order of their ids, as many as fit a frame: at least one."""
+    page: list[list[Any]] = []
+    size_bytes = 0
+    for row in sorted(rows, key=lambda row: row.conversation):
+        item = [row.conversation, row.kind, row.name, list(row.members), row.last_seq]
+        size_bytes += len(wire.encode(item))
+        if page and size_bytes > _PAGE_BYTES:
+            break
+        page.append(item)
+    return page
+
+
+def _marks(session: Session, request: wire.Marks) -> None:
+    def have(rows: list[tuple[str, int, int]] | None) -> None:
+        if rows is None:
+            text = "there is no such conversation for you"
+            session.answer_error(request.id, ErrorCode.NO_SUCH_CONVERSATION, text)
+        else:
+            session.answer(request.id, wire.ok(request.id, [list(row) for row in rows]))
+
+    session.ask(request.id, request.conv, "marks", (request.conv, session.account), have)
+
+
+def _read(session: Session, request: wire.Read) -> None:
+    command = (cmd.READ, request.conv, session.account, request.seq)
+    _append(session, request.id, request.conv, command)
+
+
+def _watch(session: Session, request: wire.Watch) -> None:
+    if session.watching is None:
+        session.watching = {}
+    session.watching.setdefault(request.account, []).append(request.id)
+    message = Watch(session.pid, (request.account, request.id), session.account, request.account)
+    session.send(PRESENCE, message)
+
+
+def watched(session: Session, message: Watched) -> None:
+    """Answer WATCH with what presence said."""
+    account, request_id = message.tag
+    waiting = (session.watching or {}).get(account, [])
+    if request_id not in waiting:
+        # The session subscribed again by itself, after presence began anew.
+        if message.refused is None:
+            session.forward_presence(account, message.online, message.last_seen_ms)
+        return
+    waiting.remove(request_id)
+    if message.refused is not None:
+        code, text = message.refused
+        session.answer_error(request_id, ErrorCode(code), text)
+    else:
+        result = [message.online, message.last_seen_ms]
+        session.answer(request_id, wire.ok(request_id, result))
+
+
+def rewatch(session: Session) -> None:
+    """Subscribe again to everything, and ask again what was not answered: presence is new."""
+    for account, waiting in (session.watching or {}).items():
+        for request_id in waiting or (0,):
+            tag = (account, request_id)
+            session.send(PRESENCE, Watch(session.pid, tag, session.account, account))
+
+
+def _unwatch(session: Session, request: wire.Unwatch) -> None:
+    waiting = (session.watching or {}).pop(request.account, ())
+    for request_id in waiting:  # a WATCH that this one overtook
+        session.answer(request_id, wire.ok(request_id, [False, None]))
+    session.send(PRESENCE, Unwatch(session.pid, request.account))
+    session.answer(request.id, wire.ok_null(request.id))
+
+
+def _privacy(session: Session, request: wire.Privacy) -> None:
+    account = session.account
+    command = (cmd.SET_PRIVACY, account, request.hide_last_seen)
+    _append(
+        session,
+        request.id,
+        account,
+        command,
+        lambda _: session.send(PRESENCE, PresenceChanged(account)),
+    )
+
+
+def _block(session: Session, request: wire.Block) -> None:
+    account = session.account
+    if request.account == account:
+        text = "nobody can block themselves"
+        session.answer_error(request.id, ErrorCode.BAD_REQUEST, text)
+        return
+    _, conversation = session.direct(request.account)
+    command = (cmd.SET_BLOCK, account, request.account, conversation, request.blocked)
+    _append(
+        session,
+        request.id,
+        account,
+        command,
+        lambda _: session.send(PRESENCE, PresenceChanged(account)),
+    )
+
+
+def _devices(session: Session, request: wire.Devices) -> None:
+    def have(rows: list[DeviceRow]) -> None:
+        result = [[*row, row.device == session.device] for row in rows]
+        session.answer(request.id, wire.ok(request.id, result))
+
+    session.ask(request.id, session.account, "devices", (session.account,), have)
+
+
+def _revoke(session: Session, request: wire.Revoke) -> None:
+    command = (cmd.REVOKE_DEVICE, session.account, request.device)
+    _append(session, request.id, session.account, command)
+
+
+def _token(session: Session, request: wire.Token) -> None:
+    token, expires_ms = session.context.tokens.issue_token(session.account, session.device)
+    session.answer(request.id, wire.ok(request.id, [token, expires_ms]))
+
+
+HANDLERS: Mapping[type, Callable[..., None]] = {
+    wire.Group: _change,
+    wire.Members: _change,
+    wire.Conversations: _conversations,
+    wire.Marks: _marks,
+    wire.Read: _read,
+    wire.Watch: _watch,
+    wire.Unwatch: _unwatch,
+    wire.Privacy: _privacy,
+    wire.Block: _block,
+    wire.Devices: _devices,
+    wire.Revoke: _revoke,
+    wire.Token: _token,
+}

@@ -1,0 +1,115 @@
+"""What can be seen of a node and its processes from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from palaver.actors.runtime.mailbox import CONTINUE, INIT, TERMINATE, Item
+from palaver.actors.runtime.observer import CrashReport, shorten
+from palaver.actors.runtime.parking import RECEIVING, SUSPENDED
+from palaver.actors.runtime.pid import Pid
+from palaver.actors.runtime.process import ALIVE, Process
+
+__all__ = ["NodeStats", "ProcessInfo", "ProcessStatus", "describe", "report"]
+
+ProcessStatus: TypeAlias = Literal["idle", "runnable", "running", "waiting", "suspended", "exiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """One process, at one moment."""
+
+    pid: Pid
+    name: str | None
+    behaviour: str
+    """The server's class or the function's name."""
+    mailbox_len: int
+    reductions: int
+    """Messages handled so far."""
+    links: tuple[Pid, ...]
+    monitors: tuple[Pid, ...]
+    """Whom it monitors."""
+    status: ProcessStatus
+    parent: Pid | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """The figures of a node; those named `_total` only grow."""
+
+    processes: int
+    run_queue: int
+    spawned_total: int
+    exited_total: int
+    messages_total: int
+    restarts_total: int
+    mailbox_max: int
+    """The longest mailbox now."""
+
+
+def status_of(process: Process) -> ProcessStatus:
+    """What a process is doing."""
+    if process.exiting is not ALIVE:
+        return "exiting"
+    if process.scheduler.current is process:
+        return "running"
+    if process.wait is SUSPENDED:
+        return "suspended"
+    if process.wait is RECEIVING:
+        return "idle"
+    if process.wait is not None:
+        return "waiting"
+    return "idle" if process.mailbox is None else "runnable"
+
+
+def describe(process: Process) -> ProcessInfo:
+    """A process, as it is now."""
+    return ProcessInfo(
+        pid=process.pid,
+        name=process.names[0] if process.names else None,
+        behaviour=process.label,
+        mailbox_len=len(process.mailbox or ()) + len(process.saved or ()),
+        reductions=process.reductions,
+        links=tuple(other.pid for other in process.links or ()),
+        monitors=tuple(other.pid for other in (process.monitors or {}).values()),
+        status=status_of(process),
+        parent=process.parent,
+    )
+
+
+def report(process: Process, reason: object, item: Item | None) -> CrashReport:
+    """What there is to say about a process that ends abnormally while handling `item`."""
+    return CrashReport(
+        pid=process.pid,
+        name=process.names[0] if process.names else None,
+        behaviour=process.label,
+        reason=reason,
+        last_message=None if item is None else _last_message(item),
+        state=_state(process),
+        parent=process.parent,
+        mailbox_len=len(process.mailbox or ()),
+    )
+
+
+def _last_message(item: Item) -> object:
+    message, tag = item
+    if tag is INIT:
+        args, options = message
+        return ("init", *args, *options.items())
+    if tag is CONTINUE:
+        return ("continue", message)
+    if tag is TERMINATE:
+        return "terminate"
+    return message
+
+
+def _state(process: Process) -> object:
+    status: Callable[[], object] | None = getattr(process.context, "format_status", None)
+    if status is None:
+        return None
+    try:
+        return status()
+    except Exception as error:  # noqa: BLE001 - a report must not fail on what it reports
+        return f"format_status raised {shorten(error)}"

@@ -1,0 +1,256 @@
+"""Links, monitors and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from palaver.actors.runtime.calls import From
+from palaver.actors.runtime.errors import CalleeExited, StartError, StartIgnored
+from palaver.actors.runtime.mailbox import INIT, BoundedMailbox
+from palaver.actors.runtime.messages import Down, Ignore
+from palaver.actors.runtime.pid import Dest, Pid, Ref
+from palaver.actors.runtime.process import Process, Watcher
+from palaver.actors.runtime.reasons import NOPROC, Crash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "Monitor",
+    "OutsideJoin",
+    "ProcessJoin",
+    "demonitor",
+    "finish",
+    "link",
+    "monitor",
+    "unlink",
+]
+
+
+class Monitor(Ref):
+    """A monitor: tells its owner, in a `Down`, that a process has exited."""
+
+    __slots__ = ("owner", "target")
+
+    def __init__(self, owner: Process) -> None:
+        self.owner: Process | None = owner
+        self.target: Process | None = None
+
+    def down(self, pid: Pid | str, reason: object) -> None:
+        """Tell the owner."""
+        owner, self.owner, self.target = self.owner, None, None
+        if owner is not None:
+            if owner.monitors is not None:
+                owner.monitors.pop(self, None)
+            if owner.pid.process_ is owner:
+                owner.tell(Down(self, pid, reason))
+
+
+class Join(Ref):
+    """Waits until all of some processes have exited; the base of who can wait so."""
+
+    __slots__ = ("left", "reasons")
+
+    def __init__(self) -> None:
+        self.left: dict[Pid, Process] = {}
+        self.reasons: dict[Pid, object] = {}
+
+    def watch(self, pids: Iterable[Pid]) -> None:
+        """Wait for these; one that is dead already has the reason `noproc`."""
+        for pid in pids:
+            target = pid.process_
+            if target is None:
+                self.reasons[pid] = NOPROC
+            else:
+                self.left[pid] = target
+                watchers_of(target)[self] = self
+        if not self.left:
+            self.expire()
+
+    def down(self, pid: Pid, reason: object) -> None:
+        """One of them has exited."""
+        self.left.pop(pid, None)
+        self.reasons[pid] = reason
+        if not self.left:
+            self.expire()
+
+    def expire(self) -> None:
+        """All have exited, or the time is up."""
+
+    def cancel(self) -> None:
+        """Wait no more."""
+        for target in self.left.values():
+            if target.watchers is not None:
+                target.watchers.pop(self, None)
+
+
+class ProcessJoin(Join):
+    """A process is parked until they have exited."""
+
+    __slots__ = ("process",)
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self.process = process
+
+    def expire(self) -> None:
+        """Wake the process."""
+        if self.process.wait is self:
+            self.process.wake(None)
+
+
+class OutsideJoin(Join):
+    """Asyncio code awaits that they have exited."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        super().__init__()
+        self.future = future
+
+    def expire(self) -> None:
+        """Resolve the future."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+def watchers_of(target: Process) -> dict[Ref, Watcher]:
+    """Its watchers, allocated now if it had none."""
+    if target.watchers is None:
+        target.watchers = {}
+    return target.watchers
+
+
+def link(process: Process, pid: Pid) -> None:
+    """Link both ways; a dead `pid` answers with an exit signal `noproc`."""
+    other = pid.process_
+    if other is None:
+        process.exit_signal(pid, NOPROC, linked=True)
+    elif other is not process:
+        if process.links is None:
+            process.links = {}
+        if other.links is None:
+            other.links = {}
+        process.links[other] = None
+        other.links[process] = None
+
+
+def unlink(process: Process, pid: Pid) -> None:
+    """Undo a link, both ways."""
+    other = pid.process_
+    if other is not None and process.links is not None and other in process.links:
+        del process.links[other]
+        if other.links is not None:
+            other.links.pop(process, None)
+
+
+def monitor(process: Process, dest: Dest, pid: Pid | None) -> Monitor:
+    """Watch `dest`, which is `pid` if there is such a process."""
+    ref = Monitor(process)
+    target = None if pid is None else pid.process_
+    if target is None:
+        ref.down(dest, NOPROC)
+        return ref
+    ref.target = target
+    if process.monitors is None:
+        process.monitors = {}
+    process.monitors[ref] = target
+    watchers_of(target)[ref] = ref
+    return ref
+
+
+def demonitor(process: Process, ref: Ref, *, flush: bool) -> None:
+    """Stop watching; with `flush`, also take a `Down` of it out of the mailbox."""
+    if not isinstance(ref, Monitor):
+        raise TypeError(f"{ref!r} is not a monitor")
+    if ref.owner is None:
+        mailbox = process.mailbox
+        if flush and mailbox:
+            for index, (message, _) in enumerate(mailbox):
+                if type(message) is Down and message.ref is ref:
+                    del mailbox[index]
+                    break
+        return
+    if ref.owner is not process:
+        raise ValueError("a monitor is removed by the process that made it")
+    ref.owner = None
+    if process.monitors is not None:
+        process.monitors.pop(ref, None)
+    if ref.target is not None and ref.target.watchers is not None:
+        ref.target.watchers.pop(ref, None)
+
+
+def finish(process: Process, reason: object) -> None:
+    """The process is over: release all it holds, then tell those who are to know.
+
+    In this order: the coroutine is closed (its `finally` blocks run), names are released, callers
+    get their failure, linked processes their exit signal, monitors their `Down`.
+    """
+    node = process.scheduler.node
+    process.exiting = reason
+    if process.coroutine is not None:
+        coroutine, process.coroutine = process.coroutine, None
+        try:
+            coroutine.close()
+        except BaseException as error:  # noqa: BLE001 - the user's `finally`; it is reported
+            node.report_crash(process, Crash(error), process.current)
+    process.pid.process_ = None
+    node.remove(process)
+    fail_callers(process, reason)
+    fail_starter(process, reason)
+    if process.monitors is not None:
+        for ref, target in process.monitors.items():
+            if target.watchers is not None:
+                target.watchers.pop(ref, None)
+        process.monitors = None
+    if process.links is not None:
+        links, process.links = process.links, None
+        for other in links:
+            if other.links is not None:
+                other.links.pop(process, None)
+            other.exit_signal(process.pid, reason, linked=True)
+    if process.watchers is not None:
+        watchers, process.watchers = process.watchers, None
+        for watcher in watchers.values():
+            watcher.down(process.pid, reason)
+    # No cycle stays behind, so memory is freed now and not when the garbage collector comes by.
+    process.mailbox = process.saved = process.current = None
+    process.context = None
+
+
+def fail_callers(process: Process, reason: object) -> None:
+    """Fail every call that the process has not answered."""
+    calls: list[From] = []
+    if process.current is not None and isinstance(process.current[1], From):
+        calls.append(process.current[1])
+    calls.extend(process.pending or ())
+    for items in (process.mailbox, process.saved):
+        calls.extend(tag for _, tag in items or () if isinstance(tag, From))
+    mailbox = process.mailbox
+    process.pending = None
+    if isinstance(mailbox, BoundedMailbox):
+        for sender, (_, tag) in mailbox.waiting:
+            if isinstance(tag, From):
+                calls.append(tag)
+            if sender is not None:
+                sender.release()
+    for call in calls:
+        if call.open:
+            call.fail(CalleeExited(process.pid, reason))  # one each: raising it adds a traceback
+
+
+def fail_starter(process: Process, reason: object) -> None:
+    """If it never got through `init`, say so to who started it instead of by the link."""
+    starter, process.starter = process.starter, None
+    if starter is None:
+        return
+    parent = None if process.parent is None else process.parent.process_
+    if parent is not None and process.links is not None and parent in process.links:
+        del process.links[parent]
+        if parent.links is not None:
+            parent.links.pop(process, None)
+    current = process.current
+    ignored = current is not None and current[1] is INIT and type(current[0]) is Ignore
+    fault = StartIgnored if ignored else StartError
+    starter.fail(fault(process.label, reason))

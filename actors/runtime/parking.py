@@ -1,0 +1,148 @@
+"""How a hand-driven coroutine gives up control.
+
+A process's coroutine is run by the scheduler with `send`, in no asyncio task. To wait, it puts
+what it waits for into `Process.wait` and yields `PARK`; whoever ends the wait puts the outcome into
+`Process.resume` and the process on the run queue. Whatever else it yields (an asyncio future, say)
+is a mistake, answered with `ForeignAwait`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from palaver.actors.runtime.errors import ReceiveTimeout
+from palaver.actors.runtime.timers import TimerRef
+
+if TYPE_CHECKING:
+    from palaver.actors.runtime.process import Process
+
+__all__ = [
+    "PARK",
+    "PARKED",
+    "PREEMPT",
+    "PREEMPTED",
+    "RECEIVING",
+    "SUSPENDED",
+    "Alarm",
+    "Raise",
+    "Wait",
+    "park",
+]
+
+
+class _Yielded:
+    """What a process's coroutine yields; its repr is what asyncio prints when it gets one."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+PARK: Final = _Yielded("<only a process may await this: outside of one, use Node.call, Node.wait>")
+PREEMPT: Final = _Yielded("<only a process may await this: outside of one, use asyncio.sleep>")
+
+
+class Raise:
+    """An outcome that is an exception."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Parked:
+    """Awaiting it yields `PARK` once, without a single line of Python being run.
+
+    `__await__` is the method of a tuple, bound here once: each await gets a fresh tuple iterator.
+    """
+
+    __slots__ = ()
+    __await__: Callable[..., Generator[Any, Any, Any]] = cast("Any", (PARK,).__iter__)
+
+
+class Preempted:
+    """Awaiting it yields `PREEMPT` once."""
+
+    __slots__ = ()
+    __await__: Callable[..., Generator[Any, Any, Any]] = cast("Any", (PREEMPT,).__iter__)
+
+
+PARKED: Final = Parked()
+PREEMPTED: Final = Preempted()
+
+
+async def park(process: Process) -> Any:
+    """Give up control until the wait is over; its outcome."""
+    await PARKED
+    outcome, process.resume = process.resume, None
+    if type(outcome) is Raise:
+        raise outcome.error
+    return outcome
+
+
+class Wait(Protocol):
+    """What a process is parked on."""
+
+    def cancel(self) -> None:
+        """The process is exiting and waits no more."""
+
+
+class _PlainWait:
+    """A wait that needs no undoing."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def cancel(self) -> None:
+        """Nothing to undo."""
+
+
+SUSPENDED: Final = _PlainWait("suspended")  # for room in somebody's mailbox
+RECEIVING: Final = _PlainWait("receiving")  # for a message
+
+
+class Alarm:
+    """The end of a sleep, or of the patience of a `receive`."""
+
+    __slots__ = ("process", "timer")
+
+    def __init__(self, process: Process, delay_s: float, on_time: Callable[[], None]) -> None:
+        self.process = process
+        self.timer: TimerRef = process.scheduler.timers.add(delay_s, on_time)
+
+    @classmethod
+    def sleep(cls, process: Process, delay_s: float) -> Alarm:
+        """Wake the process after `delay_s`."""
+
+        def ring() -> None:
+            if process.wait is alarm:
+                process.wake(None)
+
+        alarm = cls(process, delay_s, ring)
+        return alarm
+
+    @classmethod
+    def patience(cls, process: Process, delay_s: float) -> Alarm:
+        """Raise `ReceiveTimeout` in the process after `delay_s`, unless a message came first."""
+
+        def ring() -> None:
+            if process.wait is alarm:
+                process.wake(Raise(ReceiveTimeout(f"no matching message within {delay_s:g} s")))
+
+        alarm = cls(process, delay_s, ring)
+        return alarm
+
+    def cancel(self) -> None:
+        """Let the alarm never ring."""
+        self.process.scheduler.timers.cancel(self.timer)

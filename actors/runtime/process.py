@@ -1,0 +1,283 @@
+"""A process: its mailbox, its place on the run queue, and the signals that reach it.
+
+The states, and how they are told apart:
+
+* idle: `mailbox is None`. A message creates the mailbox and puts the process on the run queue.
+* queued or running: `mailbox is not None`, `wait is None`.
+* parked in a coroutine: `wait` is what it waits for; the mailbox exists, so messages only gather.
+  Parked in `receive` it is None instead, so that the next message wakes the process like an idle
+  one.
+
+A process is on the run queue at most once, and leaves the node only in its own turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
+
+from palaver.actors.runtime.errors import ForeignAwait
+from palaver.actors.runtime.mailbox import (
+    EXIT,
+    SIGNAL,
+    STOP,
+    SUSPEND,
+    BoundedMailbox,
+    Item,
+    MailboxLimit,
+)
+from palaver.actors.runtime.messages import Exit
+from palaver.actors.runtime.parking import PARK, PREEMPT, SUSPENDED, Wait
+from palaver.actors.runtime.pid import Pid, Ref
+from palaver.actors.runtime.reasons import KILL, KILLED, NORMAL
+
+if TYPE_CHECKING:
+    from palaver.actors.runtime.calls import From
+    from palaver.actors.runtime.context import ProcessContext
+    from palaver.actors.runtime.scheduler import Scheduler
+
+__all__ = ["ALIVE", "Process", "Watcher"]
+
+
+class _Alive:
+    """No exit signal has arrived (None would be a possible reason)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "alive"
+
+
+ALIVE: Final = _Alive()
+
+Running: TypeAlias = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know when a process has exited."""
+
+    def down(self, pid: Pid, reason: object) -> None:
+        """The process `pid` has exited; its names are free."""
+
+
+class Process:
+    """The base of both kinds of process; see `server.ServerProcess`, `function.FunctionProcess`."""
+
+    __slots__ = (
+        "budget",
+        "context",
+        "coroutine",
+        "current",
+        "exiting",
+        "held",
+        "limit",
+        "links",
+        "mailbox",
+        "monitors",
+        "names",
+        "parent",
+        "pending",
+        "pid",
+        "reductions",
+        "resume",
+        "saved",
+        "scheduler",
+        "starter",
+        "trap_exit",
+        "wait",
+        "watchers",
+    )
+
+    # Whether an exit signal from the parent ends the process although it traps exits.
+    obeys_parent: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pid: Pid,
+        scheduler: Scheduler,
+        context: ProcessContext,
+        parent: Pid | None,
+        limit: MailboxLimit | None,
+        starter: From | None,
+    ) -> None:
+        self.pid = pid
+        self.scheduler = scheduler
+        # What it shows to the program; None once it has exited.
+        self.context: ProcessContext | None = context
+        self.parent = parent
+        self.limit = limit
+        # Who waits for `init` to be done.
+        self.starter = starter
+        self.mailbox: deque[Item] | None = None
+        self.budget = scheduler.reductions
+        self.reductions = 0
+        # The handler that is parked, what it handles, what it waits for and the outcome of that.
+        self.coroutine: Running | None = None
+        self.current: Item | None = None
+        self.wait: Wait | None = None
+        self.resume: Any = None
+        self.exiting: object = ALIVE
+        self.trap_exit = False
+        # How many messages it has sent that still wait for room in a mailbox.
+        self.held = 0
+        # Allocated when first used. Dicts, not sets: their order is the same in every run.
+        self.links: dict[Process, None] | None = None
+        self.monitors: dict[Ref, Process] | None = None
+        self.watchers: dict[Ref, Watcher] | None = None
+        self.names: list[str] | None = None
+        self.pending: dict[From, None] | None = None
+        # What a selective receive has passed over.
+        self.saved: list[Item] | None = None
+
+    @property
+    def label(self) -> str:
+        """What runs here, for people."""
+        raise AttributeError("label")
+
+    def turn(self) -> None:
+        """Run for one turn of the scheduler; puts itself back on the run queue if need be."""
+        raise AttributeError("turn")
+
+    # -- being scheduled ----------------------------------------------------------------------
+
+    def activate(self, item: Item) -> None:
+        """Give an idle process a mailbox with one item, and a place on the run queue."""
+        scheduler = self.scheduler
+        if self.limit is None:
+            # A used one, if there is one: it takes a fifth of the time of a new one.
+            mailbox = scheduler.spare.pop() if scheduler.spare else deque()
+            mailbox.append(item)
+        else:
+            mailbox = BoundedMailbox(self)
+            mailbox.begin(item)
+        self.mailbox = mailbox
+        self.wait = None  # for one that was parked in `receive`
+        scheduler.queue.append(self)
+        if not scheduler.armed:
+            scheduler.arm()
+
+    def wake(self, outcome: Any) -> None:
+        """End the wait of a parked process."""
+        self.wait = None
+        self.resume = outcome
+        if self.mailbox is None:
+            self.mailbox = self.new_mailbox()
+        self.scheduler.enqueue(self)
+
+    def new_mailbox(self) -> deque[Item]:
+        """An empty mailbox of the right kind."""
+        return deque() if self.limit is None else BoundedMailbox(self)
+
+    def tell(self, message: object) -> None:
+        """Put a signal into the mailbox, whatever its limit."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            self.activate((message, SIGNAL))
+        else:
+            deque.append(mailbox, (message, SIGNAL))
+
+    def hold(self) -> None:
+        """One more message of mine waits for room: stop after the present handler."""
+        self.held += 1
+        if self.held == 1 and self.coroutine is None and self.mailbox is not None:
+            self.mailbox.appendleft((None, SUSPEND))
+
+    def release(self) -> None:
+        """One message fewer of mine waits for room."""
+        self.held -= 1
+        if self.held == 0 and self.wait is SUSPENDED:
+            self.wait = None
+            self.scheduler.enqueue(self)
+
+    def promise(self, call: From) -> None:
+        """Remember a call that is still to be answered."""
+        if call.open:
+            call.callee = self
+            if self.pending is None:
+                self.pending = {}
+            self.pending[call] = None
+
+    # -- exit signals -------------------------------------------------------------------------
+
+    def exit_signal(self, sender: Pid | None, reason: object, *, linked: bool) -> None:
+        """An exit signal arrives: sent by `exit` or, if `linked`, by the end of a linked process.
+
+        The rules are those of "Receiving Exit Signals" in Erlang's reference manual, with one
+        addition: a trapping server ends with its parent before it handles another message.
+        """
+        if reason is KILL and not linked:
+            self.die(KILLED)
+        elif self.trap_exit:
+            if self.obeys_parent and sender is self.parent:
+                self.stop_soon(reason)
+            else:
+                self.tell(Exit(sender, reason))
+        elif reason is not NORMAL or sender is self.pid:
+            self.die(reason)
+
+    def die(self, reason: object) -> None:
+        """Exit with `reason` in the next turn, before any further message is handled."""
+        if self.exiting is not ALIVE and reason is not KILLED:
+            return
+        self.exiting = reason
+        mailbox = self.mailbox
+        if mailbox is None:
+            self.activate((reason, EXIT))
+            return
+        mailbox.appendleft((reason, EXIT))
+        wait = self.wait
+        if wait is not None:
+            self.wait = None
+            wait.cancel()
+            self.scheduler.enqueue(self)
+
+    def stop_soon(self, reason: object) -> None:
+        """Run `terminate` and exit with `reason`, before any further message is handled."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            self.activate((reason, STOP))
+            return
+        mailbox.appendleft((reason, STOP))
+        if self.wait is SUSPENDED:
+            self.wait = None
+            self.scheduler.enqueue(self)
+
+    # -- driving a coroutine ------------------------------------------------------------------
+
+    def drive(self) -> bool:
+        """Run the coroutine until it gives up control (False) or ends (its value in `resume`).
+
+        What it raises is raised here.
+        """
+        coroutine = self.coroutine
+        assert coroutine is not None
+        try:
+            yielded = coroutine.send(None)
+            while yielded is not PARK and yielded is not PREEMPT:
+                yielded = coroutine.throw(_foreign(yielded))
+        except StopIteration as stop:
+            self.coroutine = None
+            self.resume = stop.value
+            return True
+        except BaseException:
+            self.coroutine = None
+            raise
+        if yielded is PREEMPT:
+            self.scheduler.enqueue(self)
+        elif self.exiting is not ALIVE and self.wait is not None:  # the signal came while it ran
+            self.wait.cancel()
+            self.wake(None)
+        return False
+
+    def charge(self) -> bool:
+        """Count what a coroutine got without waiting; whether it is the next process's turn."""
+        self.reductions += 1
+        return self.reductions % self.budget == 0
+
+
+def _foreign(yielded: object) -> ForeignAwait:
+    return ForeignAwait(
+        f"a process awaited {yielded!r} directly; processes are not asyncio tasks: "
+        "write `await self.bridge(...)` around asyncio code"
+    )

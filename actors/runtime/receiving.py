@@ -1,0 +1,78 @@
+"""Selective receive: the first message that matches, the others kept in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from palaver.actors.runtime.calls import From
+from palaver.actors.runtime.errors import ReceiveTimeout
+from palaver.actors.runtime.mailbox import INFO, SIGNAL, Tag
+from palaver.actors.runtime.messages import Request
+from palaver.actors.runtime.parking import PREEMPTED, RECEIVING, Alarm, Wait, park
+from palaver.actors.runtime.process import Process
+
+__all__ = ["receive"]
+
+
+async def receive(
+    process: Process, match: Callable[[Any], bool] | None, timeout_s: float | None
+) -> Any:
+    """The first message that `match` accepts; see `ProcessContext.receive`."""
+    found = _take_saved(process, match)
+    if found is not None:
+        return found[0]
+    alarm: Wait = RECEIVING
+    try:
+        while True:
+            found = _take_new(process, match)
+            if found is not None:
+                process.scheduler.messages += 1
+                if process.charge():
+                    await PREEMPTED
+                return found[0]
+            if timeout_s is not None and alarm is RECEIVING:
+                if timeout_s <= 0:
+                    raise ReceiveTimeout("no matching message is there")
+                alarm = Alarm.patience(process, timeout_s)
+            process.wait = alarm
+            process.mailbox = None  # as an idle process: the next message wakes it
+            await park(process)
+    finally:
+        alarm.cancel()
+
+
+def _take_saved(process: Process, match: Callable[[Any], bool] | None) -> tuple[Any] | None:
+    """A message that an earlier `receive` has passed over, if one matches now."""
+    saved = process.saved or []
+    for index, (message, tag) in enumerate(saved):
+        if not _is_control(tag):
+            body = Request(message, tag) if isinstance(tag, From) else message
+            if match is None or match(body):
+                del saved[index]
+                return (body,)
+    return None
+
+
+def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[Any] | None:
+    """The first matching message of the mailbox; those before it are saved."""
+    mailbox = process.mailbox
+    while mailbox:
+        message, tag = mailbox.popleft()
+        body = message
+        if isinstance(tag, From):
+            process.promise(tag)
+            body = Request(message, tag)
+        elif _is_control(tag):  # it comes first once the handler that called us is done
+            process.saved = [(message, tag), *(process.saved or ())]
+            continue
+        if match is None or match(body):
+            return (body,)
+        if process.saved is None:
+            process.saved = []
+        process.saved.append((message, tag))
+    return None
+
+
+def _is_control(tag: Tag | From | None) -> bool:
+    return type(tag) is Tag and tag is not INFO and tag is not SIGNAL

@@ -1,0 +1,58 @@
+"""Durable tables: partitions of LMDB under a deterministic state machine, and blobs.
+
+The names here are the package's face; the modules are its rooms.
+"""
+
+from __future__ import annotations
+
+from .errors import (
+    ApplyFailed,
+    BackupError,
+    CommandError,
+    Overloaded,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreMismatch,
+    StoreMissing,
+    StoreUnusable,
+    StoreVersion,
+    WrongSequence,
+)
+from .log import LogPort
+from .machine import Command, CutAware, Machine, Outcome, Rejected
+from .stats import StoreStats
+from .store import Store
+from .transaction import ReadTxn, WriteTxn, successor
+
+__all__ = [
+    "ApplyFailed",
+    "BackupError",
+    "Command",
+    "CommandError",
+    "CutAware",
+    "LogPort",
+    "Machine",
+    "Outcome",
+    "Overloaded",
+    "ReadTxn",
+    "Rejected",
+    "Store",
+    "StoreClosed",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreLocked",
+    "StoreMismatch",
+    "StoreMissing",
+    "StoreStats",
+    "StoreUnusable",
+    "StoreVersion",
+    "WriteTxn",
+    "WrongSequence",
+    "successor",
+]

@@ -1,0 +1,48 @@
+"""Making an empty store: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+
+from . import folder
+from .batch import write_applied
+from .environment import FULL_ERRNOS, Environment, command_error
+from .errors import StoreError, StoreFull
+from .machine import Machine
+from .transaction import WriteTxn
+
+
+def create(root: Path, machine: Callable[[int], Machine], partitions: int) -> None:
+    """Make an empty store in `root`; the caller owns the lock.
+
+    Raises:
+        StoreFull: no room on the disk.
+        StoreError: the system refuses.
+    """
+    try:
+        folder.make(root, lambda tables: _fill(tables, machine, partitions))
+    except (OSError, lmdb.Error, StoreError) as error:
+        folder.discard_half_made(root)
+        if isinstance(error, StoreError):
+            raise
+        if isinstance(error, lmdb.Error):
+            raise command_error(error, root) from error
+        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
+        raise kind(f"no store can be made in {root}: {error}") from error
+
+
+def _fill(tables: Path, machine: Callable[[int], Machine], partitions: int) -> None:
+    for partition in range(partitions):
+        place = folder.partition_folder(tables, partition)
+        place.mkdir(mode=0o700)
+        environment = Environment(place, machine(partition).tables, create=True)
+        try:
+            raw = environment.begin()
+            write_applied(WriteTxn(raw, environment.dbs), 0, partition)
+            environment.commit(raw)
+        finally:
+            environment.close()
+    folder.Format(partitions, machine(0).version).write(tables)

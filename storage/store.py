@@ -1,0 +1,378 @@
+"""The store: partitions of tables, a state machine over each, one durable log of commands.
+
+Every method except `backup` and `stats` belongs to the owner's thread: the one that runs what
+`post` is given (the event loop's), or simply the caller's where there is no loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import folder
+from .batch import Applier, Done, Result, read_applied
+from .creation import create
+from .desk import Desk
+from .environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES, Environment
+from .errors import BackupError, StoreClosed, StoreMismatch, StoreVersion
+from .lending import Post
+from .machine import Command, CutAware, Machine
+from .partitioning import check_partitions, partition_of
+from .reader import Reader
+from .snapshot import Manifest, Progress, write_backup
+from .stats import StoreStats
+from .transaction import ReadTxn
+from .writer import Writer
+
+T = TypeVar("T")
+
+DEFAULT_MAX_BATCH = 512
+DEFAULT_MAX_BACKLOG = 20_000
+DEFAULT_STALL_MS = 2.0
+
+
+class Store:
+    """A folder of partitions, opened by one process; see `Store.open`.
+
+    Attributes:
+        path: the store's folder.
+        partitions: how many there are, a power of two, fixed when the folder was created.
+        readonly: whether appends are refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        machines: Sequence[Machine],
+        environments: Sequence[Environment],
+        lock: folder.OwnerLock | None,
+        *,
+        post: Post | None,
+        defer: Post,
+        max_batch: int,
+        max_backlog: int,
+        stall_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.path = path
+        self.partitions = len(environments)
+        self.readonly = lock is None
+        self._machines = machines
+        self._environments = environments
+        self._lock = lock
+        self._stats = StoreStats()
+        self._closed = False
+        self._closing = False
+        self._backing_up = threading.Lock()
+        self._viewing: set[int] = set()
+        self._writers: list[Writer] = []
+        if not self.readonly:
+            # All appliers first: they may find damage, and no thread runs yet.
+            appliers = [
+                Applier(partition, environment, machine, clock)
+                for partition, (environment, machine) in enumerate(
+                    zip(environments, machines, strict=True)
+                )
+            ]
+            self._writers = [
+                Writer(
+                    partition,
+                    applier,
+                    post=post,
+                    defer=defer,
+                    clock=clock,
+                    stall_s=stall_s,
+                    max_batch=max_batch,
+                    max_backlog=max_backlog,
+                    stats=self._stats,
+                )
+                for partition, applier in enumerate(appliers)
+            ]
+        self._reader = Reader(
+            environments,
+            post=post,
+            defer=defer,
+            clock=clock,
+            stall_s=stall_s,
+            max_backlog=max_backlog,
+            stats=self._stats,
+        )
+        self._desks: tuple[Desk[Any, Any], ...] = (*self._writers, self._reader)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        machine: Callable[[int], Machine],
+        *,
+        partitions: int | None = None,
+        post: Post | None = None,
+        defer: Post | None = None,
+        map_size_bytes: int = DEFAULT_MAP_BYTES,
+        max_map_bytes: int = DEFAULT_MAX_MAP_BYTES,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        max_backlog: int = DEFAULT_MAX_BACKLOG,
+        stall_ms: float = DEFAULT_STALL_MS,
+        readonly: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Store:
+        """Open the store in `path`, creating it when there is none.
+
+        Args:
+            path: the store's folder.
+            machine: makes the state machine of a partition.
+            partitions: a power of two, needed at creation (default 1) and compared afterwards;
+                None accepts what the folder has.
+            post: runs a callable on the owner's thread, callable from any thread
+                (`loop.call_soon_threadsafe`). None: no loop; use `apply_now`, `view`, `drain`.
+            defer: the same, called on the owner's thread only and therefore cheaper
+                (`loop.call_soon`); by default `post`.
+            map_size_bytes: address space of a partition to begin with; the file grows with its
+                content, and the map is doubled when it is full.
+            max_map_bytes: up to which it is; beyond, commands fail with StoreFull.
+            max_batch: commands in one transaction (one append is never divided).
+            max_backlog: commands that may wait in one partition, and reads in the store; beyond,
+                Overloaded.
+            stall_ms: how long the owner's thread waits for a worker at a time; see `lending`.
+            readonly: open beside a running owner, without its lock; no appends.
+            clock: seconds, monotonic; for turns and figures only.
+
+        Raises:
+            StoreLocked, StoreMissing (readonly only), StoreCorrupt, StoreVersion, StoreMismatch,
+            StoreFull (no room to create it).
+        """
+        if partitions is not None:
+            check_partitions(partitions)
+        root = Path(path)
+        lock = None if readonly else folder.OwnerLock(root)
+        environments: list[Environment] = []
+        try:
+            if lock is not None:
+                folder.discard_half_made(root)
+                if not folder.exists(root):
+                    create(root, machine, partitions or 1)
+            tables = folder.require(root)
+            found = _accept(folder.Format.read(tables), tables, machine(0), partitions)
+            machines = [machine(partition) for partition in range(found)]
+            environments.extend(
+                Environment(
+                    folder.partition_folder(tables, partition),
+                    machines[partition].tables,
+                    map_size_bytes=map_size_bytes,
+                    max_map_bytes=max_map_bytes,
+                    readonly=readonly,
+                )
+                for partition in range(found)
+            )
+            return cls(
+                root,
+                machines,
+                environments,
+                lock,
+                post=post,
+                defer=defer or post or _no_loop,
+                max_batch=max_batch,
+                max_backlog=max_backlog,
+                stall_s=stall_ms / 1000,
+                clock=clock,
+            )
+        except BaseException:
+            for environment in environments:
+                environment.close()
+            if lock is not None:
+                lock.release()
+            raise
+
+    def partition_of(self, key: bytes) -> int:
+        """Return the partition that `key` belongs to; see `partitioning`."""
+        return partition_of(key, self.partitions)
+
+    def append(
+        self,
+        partition: int,
+        commands: Sequence[Command],
+        done: Done,
+        *,
+        expected: int | None = None,
+    ) -> None:
+        """Queue commands to be applied in order, in one transaction.
+
+        Args:
+            partition: where.
+            commands: what; each has its own outcome.
+            done: called on the owner's thread after the durable commit, in the order of the
+                appends, with one result per command: an Outcome, Rejected or a CommandError.
+            expected: the partition's last applied sequence that the caller knows; when it is
+                another, nothing of this append is applied and every result is WrongSequence.
+
+        Raises:
+            Overloaded: the backlog is full; nothing was queued.
+            StoreClosed: the store is closing or readonly.
+        """
+        if self.readonly:
+            raise StoreClosed
+        self._writers[partition].append(commands, done, expected)
+
+    def glance(self) -> None:
+        """Let a commit finish whose disk work is probably done: for a busy loop, once a turn.
+
+        Beside a busy thread the writer may wait for milliseconds until it gets the interpreter to
+        say that a commit is durable; this gives it the interpreter at the right moment. Costs next
+        to nothing otherwise. Every `append` leads to one glance a turn anyhow.
+        """
+        for desk in self._desks:
+            desk.glance()
+
+    def read(
+        self, partition: int, fn: Callable[[ReadTxn], T], done: Callable[[T | Exception], None]
+    ) -> None:
+        """Run `fn` over a snapshot in the reader's thread; `done` gets its result or exception.
+
+        Raises:
+            Overloaded: too many reads wait; nothing was queued.
+            StoreClosed: the store is closing.
+        """
+        self._reader.read(partition, fn, done)
+
+    def view(self, partition: int, fn: Callable[[ReadTxn], T]) -> T:
+        """Run `fn` over a snapshot here and now: for tools, tests and the start of a program."""
+        if self._closed:
+            raise StoreClosed
+        # A growing map lets nobody in and waits for those inside: for the outer view, for ever.
+        assert partition not in self._viewing, "a view inside a view of the same partition"
+        self._viewing.add(partition)
+        try:
+            with self._environments[partition].snapshot() as txn:
+                return fn(txn)
+        finally:
+            self._viewing.discard(partition)
+
+    def apply_now(
+        self, partition: int, commands: Sequence[Command], *, expected: int | None = None
+    ) -> list[Result]:
+        """Append and block until it is durable: for tools, tests and the start of a program.
+
+        What was queued before it is applied and answered first. Not to be called inside `view`.
+        """
+        collected: list[list[Result]] = []
+        self.append(partition, commands, collected.append, expected=expected)
+        self._assert_no_view()
+        self._writers[partition].drain()
+        return collected[0]
+
+    def drain(self) -> None:
+        """Block until every append and read is answered: for programs without a loop."""
+        self._assert_no_view()
+        for desk in self._desks:
+            desk.drain()
+
+    def _assert_no_view(self) -> None:
+        # Growing the map waits for snapshots; one held by the waiting thread would never end.
+        assert not self._viewing, "waiting for a writer inside a view would never end"
+
+    def applied(self, partition: int) -> int:
+        """Return the last sequence that is applied and durable; 0 before the first."""
+        if self.readonly:
+            return self.view(partition, _applied)
+        return self._writers[partition].applied
+
+    def stats(self) -> StoreStats:
+        """Return the figures since the store was opened (a live object: read, do not keep)."""
+        stats = self._stats
+        stats.backlog = sum(writer.backlog for writer in self._writers)
+        stats.late_turns = sum(desk.thread.late_turns for desk in self._desks)
+        stats.growths = sum(environment.growths for environment in self._environments)
+        sizes = [environment.sizes for environment in self._environments]
+        stats.map_bytes = sum(size[0] for size in sizes)
+        stats.used_bytes = sum(size[1] for size in sizes)
+        return stats
+
+    def backup(self, dest: str | os.PathLike[str], progress: Progress | None = None) -> Manifest:
+        """Copy all partitions as of one moment into the new folder `dest`, while work goes on.
+
+        Blocks until done, so a program with a loop calls it in a thread; it may be called from any.
+        With a machine that is CutAware the cut is taken again (a bounded number of times) until
+        the machine agrees. While a backup runs, freed pages are not reused: the files grow more.
+
+        Args:
+            dest: the backup's folder; it must not exist or be empty.
+            progress: called with (bytes done, bytes in total); what it raises ends the backup.
+
+        Raises:
+            BackupError: `dest` is taken, its disk is full, another backup runs, the store closes,
+                or no consistent cut was found.
+        """
+        if not self._backing_up.acquire(blocking=False):
+            raise BackupError("another backup of this store is running")
+        try:
+            machine = self._machines[0]
+            return write_backup(
+                self._environments,
+                machine.version,
+                Path(dest),
+                progress=progress,
+                cut_aware=machine if isinstance(machine, CutAware) else None,
+                stopped=lambda: self._closing,
+            )
+        finally:
+            self._backing_up.release()
+
+    async def close(self) -> None:
+        """Answer what is queued, then end the threads and give the folder free.
+
+        Appends and reads are refused from the first moment on. Harmless when repeated.
+        """
+        if self._closed:
+            return
+        self._refuse()
+        for desk in self._desks:
+            idle = asyncio.Event()
+            desk.when_idle(idle.set)
+            await idle.wait()
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Like `close`, blocking: for programs without a loop."""
+        if self._closed:
+            return
+        self._refuse()
+        self.drain()
+        self._closed = True
+        for desk in self._desks:
+            desk.stop()
+        for environment in self._environments:
+            environment.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _refuse(self) -> None:
+        self._closing = True
+        for desk in self._desks:
+            desk.refuse()
+
+
+def _accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:
+    path = tables / folder.FORMAT_FILE
+    if found.machine_version != machine.version:
+        raise StoreVersion(
+            path, "the content of the tables", found.machine_version, machine.version
+        )
+    if partitions is not None and partitions != found.partitions:
+        raise StoreMismatch(
+            f"{tables.parent} was created with {found.partitions} partitions, the settings say "
+            f"{partitions}; the number is fixed at creation: correct the settings"
+        )
+    return found.partitions
+
+
+def _applied(txn: ReadTxn) -> int:
+    return read_applied(txn) or 0
+
+
+def _no_loop(_: Callable[[], None]) -> None:
+    """Stand in for `defer` where there is no loop: `drain` looks at the queues itself."""

@@ -1,0 +1,1 @@
+"""A node's supervision tree, its settings, its logs and its metrics."""

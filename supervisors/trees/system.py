@@ -1,0 +1,345 @@
+"""A whole chat node: its store, its processes, its sockets; started, drained and stopped.
+
+Everything that is not deterministic is made here and handed down: clock, randomness, the store,
+the listener, the sender of codes. A program may hold several of these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import ssl as ssl_module
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from palaver.actors.chat import names
+from palaver.actors.chat.access import Ledger, NodeTables
+from palaver.actors.chat.accounts import CodeSender, SignUpLimits
+from palaver.actors.chat.context import Acceptor, SessionContext, SessionLimits
+from palaver.actors.chat.media import MediaService
+from palaver.actors.chat.media_ports import MediaLimits
+from palaver.actors.chat.media_tokens import TokenSigner
+from palaver.actors.chat.messages import Drain
+from palaver.actors.chat.names import Places
+from palaver.actors.chat.presence import WriteLastSeen
+from palaver.actors.chat.queries import QUERIES
+from palaver.actors.chat.registry import ConnectionRegistry, MemoryRegistry
+from palaver.actors.chat.stamps import StampClock
+from palaver.actors.chat.state import ChatMachine
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import Clock, Node, NodeStats, Pid, RuntimeFault, SystemClock
+from palaver.storage import Store, StoreStats
+from palaver.storage.blobs import BlobStore
+from palaver.supervisors import Supervisor
+from palaver.supervisors.trees.chat import ChatParts, tree
+from palaver.supervisors.trees.listener import ListenerPort
+from palaver.supervisors.trees.metrics import MetricSources, registry_of
+from palaver.supervisors.trees.operator import Operator
+from palaver.supervisors.trees.settings import Settings
+from palaver.transport.edge import EdgeLimits, EdgeStats
+from palaver.transport.http import media as media_http
+from palaver.transport.http.admin import AdminServer
+
+__all__ = ["ChatSystem", "program_version"]
+
+log = structlog.get_logger("palaver")
+
+#: Clients of a draining node come back after at least this.
+_RECONNECT_LEAST_MS = 200
+
+
+def program_version() -> str:
+    """The version of the installed package, or "unknown"."""
+    try:
+        return version("palaver")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class ChatSystem:
+    """A chat node in this process, on the running asyncio loop.
+
+    Args:
+        settings: every value an operator may choose.
+        code_sender: brings one-time codes to phones.
+        registry: where connection information is kept; in memory by default.
+        clock, random: the ports for time and chance; the system's by default.
+
+    Raises (from `start`):
+        StoreUnusable: the data folder cannot be used; the text says why and what to do.
+        OSError: an address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        code_sender: CodeSender,
+        registry: ConnectionRegistry | None = None,
+        clock: Clock | None = None,
+        random: random_module.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.stats = ChatStats()
+        self.edge_stats = EdgeStats()
+        self._code_sender = code_sender
+        self._registry = registry or MemoryRegistry()
+        self._clock = clock or SystemClock()
+        # Codes, nonces and upload ids must not be guessable.
+        self._random = random or random_module.SystemRandom()
+        self._store: Store | None = None
+        self._node: Node | None = None
+        self._root: Pid | None = None
+        self._media: MediaService | None = None
+        self._listener: ListenerPort | None = None
+        self._admin: AdminServer | None = None
+        self._draining = False
+
+    # -- where it is -------------------------------------------------------------------------------
+
+    @property
+    def ws_url(self) -> str:
+        """Where clients connect."""
+        return f"{'wss' if self.settings.tls else 'ws'}://{self._address()}/ws"
+
+    @property
+    def http_url(self) -> str:
+        """Where media go over HTTP."""
+        return f"{'https' if self.settings.tls else 'http'}://{self._address()}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where metrics and health are."""
+        assert self._admin is not None, "the system is not started"
+        return f"http://{_bracketed(self.settings.admin_host)}:{self._admin.port}"
+
+    def _address(self) -> str:
+        assert self._listener is not None, "the system is not started"
+        return f"{_bracketed(self.settings.host)}:{self._listener.port}"
+
+    @property
+    def node(self) -> Node:
+        """The runtime's node, to look into it."""
+        assert self._node is not None, "the system is not started"
+        return self._node
+
+    @property
+    def media(self) -> MediaService:
+        """Uploads and downloads."""
+        assert self._media is not None, "the system is not started"
+        return self._media
+
+    @property
+    def store(self) -> Store:
+        """The tables."""
+        assert self._store is not None, "the system is not started"
+        return self._store
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the data folder, start the tree and the sockets; undone in order if it fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        partitions = settings.partitions
+        store = self._store = Store.open(
+            settings.data_dir,
+            lambda number: ChatMachine(number, partitions),
+            partitions=partitions,
+            post=loop.call_soon_threadsafe,
+            defer=loop.call_soon,
+            max_map_bytes=settings.max_map_bytes,
+            max_batch=settings.max_batch,
+            max_backlog=settings.max_backlog,
+        )
+        node = self._node = Node(settings.name, clock=self._clock, random=self._random)
+        await node.start()
+        places = Places(partitions)
+        reserved = (store.view(n, QUERIES["reserved_stamp"]) for n in range(partitions))
+        stamps = StampClock(self._clock.time_ms, max(reserved))
+        tables = NodeTables(node, places)
+        media = self._media = await self._open_media(Ledger(tables))
+        context = SessionContext(
+            server=f"palaver/{program_version()}",
+            places=places,
+            stamps=stamps,
+            stats=self.stats,
+            tokens=media,
+            limits=SessionLimits(authenticate_s=settings.auth_timeout_s),
+        )
+        acceptor = Acceptor(node, settings.gateways, context.limits)
+        listener = self._listener = self._listener_port(acceptor, media)
+        parts = ChatParts(
+            store=store,
+            registry=self._registry,
+            code_sender=self._code_sender,
+            sign_up_limits=SignUpLimits(
+                code_ttl_s=settings.code_ttl_s,
+                attempts_per_code=settings.code_attempts,
+                codes_per_phone_per_hour=settings.codes_per_hour,
+                codes_per_address_per_hour=settings.codes_per_hour_per_address,
+            ),
+            media=media,
+            listener=listener,
+            acceptor=acceptor,
+            context=context,
+            gateways=settings.gateways,
+        )
+        self._root = await node.start_server(
+            Supervisor, tree(parts), intensity=20, period_s=10.0, name="root"
+        )
+        operator = Operator(tables, stamps, node, settings, self.info, store)
+        self._admin = await AdminServer.start(
+            registry=registry_of(self._metric_sources()),
+            health=self,
+            host=settings.admin_host,
+            port=settings.admin_port,
+            admin=operator,
+            socket_path=settings.socket_path,
+        )
+
+    async def _open_media(self, ledger: Ledger) -> MediaService:
+        settings = self.settings
+        data = settings.data_dir
+        media = MediaService(
+            clock=self._clock,
+            random_bytes=self._random.randbytes,
+            blobs=self._blobs(data),
+            folder=data / "uploads",
+            ledger=ledger,
+            signer=TokenSigner.open(data / "keys" / "media.key", self._random.randbytes),
+            is_device_valid=ledger.is_device_valid,
+            limits=MediaLimits(
+                max_file_bytes=settings.media_max_bytes,
+                quota_bytes=settings.media_quota_bytes,
+                upload_ttl_s=settings.upload_expiry_s,
+                max_open_uploads=settings.media_max_uploads,
+                token_ttl_s=settings.token_ttl_s,
+            ),
+        )
+        await media.open()
+        return media
+
+    def _blobs(self, data: Path) -> BlobStore:
+        return BlobStore.open(self.settings.blob_url or data / "blobs")
+
+    def _listener_port(self, acceptor: Acceptor, media: MediaService) -> ListenerPort:
+        settings = self.settings
+        return ListenerPort(
+            acceptor,
+            lambda: media_http.app(media),
+            host=settings.host,
+            port=settings.port,
+            ssl=_tls(settings),
+            limits=EdgeLimits(
+                head_timeout_s=settings.head_timeout_s,
+                ping_s=settings.ping_s,
+                pong_timeout_s=settings.pong_timeout_s,
+                half_message_timeout_s=settings.half_message_timeout_s,
+                write_high_water_bytes=settings.write_high_bytes,
+                write_hard_limit_bytes=settings.write_hard_bytes,
+                write_timeout_s=settings.write_timeout_s,
+                max_connections=settings.max_connections,
+                max_connections_per_address=settings.max_connections_per_address,
+            ),
+            stats=self.edge_stats,
+        )
+
+    async def drain(self) -> None:
+        """Take no new connection, answer what was accepted, tell every client to come back.
+
+        Takes at most `drain_s` seconds; what is still connected then is closed by `stop`.
+        """
+        if self._draining or self._node is None or self._listener is None:
+            return
+        self._draining = True
+        self._listener.stop_accepting()
+        order = Drain(_RECONNECT_LEAST_MS, int(self.settings.reconnect_spread_s * 1000))
+        node = self._node
+        gateways = [names.gateway_name(number) for number in range(self.settings.gateways)]
+        try:
+            async with asyncio.timeout(self.settings.drain_s):
+                await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
+                await node.call(names.PRESENCE, WriteLastSeen(), timeout_s=None)
+        except TimeoutError:
+            log.warning(
+                "drain_timeout", drain_s=self.settings.drain_s,
+                connections=self._listener.open_connections,
+            )  # fmt: skip
+        except RuntimeFault as error:
+            log.warning("last_seen_not_written", reason=str(error))
+
+    async def stop(self) -> None:
+        """Stop the tree in reverse order, then close the store. What was acknowledged is safe."""
+        if self._admin is not None:
+            await self._admin.close()
+            self._admin = None
+        if self._listener is not None:
+            await self._listener.close()
+        if self._media is not None:
+            await self._media.close()
+            self._media = None
+        if self._node is not None:
+            await self._node.stop()
+            self._node = None
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+    async def wait_failed(self) -> str:
+        """Wait until the tree has ended by itself (its supervisors gave up); the reason."""
+        assert self._root is not None, "the system is not started"
+        return str(await self.node.wait(self._root))
+
+    # -- to look into it ---------------------------------------------------------------------------
+
+    async def not_ready(self) -> Sequence[str]:
+        """Why the node should get no new clients now; empty when it is ready."""
+        why = []
+        if self._draining:
+            why.append("the node is draining")
+        if self._listener is None or not self._listener.is_listening:
+            why.append("the node does not listen")
+        if self.stats.storage_failing:
+            why.append(f"nothing can be stored: {self.stats.storage_failing}")
+        if self._node is None or self._root is None or not self._node.is_alive(self._root):
+            why.append("the supervision tree has ended")
+        return why
+
+    def info(self) -> tuple[ChatStats, NodeStats, StoreStats, EdgeStats]:
+        """The counters of all parts."""
+        return self.stats, self.node.stats(), self.store.stats(), self.edge_stats
+
+    def _metric_sources(self) -> MetricSources:
+        return MetricSources(
+            chat=lambda: self.stats,
+            runtime=self.node.stats,
+            store=self.store.stats,
+            edge=lambda: self.edge_stats,
+            media=lambda: self.media,
+            version=program_version(),
+            started_s=self._clock.time_ms() / 1000,
+        )
+
+
+def _tls(settings: Settings) -> ssl_module.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl_module.create_default_context(ssl_module.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

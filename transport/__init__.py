@@ -1,0 +1,1 @@
+"""What is between machines: the wire, the listening edge, the client library, media over HTTP."""

@@ -1,0 +1,197 @@
+"""Receipts: who has received and read what, and which own messages everyone has.
+
+A watermark never goes down. An own message is *delivered* when every other member's devices have
+it, *read* when every other member has read it. Who the members are is known for a direct
+conversation; for a group it comes from MARKS and from changes of the members.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from palaver.transport.client.model import Mark, MembersChanged, Receipt
+
+__all__ = ["Followed", "Progress", "Receipts"]
+
+
+class Progress(NamedTuple):
+    """What a step changed: a receipt to show, and own messages (by id) that got further."""
+
+    receipts: list[Receipt]
+    delivered: list[int]
+    read: list[int]
+    settled: bool
+    """Nothing of the conversation is waited for any more."""
+
+
+class Followed:
+    """One conversation's watermarks and the own messages in it that are not read by all."""
+
+    __slots__ = ("delivered_upto", "marks", "members_known", "own")
+
+    def __init__(self) -> None:
+        self.marks: dict[str, tuple[int, int]] = {}
+        self.members_known = False
+        self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
+        self.delivered_upto = 0
+
+    def lowest(self) -> tuple[int, int]:
+        """The watermarks that every other member has reached; (0, 0) where that is unknown."""
+        if not self.members_known or not self.marks:
+            return 0, 0
+        delivered = min(mark[0] for mark in self.marks.values())
+        return delivered, min(mark[1] for mark in self.marks.values())
+
+
+class Receipts:
+    """The watermarks of recent conversations.
+
+    At most ``max_messages`` own messages are followed; beyond that the oldest is given up.
+    Watermarks of at most ``max_conversations`` conversations without own open messages are kept,
+    to tell a new receipt from one already shown.
+    """
+
+    __slots__ = ("_account", "_convs", "_count", "max_conversations", "max_messages")
+
+    def __init__(
+        self,
+        account: str,
+        awaited: dict[bytes, int],
+        *,
+        max_messages: int,
+        max_conversations: int,
+    ) -> None:
+        self._account = account
+        self.max_messages = max_messages
+        self.max_conversations = max_conversations
+        self._convs: OrderedDict[bytes, Followed] = OrderedDict()
+        self._count = 0
+        for conv, seq in awaited.items():
+            self._convs[conv] = followed = Followed()
+            followed.own.append((seq, 0))
+            self._count += 1
+
+    def open_conversations(self) -> list[bytes]:
+        """The conversations with own messages that not everyone has read."""
+        return [conv for conv, followed in self._convs.items() if followed.own]
+
+    def awaited(self, conv: bytes) -> int | None:
+        """The last own seq that not everyone has read; None where there is none."""
+        followed = self._convs.get(conv)
+        return followed.own[-1][0] if followed is not None and followed.own else None
+
+    def members_known(self, conv: bytes) -> bool:
+        """Whether the conversation's members are known, so that its receipts add up."""
+        followed = self._convs.get(conv)
+        return followed is not None and followed.members_known
+
+    def wrote(self, conv: bytes, seq: int, cid: int, peer: str | None) -> tuple[Progress, int]:
+        """An own message was given its place; ``peer`` is the other one of a direct conversation.
+
+        Returns what is known of it already (a receipt can overtake the answer), and the id of a
+        message that is no longer followed, or 0.
+        """
+        followed = self._get(conv)
+        if peer is not None:
+            followed.members_known = True
+            followed.marks.setdefault(peer, (0, 0))
+        insort(followed.own, (seq, cid))
+        self._count += 1
+        lost = self._drop_oldest() if self._count > self.max_messages else 0
+        # The new message may be below the mark already: look at everything again.
+        delivered, _ = followed.lowest()
+        early = [cid] if seq <= min(delivered, followed.delivered_upto) else []
+        progress = self._progress(followed)
+        return progress._replace(delivered=early + progress.delivered), lost
+
+    def receipt(self, receipt: Receipt) -> Progress:
+        """A receipt arrived."""
+        followed = self._get(receipt.conv)
+        receipts = self._raise(followed, [receipt])
+        return self._progress(followed)._replace(receipts=receipts)
+
+    def marks(self, conv: bytes, marks: Iterable[Mark]) -> Progress:
+        """The server told all members' watermarks; who is not among them is no member."""
+        followed = self._get(conv)
+        marks = list(marks)
+        names = {mark.account for mark in marks}
+        for gone in followed.marks.keys() - names:
+            del followed.marks[gone]
+        receipts = self._raise(followed, [Receipt(conv, *mark) for mark in marks])
+        followed.members_known = True
+        return self._progress(followed)._replace(receipts=receipts)
+
+    def changed(self, event: MembersChanged) -> Progress:
+        """The members of a group changed: nothing before that concerns who is new."""
+        followed = self._convs.get(event.conv)
+        if followed is None:
+            return Progress([], [], [], False)
+        for account in followed.marks.keys() - set(event.members):
+            del followed.marks[account]
+        for account in event.added:
+            if account != self._account:
+                followed.marks.setdefault(account, (event.seq, event.seq))
+        return self._progress(followed)
+
+    def forget(self, conv: bytes) -> list[int]:
+        """Follow a conversation no longer; returns the ids of the messages given up."""
+        followed = self._convs.pop(conv, None)
+        if followed is None:
+            return []
+        self._count -= len(followed.own)
+        return [cid for _, cid in followed.own]
+
+    def _get(self, conv: bytes) -> Followed:
+        followed = self._convs.get(conv)
+        if followed is None:
+            self._convs[conv] = followed = Followed()
+            self._evict()
+        else:
+            self._convs.move_to_end(conv)
+        return followed
+
+    def _evict(self) -> None:
+        # Only closed conversations go, and the oldest of them first; open ones are bounded by
+        # max_messages, so looking past them is too.
+        excess = len(self._convs) - self.max_conversations
+        if excess > 0:
+            closed = [conv for conv, followed in self._convs.items() if not followed.own]
+            # The newest is the one just asked for.
+            for conv in closed[: max(0, min(excess + len(closed) // 4, len(closed) - 1))]:
+                del self._convs[conv]
+
+    def _drop_oldest(self) -> int:
+        followed = next(each for each in self._convs.values() if each.own)
+        self._count -= 1
+        return followed.own.pop(0)[1]
+
+    def _raise(self, followed: Followed, receipts: Iterable[Receipt]) -> list[Receipt]:
+        news = []
+        for receipt in receipts:
+            before = followed.marks.get(receipt.account, (0, 0))
+            after = (max(before[0], receipt.delivered, receipt.read), max(before[1], receipt.read))
+            if receipt.account == self._account:
+                # Own marks say what an other device of this account has read: shown, never counted.
+                news.append(Receipt(receipt.conv, receipt.account, after[0], after[1]))
+                continue
+            followed.marks[receipt.account] = after
+            if after != before:
+                news.append(Receipt(receipt.conv, receipt.account, *after))
+        return news
+
+    def _progress(self, followed: Followed) -> Progress:
+        delivered_mark, read_mark = followed.lowest()
+        delivered = [
+            cid for seq, cid in followed.own if followed.delivered_upto < seq <= delivered_mark
+        ]
+        followed.delivered_upto = max(followed.delivered_upto, delivered_mark)
+        done = 0
+        while done < len(followed.own) and followed.own[done][0] <= read_mark:
+            done += 1
+        read = [cid for _, cid in followed.own[:done]]
+        del followed.own[:done]
+        self._count -= done
+        return Progress([], delivered, read, settled=done > 0 and not followed.own)

@@ -1,0 +1,99 @@
+"""Signing up: the two requests that need no identity.
+
+Each uses a connection of its own: between them a person waits for a code, longer than a server
+keeps a connection that does not say who it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from palaver.transport import wire
+from palaver.transport.client.core import Timeouts, check
+from palaver.transport.client.errors import ConnectionFailed, ProtocolViolation, server_error
+from palaver.transport.client.identity import Identity, new_key
+from palaver.transport.client.link import Proxy, open_websocket
+
+__all__ = ["SignUp"]
+
+R = TypeVar("R")
+_AGENT = "palaver-python"
+
+
+class SignUp:
+    """Asks a server for a code and registers a device with it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ssl: ssl_module.SSLContext | None = None,
+        proxy: Proxy = True,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._url = url
+        self._ssl = ssl
+        self._proxy: Proxy = proxy
+        self._timeouts = timeouts or Timeouts()
+
+    async def request_code(self, phone: str) -> None:
+        """Have a one-time code sent to a phone number in E.164 form.
+
+        Raises:
+            RateLimited: Too many codes were asked for.
+            BadMessage: ``phone`` is not a phone number.
+            ConnectionFailed: The server could not be reached, or went away.
+        """
+        await self._ask(wire.Code(1, phone))
+
+    async def register(
+        self, phone: str, code: str, device_name: str, key: Ed25519PrivateKey | None = None
+    ) -> Identity:
+        """Register a device with the code that was sent, and return its identity.
+
+        Raises:
+            CodeWrong, CodeExpired, RateLimited, TooMany: The server refused.
+            BadMessage: An argument is not fit to be sent.
+            ConnectionFailed: The server could not be reached, or went away.
+        """
+        key = key or new_key()
+        public = key.public_key().public_bytes_raw()
+        result = await self._ask(wire.SignUp(1, phone, code, public, device_name))
+        if not isinstance(result, wire.SignedUp):
+            raise ProtocolViolation("SIGNUP was answered with something else")
+        return Identity(result.account, result.device, key)
+
+    async def _ask(self, op: wire.Request) -> wire.Result:
+        check(op)
+        websocket = await open_websocket(
+            self._url, ssl=self._ssl, proxy=self._proxy, timeouts=self._timeouts
+        )
+        try:
+            async with asyncio.timeout(self._timeouts.request_s):
+                hello = wire.Hello(0, (wire.PROTOCOL_VERSION,), _AGENT)
+                await websocket.send(wire.frame([wire.encode_request(hello)]))
+                await _answer(websocket, 0, wire.HELLO)
+                await websocket.send(wire.frame([wire.encode_request(op)]))
+                return await _answer(websocket, op.id, wire.OPCODES[type(op)])
+        except (ConnectionClosed, TimeoutError) as error:
+            raise ConnectionFailed(f"the server did not answer: {error}") from error
+        except wire.BadFrame as error:
+            raise ProtocolViolation(str(error)) from error
+        finally:
+            await websocket.close()
+
+
+async def _answer(websocket: ClientConnection, request_id: int, opcode: int) -> wire.Result:
+    while True:
+        for op in wire.decode_frame(await websocket.recv(decode=False)):
+            reply = wire.parse_reply(op)
+            if isinstance(reply, wire.Error) and reply.id == request_id:
+                raise server_error(reply.code, reply.text, reply.retry_after_ms)
+            if isinstance(reply, wire.Ok) and reply.id == request_id:
+                return wire.parse_result(opcode, reply.result)

@@ -1,0 +1,1 @@
+"""HTTP beside the WebSocket: media for clients, metrics, health and administration."""
