@@ -94,7 +94,7 @@ class DeviceQueue(GenServer):
             first, events = message
             caught_up = not self._behind and not self._reading
             if first == self._next and caught_up and self._has_room():
-                self._push(first, events)
+                self._push_live(first, events)
             elif first + len(events) > self._next:
                 self._behind = True
                 self._read_on()
@@ -115,6 +115,18 @@ class DeviceQueue(GenServer):
 
     def _has_room(self) -> bool:
         return self._next - 1 - self._acked < WINDOW_EVENTS and self._in_flight_bytes < WINDOW_BYTES
+
+    def _push_live(self, first: int, events: list[bytes]) -> None:
+        """Push what a commit brought, as far as one operation should carry it; read the rest."""
+        size_bytes = len(events[0])
+        for count in range(1, len(events)):
+            size_bytes += len(events[count])
+            if count >= _READ_EVENTS or size_bytes > _READ_BYTES:
+                self._push(first, events[:count])
+                self._behind = True
+                self._read_on()
+                return
+        self._push(first, events)
 
     def _push(self, first: int, events: list[bytes]) -> None:
         op = wire.push(first, events)

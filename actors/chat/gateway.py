@@ -276,7 +276,7 @@ class Gateway(GenServer):
             self._stats.hints_out += 1
             line = self._lines.get(session)
             if line is not None and line.writable:
-                line.send(op)
+                line.send_patiently(op)
             else:
                 # Only for a slow reader the session has to keep the latest of each kind.
                 self.send(session, SessionOp(key, op))

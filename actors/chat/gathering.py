@@ -3,9 +3,12 @@
 A commit costs the same whether it holds one command or fifty (two hand-overs between threads, an
 fsync), so under load a little waiting makes every message cheaper:
 
-- What somebody waits for goes at once when the partition is quiet. Under concurrency (the commit
-  before held several commands) commits begin at least :data:`PACE_S` apart, unless
-  :data:`FULL_BATCH` commands wait.
+- What somebody waits for goes at once when the partition is quiet. Otherwise commits begin so far
+  apart that each command of the one before has :data:`PACE_S`, at most :data:`MAX_PACE_S`: about
+  what a message costs a node alone. So when messages come faster than they could be served one by
+  one, the intervals grow, everything behind them (answers, pushes, acknowledgements, receipts)
+  comes in batches, and the node can serve them; when they come slower, the intervals shrink to
+  nothing. :data:`FULL_BATCH` commands do not wait.
 - Acknowledgements of devices wait :data:`ACK_S`, so that those of one device become one, with one
   receipt. A crash before that only repeats a push, which the device recognises.
 - What nobody waits for at all rides with whatever goes next.
@@ -16,11 +19,12 @@ from __future__ import annotations
 from palaver.actors.chat.messages import AckUpTo, Append
 from palaver.actors.chat.state import commands as cmd
 
-__all__ = ["ACK_S", "FULL_BATCH", "PACE_S", "Gathering"]
+__all__ = ["ACK_S", "FULL_BATCH", "MAX_PACE_S", "PACE_S", "Gathering"]
 
-PACE_S = 0.002
+PACE_S = 0.000_25
+MAX_PACE_S = 0.015
 ACK_S = 0.02
-FULL_BATCH = 64
+FULL_BATCH = 256
 
 #: A commit of at least so many commands says that several clients are at work.
 _CONCURRENT = 4
@@ -54,7 +58,8 @@ class Gathering:
             return None
         if self._last_size < _CONCURRENT:
             return 0.0
-        return max(0.0, self._began_s + PACE_S - now_s)
+        pace_s = min(self._last_size * PACE_S, MAX_PACE_S)
+        return max(0.0, self._began_s + pace_s - now_s)
 
     def acknowledge(self, ack: AckUpTo) -> float | None:
         """Keep a device's highest position; in how many seconds to commit, None if arranged."""

@@ -170,9 +170,9 @@ class Lanes:
     def _submit_some(self, lane: _Lane) -> bool:
         """Submit the next batch of messages, or the next change of the group."""
         first = lane.waiting[0]
-        if isinstance(first, Group | Members):
+        if type(first) is not Send:
             lane.waiting.popleft()
-            self._submit_change(lane, first)
+            self._submit_change(lane, first)  # type: ignore[arg-type]
             return True
         batch: list[Outgoing] = []
         messages: list[Fresh] = []

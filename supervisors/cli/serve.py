@@ -194,6 +194,7 @@ async def serve(settings: Settings, make: Callable[[], System], announce: Path |
         text = _why(error)
         where = f"{settings.host}:{settings.port}, data {settings.data_dir}"
         raise CommandError(f"the node cannot start ({where}): {text}", _hint(text)) from error
+    _calm_garbage_collector()
     _say_where(system, settings)
     if announce is not None:
         _announce(system, announce)

@@ -6,6 +6,7 @@ a socket behind that its successor would find in use.
 
 from __future__ import annotations
 
+import asyncio
 import ssl as ssl_module
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,11 @@ __all__ = ["ListenerPort", "ListenerServer"]
 
 
 class ListenerPort:
-    """Opens and closes the one socket on which clients connect."""
+    """Opens and closes the one socket on which clients connect.
+
+    One after the other, and each to its end: a process that is killed while it opens the socket
+    leaves none behind that nobody owns, which its successor would find in use.
+    """
 
     def __init__(
         self,
@@ -39,6 +44,8 @@ class ListenerPort:
         self._limits = limits
         self._stats = stats
         self._listener: Listener | None = None
+        self._changing = asyncio.Lock()
+        self._over = False
         self.port = port
         """The port asked for; once open, the port that is listened on."""
 
@@ -48,17 +55,25 @@ class ListenerPort:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await self.close()
-        self._listener = await listen(
-            self._acceptor,
-            self._http_app(),
-            host=self._host,
-            port=self.port,
-            ssl=self._ssl,
-            limits=self._limits,
-            stats=self._stats,
-        )
-        self.port = self._listener.port
+        opening = asyncio.ensure_future(self._reopen())
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(opening)
+
+    async def _reopen(self) -> None:
+        async with self._changing:
+            await self._close(None)
+            if self._over:
+                return
+            self._listener = await listen(
+                self._acceptor,
+                self._http_app(),
+                host=self._host,
+                port=self.port,
+                ssl=self._ssl,
+                limits=self._limits,
+                stats=self._stats,
+            )
+            self.port = self._listener.port
 
     def stop_accepting(self) -> None:
         """Take no new connection."""
@@ -76,7 +91,12 @@ class ListenerPort:
         return self._listener is not None
 
     async def close(self, timeout_s: float | None = None) -> None:
-        """Close every connection and the socket."""
+        """Close every connection and the socket, for good."""
+        self._over = True
+        async with self._changing:
+            await self._close(timeout_s)
+
+    async def _close(self, timeout_s: float | None) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.close(timeout_s=timeout_s)

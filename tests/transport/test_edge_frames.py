@@ -231,3 +231,35 @@ def test_an_owner_that_raises_costs_one_connection(kit: Any, run: Run) -> None:
             assert [str(what["exception"]) for what in reported] == ["the owner's mistake"]
 
     run(main())
+
+
+def test_what_can_wait_rides_with_what_cannot(kit: Any, run: Run) -> None:
+    async def main() -> None:
+        owner = kit.Owner()
+        async with (
+            kit.listening(owner, patience_s=30.0) as listener,
+            kit.open_client(listener) as client,
+        ):
+            conn = owner.opened[0]
+            conn.send_patiently(wire.encode([1, 0]))
+            conn.send_patiently(wire.encode([1, 1]))
+            conn.send(wire.encode([1, 2]))
+            assert await client.recv() == kit.ops(0, 1, 2)
+            conn.send_patiently(wire.encode([1, 3]))
+            conn.close()  # nothing that was sent is forgotten
+            assert await client.recv() == kit.ops(3)
+
+    run(main())
+
+
+def test_what_can_wait_does_not_wait_for_ever(kit: Any, run: Run) -> None:
+    async def main() -> None:
+        owner = kit.Owner()
+        async with (
+            kit.listening(owner, patience_s=0.01) as listener,
+            kit.open_client(listener) as client,
+        ):
+            owner.opened[0].send_patiently(wire.encode([1, 0]))
+            assert await client.recv() == kit.ops(0)
+
+    run(main())

@@ -45,6 +45,7 @@ class Hub:
 
     __slots__ = (
         "_dirty",
+        "_patient",
         "_per_address",
         "acceptor",
         "connections",
@@ -90,6 +91,7 @@ class Hub:
         """Set while no transport exists."""
         self.gone.set()
         self._dirty: list[Outgoing] = []
+        self._patient: list[Outgoing] = []
         self._per_address: dict[str, int] = {}
 
     def arrive(self, address: str) -> str | None:
@@ -125,6 +127,18 @@ class Hub:
         if not dirty:
             self.loop.call_soon(self._flush)
         dirty.append(conn)
+
+    def mark_patient(self, conn: Outgoing) -> None:
+        """Have `conn` flushed a little later, with all others that can wait."""
+        patient = self._patient
+        if not patient:
+            self.loop.call_later(self.limits.patience_s, self._flush_patient)
+        patient.append(conn)
+
+    def _flush_patient(self) -> None:
+        patient, self._patient = self._patient, []
+        for conn in patient:
+            conn.flush()  # nothing happens if it was flushed with something urgent
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []

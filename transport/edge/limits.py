@@ -25,6 +25,7 @@ class EdgeLimits:
         write_high_water_bytes: above it `Connection.writable` is false and nothing is read.
         write_hard_limit_bytes: above it the connection is aborted at once.
         write_timeout_s: a connection not writable for so long is aborted.
+        patience_s: what is sent by `Connection.send_patiently` waits no longer than this.
         max_connections: WebSockets and HTTP together; one more is answered 503 with Retry-After.
         max_connections_per_address: the same for one peer address; None sets no limit.
         max_refusals: so many are told 503 at a time, further ones are aborted without a word.
@@ -43,6 +44,7 @@ class EdgeLimits:
     write_high_water_bytes: int = 64 * 1024
     write_hard_limit_bytes: int = 4 * 1024 * 1024
     write_timeout_s: float = 30.0
+    patience_s: float = 0.025
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
     max_refusals: int = 1_000

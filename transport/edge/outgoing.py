@@ -20,8 +20,8 @@ class Outgoing(asyncio.Protocol):
     """Collects operations, writes them once a turn, and knows when the peer does not keep up."""
 
     __slots__ = (
-        "_full", "_hub", "_out", "_out_bytes", "_reading", "_state", "_stuck_since", "_transport",
-        "_write_paused", "due_tick",
+        "_full", "_hub", "_marked", "_out", "_out_bytes", "_reading", "_state", "_stuck_since",
+        "_transport", "_write_paused", "due_tick",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
@@ -32,6 +32,7 @@ class Outgoing(asyncio.Protocol):
         self._reading = True  # what the transport was told last
         self._out: list[bytes] | None = None
         self._out_bytes = 0
+        self._marked = False  # to be flushed at the end of this turn
         self._full = False  # more waits for the flush than the mark
         self._write_paused = False  # the transport's buffer is above its mark
         self._stuck_since = 0.0  # since when it is not writable, 0.0 while it is
@@ -90,7 +91,26 @@ class Outgoing(asyncio.Protocol):
         self._out_bytes = size
         if self._out is None:
             self._out = [op]
+        else:
+            self._out.append(op)
+        if not self._marked:
+            self._marked = True
             self._hub.mark_dirty(self)
+
+    def send_patiently(self, op: bytes) -> None:
+        """Send an operation that can wait for company: `EdgeLimits.patience_s` at most.
+
+        It leaves with whatever else is sent to this connection meanwhile, and costs no frame and
+        no write of its own then. The order with what is sent by `send` is kept.
+        """
+        size = self._out_bytes + len(op)
+        if self._state != OPEN or size > self._hub.crowd_bytes:
+            self.send(op)
+            return
+        self._out_bytes = size
+        if self._out is None:
+            self._out = [op]
+            self._hub.mark_patient(self)
         else:
             self._out.append(op)
 
@@ -112,6 +132,7 @@ class Outgoing(asyncio.Protocol):
         if out is None:
             return
         self._out, self._out_bytes = None, 0
+        self._marked = False
         if self._state != OPEN or self._transport.is_closing():
             return
         stats = self._hub.stats

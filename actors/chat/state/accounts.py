@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.state.queues import drop_queue
 from palaver.actors.chat.state.step import Step
@@ -15,7 +17,7 @@ from palaver.actors.chat.state.tables import (
     owned_key,
     save,
 )
-from palaver.storage import Outcome, Rejected
+from palaver.storage import Rejected
 
 __all__ = [
     "delete_account",
@@ -33,33 +35,33 @@ MAX_DEVICES = 16
 MAX_BLOCKED = 1_000
 
 
-def register_device(step: Step, command: cmd.Command) -> Outcome:
+def register_device(step: Step, command: cmd.Command) -> Any:
     """Add a device to an account, which is made where it is new; the value is its number."""
     _, account, public_key, name, now_ms = command
     record = step.account(account) or Account(now_ms, False, 1, ())
     if not public_key:  # an operator makes an account before its first device signs up
         step.put_account(account, record)
-        return Outcome(0, ())
+        return 0
     for number in step.devices(account):
         raw = step.txn.get("devices", device_key(account, number))
         if raw is not None and Device(*load(raw)).public_key == public_key:  # type: ignore[arg-type]
-            return Outcome(number, ())  # a retry of the same registration
+            return number  # a retry of the same registration
     if len(step.devices(account)) >= MAX_DEVICES:
         raise Rejected("too_many", f"an account has at most {MAX_DEVICES} devices; revoke one")
     number = record.next_device
     step.put_account(account, record._replace(next_device=number + 1))
     step.txn.put("devices", device_key(account, number), save(Device(public_key, name, now_ms)))
     step.memory.devices.pop(account, None)
-    return Outcome(number, ())
+    return number
 
 
-def revoke_device(step: Step, command: cmd.Command) -> Outcome:
+def revoke_device(step: Step, command: cmd.Command) -> Any:
     """Remove a device with its queue; its number is never used again."""
     _, account, device = command
     if device not in step.devices(account):
         raise Rejected("bad_request", f"{account} has no device {device}")
     _remove_device(step, account, device)
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
 def _remove_device(step: Step, account: str, device: int) -> None:
@@ -70,7 +72,7 @@ def _remove_device(step: Step, account: str, device: int) -> None:
     step.effects.append(cmd.DeviceRevoked(account, device))
 
 
-def delete_account(step: Step, command: cmd.Command) -> Outcome:
+def delete_account(step: Step, command: cmd.Command) -> Any:
     """Remove an account: its devices and queues go, and nobody can reach it any more.
 
     The record itself stays as a tombstone that blocks nobody, so that device numbers never
@@ -86,7 +88,7 @@ def delete_account(step: Step, command: cmd.Command) -> Outcome:
     step.txn.delete("lastseen", account.encode())
     for conversation in _conversations(step, account):
         step.submit(conversation, (cmd.REMOVE_MEMBER, conversation, account, stamp))
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
 def _conversations(step: Step, account: str) -> list[bytes]:
@@ -95,7 +97,7 @@ def _conversations(step: Step, account: str) -> list[bytes]:
     return [key[len(prefix) :] for key, _ in rows]
 
 
-def set_privacy(step: Step, command: cmd.Command) -> Outcome:
+def set_privacy(step: Step, command: cmd.Command) -> Any:
     """Hide or show an account's last seen; the value is whether anything changed."""
     _, account, hides = command
     record = step.account(account)
@@ -104,10 +106,10 @@ def set_privacy(step: Step, command: cmd.Command) -> Outcome:
     changed = record.hides_last_seen != hides
     if changed:
         step.put_account(account, record._replace(hides_last_seen=hides))
-    return Outcome(changed, ())
+    return changed
 
 
-def set_block(step: Step, command: cmd.Command) -> Outcome:
+def set_block(step: Step, command: cmd.Command) -> Any:
     """Block another account, or no longer; their direct conversation is told."""
     _, account, other, conversation, blocked = command
     record = step.account(account)
@@ -123,10 +125,10 @@ def set_block(step: Step, command: cmd.Command) -> Outcome:
     step.put_account(account, record._replace(blocked=tuple(sorted(names))))
     pair = sorted((account, other))
     step.submit(conversation, (cmd.BLOCK_IN_CONVERSATION, conversation, pair, account, blocked))
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
-def last_seen(step: Step, command: cmd.Command) -> Outcome:
+def last_seen(step: Step, command: cmd.Command) -> Any:
     """Note when accounts and their devices were last seen; a value never goes backwards."""
     for account, device, time_ms in command[1]:
         if device not in step.devices(account):
@@ -135,24 +137,24 @@ def last_seen(step: Step, command: cmd.Command) -> Outcome:
             raw = step.txn.get("lastseen", key)
             if raw is None or U64.unpack(raw)[0] < time_ms:
                 step.txn.put("lastseen", key, U64.pack(time_ms))
-    return Outcome(None, ())
+    return None
 
 
-def join(step: Step, command: cmd.Command) -> Outcome:
+def join(step: Step, command: cmd.Command) -> Any:
     """List a conversation among an account's."""
     _, account, conversation = command
     step.txn.put("members", owned_key(account, conversation), b"")
-    return Outcome(None, ())
+    return None
 
 
-def leave(step: Step, command: cmd.Command) -> Outcome:
+def leave(step: Step, command: cmd.Command) -> Any:
     """Take a conversation off an account's list."""
     _, account, conversation = command
     step.txn.delete("members", owned_key(account, conversation))
-    return Outcome(None, ())
+    return None
 
 
-def record_file(step: Step, command: cmd.Command) -> Outcome:
+def record_file(step: Step, command: cmd.Command) -> Any:
     """Let an account fetch and send a file it uploaded, and count it; once per content."""
     _, account, file_id, size_bytes, kind = command
     key = owned_key(account, file_id)
@@ -163,4 +165,4 @@ def record_file(step: Step, command: cmd.Command) -> Outcome:
         raw_used = step.txn.get("usage", used_key)
         used = U64.unpack(raw_used)[0] if raw_used else 0
         step.txn.put("usage", used_key, U64.pack(used + size_bytes))
-    return Outcome(None, ())
+    return None

@@ -54,7 +54,9 @@ CREATE_GROUP = 2
 CHANGE_MEMBERS = 3
 """(CHANGE_MEMBERS, conversation, sender, device, stamp, low, client id, [added], [removed])"""
 ENQUEUE = 4
-"""(ENQUEUE, account, except_device, [(conversation, seq, sender, event, file | None)...])"""
+"""(ENQUEUE, account, except_device, members, [(conversation, seq, sender, event, file | None)...])
+
+`members` is how many the conversation has: an event for many is stored once."""
 ACK = 5
 """(ACK, account, device, position)"""
 DELIVERED = 6

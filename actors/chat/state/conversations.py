@@ -9,11 +9,13 @@ what is kept by what is open, with no time window (RIFL, Lee et al., SOSP 2015).
 
 from __future__ import annotations
 
+from typing import Any
+
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.state.events import members_event, message_event
 from palaver.actors.chat.state.step import Step
 from palaver.actors.chat.state.tables import PAIR, U64, Conversation, device_key
-from palaver.storage import Outcome, Rejected
+from palaver.storage import Rejected
 
 __all__ = [
     "block_in_conversation",
@@ -43,7 +45,7 @@ GROUP = 1
 MAX_MEMBERS = 256
 
 
-def send(step: Step, command: cmd.Command) -> Outcome:
+def send(step: Step, command: cmd.Command) -> Any:
     """Accept messages into a conversation; the value is one Sent or Refusal per message."""
     _, conversation, pair, reachable, sender, device, stamp, low, previous, messages = command
     if type(messages[0]) is not cmd.Fresh:  # as it comes from a log of bytes
@@ -51,10 +53,10 @@ def send(step: Step, command: cmd.Command) -> Outcome:
     record = step.conversation(conversation)
     refusal = _may_send(record, pair, reachable, sender)
     if refusal is not None:
-        return Outcome([refusal] * len(messages), ())
+        return [refusal] * len(messages)
     ledger = _Answers(step, sender, device)
     if previous and not ledger.knows(previous):
-        return Outcome([_OUT_OF_ORDER] * len(messages), ())
+        return [_OUT_OF_ORDER] * len(messages)
     if record is None:
         record = Conversation(DIRECT, "", tuple(pair), (), ())
         step.put_conversation(conversation, record)
@@ -88,7 +90,7 @@ def send(step: Step, command: cmd.Command) -> Outcome:
         _reserve(step, last_stamp)
         _fan_out(step, record.members, sender, device, fresh)
     ledger.forget_below(low)
-    return Outcome(answers, tuple(step.effects))
+    return answers
 
 
 def _may_send(
@@ -110,9 +112,14 @@ def _may_send(
 
 def _reserve(step: Step, stamp: int) -> None:
     """Remember that stamps up to this one may have been given out, also by other conversations."""
+    if step.memory.reserved >= stamp:
+        return
     raw = step.txn.get("chatmeta", b"stamp")
-    if raw is None or U64.unpack(raw)[0] < stamp:
-        step.txn.put("chatmeta", b"stamp", U64.pack(stamp + _RESERVE))
+    reserved = U64.unpack(raw)[0] if raw else 0
+    if reserved < stamp:
+        reserved = stamp + _RESERVE
+        step.txn.put("chatmeta", b"stamp", U64.pack(reserved))
+    step.memory.reserved = reserved
 
 
 def _fan_out(
@@ -122,9 +129,13 @@ def _fan_out(
     device: int,
     events: list[tuple[bytes, int, str, bytes, tuple[bytes, int, str] | None]],
 ) -> None:
+    count = len(members)
     for member in members:
-        except_device = device if member == sender else 0
-        step.submit(member.encode(), (cmd.ENQUEUE, member, except_device, events))
+        if member != sender:
+            step.submit(member.encode(), (cmd.ENQUEUE, member, 0, count, events))
+        elif not (step.is_here(sender.encode()) and step.devices(sender) == (device,)):
+            # The sender's other devices; nearly always there are none.
+            step.submit(member.encode(), (cmd.ENQUEUE, member, device, count, events))
 
 
 class _Answers:
@@ -175,7 +186,7 @@ class _Answers:
 # -- groups ----------------------------------------------------------------------------------
 
 
-def create_group(step: Step, command: cmd.Command) -> Outcome:
+def create_group(step: Step, command: cmd.Command) -> Any:
     """Make a group; its first event tells everyone who its members are."""
     _, conversation, name, creator, device, stamp, low, client_id, members = command
     ledger = _Answers(step, creator, device)
@@ -209,7 +220,7 @@ def create_group(step: Step, command: cmd.Command) -> Outcome:
     )
 
 
-def change_members(step: Step, command: cmd.Command) -> Outcome:
+def change_members(step: Step, command: cmd.Command) -> Any:
     """Add and remove members of a group: admins anyone, everyone themselves."""
     _, conversation, sender, device, stamp, low, client_id, added, removed = command
     ledger = _Answers(step, sender, device)
@@ -256,17 +267,17 @@ def change_members(step: Step, command: cmd.Command) -> Outcome:
     )
 
 
-def remove_member(step: Step, command: cmd.Command) -> Outcome:
+def remove_member(step: Step, command: cmd.Command) -> Any:
     """Take a deleted account out of a conversation; a direct one is closed to the other side."""
     _, conversation, account, stamp = command
     record = step.conversation(conversation)
     if record is None or account not in record.members:
-        return Outcome(None, ())
+        return None
     step.submit(account.encode(), (cmd.LEAVE, account, conversation))
     step.effects.append(cmd.ConversationChanged(conversation))
     if record.kind == DIRECT:
         step.put_conversation(conversation, record._replace(blocked_by=(account,)))
-        return Outcome(None, tuple(step.effects))
+        return None
     members = tuple(member for member in record.members if member != account)
     admins = tuple(admin for admin in record.admins if admin != account) or members[:1]
     changed = record._replace(members=members, admins=admins)
@@ -279,7 +290,7 @@ def remove_member(step: Step, command: cmd.Command) -> Outcome:
     step.put_head(conversation, seq, last_stamp)
     _reserve(step, last_stamp)
     _fan_out(step, members, account, 0, [(conversation, seq, account, event, None)])
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
 def _tell_members(
@@ -295,7 +306,7 @@ def _tell_members(
     ledger: _Answers,
     client_id: int,
     low: int,
-) -> Outcome:
+) -> Any:
     seq, last_stamp = step.head(conversation)
     seq += 1
     last_stamp = max(stamp, last_stamp + 1)
@@ -316,22 +327,22 @@ def _tell_members(
     _reserve(step, last_stamp)
     _fan_out(step, told, sender, device, [(conversation, seq, sender, event, None)])
     ledger.forget_below(low)
-    return Outcome([cmd.Sent(conversation, seq, last_stamp)], tuple(step.effects))
+    return [cmd.Sent(conversation, seq, last_stamp)]
 
 
-def _answer(answer: cmd.Sent | cmd.Refusal) -> Outcome:
-    return Outcome([answer], ())
+def _answer(answer: cmd.Sent | cmd.Refusal) -> Any:
+    return [answer]
 
 
 # -- watermarks and blocks -------------------------------------------------------------------
 
 
-def delivered(step: Step, command: cmd.Command) -> Outcome:
+def delivered(step: Step, command: cmd.Command) -> Any:
     """Raise an account's delivered watermark; tell those whose messages it covers."""
     _, conversation, account, seq, senders = command
     record = step.conversation(conversation)
     if record is None:
-        return Outcome(None, ())
+        return None
     seq = min(seq, step.head(conversation)[0])
     key = conversation + account.encode()
     raw = step.txn.get("marks", key)
@@ -341,10 +352,10 @@ def delivered(step: Step, command: cmd.Command) -> Outcome:
         told = tuple(senders)
         if told:
             step.effects.append(cmd.Marked(conversation, account, seq, was_read, told))
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
-def read(step: Step, command: cmd.Command) -> Outcome:
+def read(step: Step, command: cmd.Command) -> Any:
     """Raise an account's read watermark (what is read is delivered too); tell the others."""
     _, conversation, account, seq = command
     record = step.conversation(conversation)
@@ -361,16 +372,16 @@ def read(step: Step, command: cmd.Command) -> Outcome:
         step.txn.put("marks", key, PAIR.pack(now_delivered, seq))
         others = tuple(member for member in record.members if member != account)
         step.effects.append(cmd.Marked(conversation, account, now_delivered, seq, others))
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
-def block_in_conversation(step: Step, command: cmd.Command) -> Outcome:
+def block_in_conversation(step: Step, command: cmd.Command) -> Any:
     """Note in a direct conversation that one of the two blocks the other, or no longer does."""
     _, conversation, pair, blocker, blocked = command
     record = step.conversation(conversation)
     if record is None:
         if not blocked:
-            return Outcome(None, ())
+            return None
         # Blocking someone with whom nothing was said yet opens no conversation for either side.
         record = Conversation(DIRECT, "", tuple(pair), (), ())
     blockers = set(record.blocked_by)
@@ -380,4 +391,4 @@ def block_in_conversation(step: Step, command: cmd.Command) -> Outcome:
         blockers.discard(blocker)
     step.put_conversation(conversation, record._replace(blocked_by=tuple(sorted(blockers))))
     step.effects.append(cmd.ConversationChanged(conversation))
-    return Outcome(None, tuple(step.effects))
+    return None

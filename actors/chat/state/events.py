@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from palaver.actors.chat.state.commands import Fresh
 
@@ -32,7 +33,9 @@ def _head(major: int, length: int) -> bytes:
     return bytes((major | 26,)) + length.to_bytes(4)
 
 
+@lru_cache(maxsize=8192)
 def _text(value: str) -> bytes:
+    # Names and types come again and again: a look-up instead of an encoding.
     raw = value.encode()
     return _head(0x60, len(raw)) + raw
 

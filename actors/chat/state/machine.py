@@ -23,7 +23,7 @@ from palaver.storage import Outcome, ReadTxn, Rejected, WriteTxn
 __all__ = ["ChatMachine", "consistent_cut"]
 
 
-def _deliver(step: Step, command: cmd.Command) -> Outcome:
+def _deliver(step: Step, command: cmd.Command) -> Any:
     _, source, first, forwarded = command
     key = U64.pack(source)
     raw = step.txn.get("inlast", key)
@@ -36,16 +36,16 @@ def _deliver(step: Step, command: cmd.Command) -> Outcome:
         step.deliver(tuple(inner))
         last = number
     step.txn.put("inlast", key, U64.pack(last))
-    return Outcome(last, tuple(step.effects))
+    return last
 
 
-def _confirm(step: Step, command: cmd.Command) -> Outcome:
+def _confirm(step: Step, command: cmd.Command) -> Any:
     _, target, number = command
     step.txn.delete_range("outbox", PAIR.pack(target, 0), PAIR.pack(target, number + 1))
-    return Outcome(None, ())
+    return None
 
 
-_HANDLERS: dict[int, Callable[[Step, cmd.Command], Outcome]] = {
+_HANDLERS: dict[int, Callable[[Step, cmd.Command], Any]] = {
     cmd.SEND: conversations.send,
     cmd.CREATE_GROUP: conversations.create_group,
     cmd.CHANGE_MEMBERS: conversations.change_members,
@@ -99,8 +99,8 @@ class ChatMachine:
         if handler is None:
             raise Rejected("bad_request", f"there is no command {command[0]}")
         step = Step(txn, self._memory, self._partition, self._partitions, _HANDLERS)
-        outcome = handler(step, command)
-        return outcome if not step.effects else Outcome(outcome.value, tuple(step.effects))
+        value = handler(step, command)
+        return Outcome(value, tuple(step.effects))
 
     def consistent(self, txns: Sequence[ReadTxn]) -> bool:
         """Whether snapshots of all partitions may be kept together as a backup."""

@@ -6,6 +6,8 @@ until the device acknowledges its position; liveness never decides whether somet
 
 from __future__ import annotations
 
+from typing import Any
+
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.state.step import Step
 from palaver.actors.chat.state.tables import (
@@ -16,7 +18,7 @@ from palaver.actors.chat.state.tables import (
     queue_key,
     save,
 )
-from palaver.storage import Outcome, ReadTxn, WriteTxn
+from palaver.storage import ReadTxn, WriteTxn
 
 __all__ = ["acknowledge", "enqueue", "entry_event", "next_position"]
 
@@ -24,9 +26,9 @@ __all__ = ["acknowledge", "enqueue", "entry_event", "next_position"]
 _SHARED_BYTES = 64 * 1024
 
 
-def enqueue(step: Step, command: cmd.Command) -> Outcome:
+def enqueue(step: Step, command: cmd.Command) -> Any:
     """Put events into the queue of each device of an account, but the one that sent them."""
-    _, account, except_device, events = command
+    _, account, except_device, members, events = command
     devices = [device for device in step.devices(account) if device != except_device]
     txn = step.txn
     for conversation, seq, sender, event, file in events:
@@ -35,7 +37,7 @@ def enqueue(step: Step, command: cmd.Command) -> Outcome:
         if not devices:
             continue
         raw_sender = sender.encode()
-        shared = len(event) * len(devices) > _SHARED_BYTES
+        shared = len(event) * max(members, len(devices)) > _SHARED_BYTES
         value = ENTRY.pack(conversation, seq, shared, len(raw_sender)) + raw_sender
         if shared:
             _share(txn, conversation, seq, event, len(devices))
@@ -47,7 +49,7 @@ def enqueue(step: Step, command: cmd.Command) -> Outcome:
             txn.put("queues", key + U64.pack(position), value)
             step.memory.tails[key] = position + 1
             step.effects.append(cmd.Queued(account, device, position, event))
-    return Outcome(None, tuple(step.effects))
+    return None
 
 
 def next_position(step: Step, key: bytes) -> int:
@@ -102,7 +104,7 @@ def entry_event(txn: ReadTxn, value: bytes) -> bytes:
     return raw[8:]
 
 
-def acknowledge(step: Step, command: cmd.Command) -> Outcome:
+def acknowledge(step: Step, command: cmd.Command) -> Any:
     """Delete a device's queue up to a position, and raise the delivered watermarks it implies."""
     _, account, device, position = command
     key = device_key(account, device)
@@ -111,11 +113,15 @@ def acknowledge(step: Step, command: cmd.Command) -> Outcome:
     raw = txn.get("acked", key)
     acked = U64.unpack(raw)[0] if raw else 0
     if position <= acked:
-        return Outcome(acked, ())
+        return acked
     # Per conversation: the highest seq, and the senders whose messages are covered.
     covered: dict[bytes, tuple[int, set[str]]] = {}
-    rows = list(txn.range("queues", key + U64.pack(acked + 1), key + U64.pack(position + 1)))
-    for row_key, value in rows:
+    for number in range(acked + 1, position + 1):
+        # Positions have no gaps, so each row is found by its key, without a cursor.
+        row_key = key + U64.pack(number)
+        value = txn.get("queues", row_key)
+        if value is None:
+            continue
         conversation, seq, shared, sender_bytes = ENTRY.unpack_from(value)
         sender = value[ENTRY.size : ENTRY.size + sender_bytes].decode()
         if shared:
@@ -131,7 +137,7 @@ def acknowledge(step: Step, command: cmd.Command) -> Outcome:
     txn.put("acked", key, U64.pack(position))
     for conversation, (seq, senders) in covered.items():
         step.submit(conversation, (cmd.DELIVERED, conversation, account, seq, sorted(senders)))
-    return Outcome(position, tuple(step.effects))
+    return position
 
 
 def drop_queue(step: Step, account: str, device: int) -> None:

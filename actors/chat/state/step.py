@@ -32,7 +32,7 @@ class Memory:
     holds 100,000 entries: the next use reads the row again.
     """
 
-    __slots__ = ("conversations", "devices", "floors", "heads", "tails")
+    __slots__ = ("applied", "conversations", "devices", "floors", "heads", "reserved", "tails")
 
     def __init__(self) -> None:
         self.conversations: dict[bytes, Conversation] = {}
@@ -40,9 +40,14 @@ class Memory:
         self.devices: dict[str, tuple[int, ...]] = {}
         self.tails: dict[bytes, int] = {}
         self.floors: dict[bytes, int] = {}
+        self.reserved = 0
+        self.applied = 0
 
     def trim(self) -> None:
-        """Empty the caches that grew too large."""
+        """Empty the caches that grew too large; looked at every thousandth command."""
+        self.applied += 1
+        if self.applied % 1000:
+            return
         for cache in (self.conversations, self.heads, self.devices, self.tails, self.floors):
             if len(cache) > _CACHE_ENTRIES:
                 cache.clear()
@@ -51,6 +56,7 @@ class Memory:
         """Drop everything: a transaction was aborted, so the caches may be ahead of the tables."""
         for cache in (self.conversations, self.heads, self.devices, self.tails, self.floors):
             cache.clear()
+        self.reserved = 0
 
 
 class Step:
@@ -87,6 +93,10 @@ class Step:
         self.txn.put("outbox", PAIR.pack(target, number), cbor2.dumps(list(command)))
         self.txn.put("outnext", key, U64.pack(number + 1))
         self.effects.append(cmd.Forwarded(target))
+
+    def is_here(self, owner: bytes) -> bool:
+        """Whether `owner` lives in this partition."""
+        return self.partitions == 1 or partition_of(owner, self.partitions) == self.partition
 
     def deliver(self, command: cmd.Command) -> None:
         """Apply a command that came from another partition's outbox."""
