@@ -461,3 +461,31 @@ def test_draining_answers_what_was_accepted_and_sends_clients_away(
             await bob.until(lambda: len(bob.bodies) >= len(accepted))
 
     run(main())
+
+
+def test_two_who_watch_each_other_are_both_told(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as place:
+            ann, bob = await place.online(ANN), await place.online(BOB)
+            await ann.ask(wire.WATCH, BOB)
+            await bob.ask(wire.WATCH, ANN)
+            await bob.hang_up()
+            await ann.until(lambda: presence(ann, BOB)[-1:] and presence(ann, BOB)[-1][0] is False)
+            await bob.connect()
+            await ann.until(lambda: presence(ann, BOB)[-1][0] is True)
+
+    run(main())
+
+
+def test_a_watch_that_is_overtaken_by_its_end_is_answered(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as place:
+            ann, _ = await place.online(ANN), await place.sign_up(BOB)
+            assert ann.line is not None
+            begin, began = ann.line.begin(wire.WATCH, BOB)
+            end, ended = ann.line.begin(wire.UNWATCH, BOB)
+            await ann.line.ws.send(wire.encode([begin, end]))
+            assert await began == [False, None]
+            assert await ended is None
+
+    run(main())
