@@ -22,8 +22,8 @@ from palaver.actors.chat.state import commands as cmd
 __all__ = ["ACK_S", "FULL_BATCH", "MAX_PACE_S", "PACE_S", "Gathering"]
 
 PACE_S = 0.000_25
-MAX_PACE_S = 0.015
-ACK_S = 0.02
+MAX_PACE_S = 0.04
+ACK_S = 0.04
 FULL_BATCH = 256
 
 #: A commit of at least so many commands says that several clients are at work.

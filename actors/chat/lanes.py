@@ -36,6 +36,11 @@ __all__ = ["Lanes", "group_conversation"]
 
 Outgoing = Send | Group | Members
 
+#: Refusals after which a client sends the same again.
+_TRANSIENT = frozenset(
+    {ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED, ErrorCode.TIMEOUT, ErrorCode.GOING_AWAY}
+)
+
 
 def group_conversation(account: str, device: int, client_id: int) -> bytes:
     """The id of the group that a device makes with this client id: the same on every retry."""
@@ -53,6 +58,7 @@ class _Lane:
         "open",
         "pair",
         "ref",
+        "refused",
         "sequencer",
         "waiting",
     )
@@ -69,6 +75,27 @@ class _Lane:
         # What was submitted, by tag, in order of submission; with the time it was.
         self.open: dict[int, tuple[list[Outgoing], float]] = {}
         self.hint: bool | None = None
+        # The lowest client id that was refused for a moment and did not come again.
+        self.refused = 0
+
+    def before(self, client_id: int, low: int) -> int:
+        """The message that has to be accepted before this one can be, 0 if none has to.
+
+        That is the last one of this lane whose outcome is open, or the one that was refused for a
+        moment, until it comes again or `low` says that its sender gave it up. `apply` refuses
+        what comes without it: or a message would overtake the one that its sender will repeat.
+        """
+        if self.refused and (client_id <= self.refused or low > self.refused):
+            self.refused = 0
+        if not self.open:
+            return self.refused
+        earlier = [
+            request.cid
+            for requests, _ in self.open.values()
+            for request in requests
+            if request.cid < client_id
+        ]
+        return max(earlier, default=self.refused)
 
 
 class Lanes:
@@ -200,8 +227,7 @@ class Lanes:
         if not batch:
             return False
         session = self._session
-        # The last message before this batch, if its outcome is open: what `apply` checks.
-        previous = next(reversed(lane.open.values()))[0][-1].cid if lane.open else 0
+        previous = lane.before(batch[0].cid, low)
         tag = self._open(lane, batch)
         session.send(
             lane.sequencer,  # type: ignore[arg-type]
@@ -267,7 +293,19 @@ class Lanes:
         self, lane: _Lane, code: ErrorCode, text: str, retry_after_ms: int | None
     ) -> None:
         while lane.waiting:
-            self._session.answer_error(lane.waiting.popleft().id, code, text, retry_after_ms)
+            self._refuse(lane, lane.waiting.popleft(), code, text, retry_after_ms)
+
+    def _refuse(
+        self,
+        lane: _Lane,
+        request: Outgoing,
+        code: ErrorCode,
+        text: str,
+        retry_after_ms: int | None,
+    ) -> None:
+        if code in _TRANSIENT:
+            lane.refused = min(lane.refused or request.cid, request.cid)
+        self._session.answer_error(request.id, code, text, retry_after_ms)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -310,7 +348,7 @@ class Lanes:
         lane.waiting.extendleft(reversed(again))
         if lane.waiting:
             self._submit(lane)
-        elif lane.hint is None:
+        elif lane.hint is None and not lane.refused:
             self._lanes.pop(lane.conversation, None)
         return True
 
@@ -324,7 +362,7 @@ class Lanes:
         if error is not None:
             code, text, retry_after_ms = refusal_of(error)
             for request in batch:
-                session.answer_error(request.id, code, text, retry_after_ms)
+                self._refuse(lane, request, code, text, retry_after_ms)
             return True
         accepted = 0
         for request, answer in zip(batch, value, strict=True):
@@ -333,7 +371,7 @@ class Lanes:
                 session.answer(request.id, wire.sent(request.id, *answer))
             else:
                 refusal: Refusal = answer
-                session.answer_error(request.id, ErrorCode(refusal.code), refusal.text)
+                self._refuse(lane, request, ErrorCode(refusal.code), refusal.text, None)
         if accepted:
             stats = session.context.stats
             stats.messages_in += accepted

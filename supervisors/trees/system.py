@@ -162,6 +162,7 @@ class ChatSystem:
             max_map_bytes=settings.max_map_bytes,
             max_batch=settings.max_batch,
             max_backlog=settings.max_backlog,
+            stall_ms=5.0,
         )
         node = self._node = Node(settings.name, clock=self._clock, random=self._random)
         await node.start()

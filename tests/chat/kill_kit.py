@@ -159,7 +159,6 @@ class Persona:
         self.acked = 0  # the greatest position that it ever acknowledged
         self._told = 0  # ... and on this connection, or before it as the server says
         self.last_seen: dict[str, int] = {}
-        self.excused: set[tuple[int, int]] = set()
         self.logins = 0
         self.closes: Counter[int] = Counter()
         self.refusals: Counter[str] = Counter()
@@ -383,12 +382,8 @@ class Persona:
         self.stamp = max(self.stamp, stamp)
 
     def _refused(self, cid: int, reply: list[Any]) -> None:
-        """To be sent again; what follows it on its way here may be accepted before it."""
+        """To be sent again, with whatever followed it on its way."""
         self.refusals[reply[2]] += 1
-        where = self.composed[cid].conversation
-        for other in self._in_flight:
-            if other > cid and self.composed[other].conversation == where:
-                self.excused.add((cid, other))
         self._held = True
         asyncio.get_running_loop().call_later(_AGAIN_S, self._release)
 
@@ -510,7 +505,7 @@ def _verify_order(crowd: Crowd, conversation: bytes) -> None:
         )
         for i, (_, cid) in enumerate(sent):
             for _, later in sent[i + 1 :]:
-                assert cid < later or (later, cid) in persona.excused, (
+                assert cid < later, (
                     f"{persona.account}/{persona.device}: {later} was sent before {cid}"
                 )
 

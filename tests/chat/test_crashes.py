@@ -143,11 +143,13 @@ async def history(
 
 
 def check(partitions: int, gateways: int, steps: list[tuple[Any, ...]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        # As `palaver serve` does; the other loop may lose a connection that it accepts just when
-        # its listener closes.
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(asyncio.wait_for(history(Path(folder), partitions, gateways, steps), 120))
+    # The loop of `palaver serve`; asyncio's own may lose a connection that it accepts just when its
+    # listener closes.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(asyncio.wait_for(history(Path(folder), partitions, gateways, steps), 120))
 
 
 # A failure waits for its patience to end, so that making it smaller would take very long.
