@@ -193,6 +193,10 @@ def _print(e: Estimate, a: Assumptions, f: Figures) -> None:
         f"[bold green]{e.nodes} nodes[/] ({spare}; cpu {e.nodes_cpu}, memory {e.nodes_memory},"
         f" network {e.nodes_network}, disk {e.nodes_disk}; [bold]{e.bottleneck}[/] decides)"
     )
+    if e.nodes > 1:
+        console().print(
+            "[dim]That nodes share the work is a cluster's doing; this version runs one node.[/]"
+        )
 
 
 def _short(value: float) -> str:
