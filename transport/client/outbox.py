@@ -47,8 +47,8 @@ class Outbox:
     """The commands of one device that have no durable answer yet.
 
     At ``max_items`` entries or ``max_bytes`` of arguments ``add`` raises OutboxFull. At most
-    ``max_in_flight`` are sent and unanswered at once; 1 keeps the order within a conversation
-    even where the server refuses one for a while.
+    ``max_in_flight`` are sent and unanswered at once. The server keeps the order within a
+    conversation: where it refuses one for a while, it refuses what comes behind it too.
     """
 
     __slots__ = (
