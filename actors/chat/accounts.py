@@ -175,7 +175,7 @@ class Accounts(GenServer):
         self._answer(request, None)
 
     def _wait_s(self, key: str, per_hour: int) -> float:
-        """How long until another code may be asked for; 0 for now."""
+        """How long until another code may be asked for, in seconds; 0 if it may be at once."""
         now_s = self.clock.monotonic()
         asked = [when_s for when_s in self._asked.get(key, ()) if when_s > now_s - 3600.0]
         if not asked:

@@ -98,9 +98,9 @@ def test_all_is_committed_once_and_in_time(steps: list[tuple[float, str, int]]) 
 
 def test_a_quiet_partition_commits_at_once() -> None:
     gathering = Gathering()
-    for now_s in (0.0, 0.0001, 0.0002):
-        assert gathering.add(Append(None, None, (cmd.SEND,)), now_s) == 0.0
-        assert len(gathering.take(now_s, acks=False)) == 1
+    for moment_s in (0.0, 0.0001, 0.0002):
+        assert gathering.add(Append(None, None, (cmd.SEND,)), moment_s) == 0.0
+        assert len(gathering.take(moment_s, acks=False)) == 1
 
 
 def test_under_load_commits_keep_a_distance_unless_they_are_full() -> None:

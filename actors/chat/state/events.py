@@ -35,7 +35,7 @@ def _head(major: int, length: int) -> bytes:
 
 @lru_cache(maxsize=8192)
 def _text(value: str) -> bytes:
-    # Names and types come again and again: a look-up instead of an encoding.
+    # Names and types come again and again. A memo of a pure function: it decides nothing.
     raw = value.encode()
     return _head(0x60, len(raw)) + raw
 

@@ -1,0 +1,34 @@
+"""Which message has to be accepted before another: nothing overtakes what will be repeated."""
+
+from __future__ import annotations
+
+from palaver.actors.chat.lanes import _Lane
+from palaver.transport.wire import Send
+
+
+def send(cid: int) -> Send:
+    return Send(cid, "+4915112345001", cid, 1, 0, 0, "text", b"", None)
+
+
+def test_a_message_needs_the_last_open_one_before_it() -> None:
+    lane = _Lane(bytes(16), None)
+    assert lane.before(1, 1) == 0
+    lane.open[1] = ([send(1), send(2)], 0.0)
+    lane.open[2] = ([send(5)], 0.0)
+    assert lane.before(6, 1) == 5
+    assert lane.before(4, 1) == 2  # an older one, sent again
+
+
+def test_what_was_refused_for_a_moment_is_waited_for_until_it_comes_again() -> None:
+    lane = _Lane(bytes(16), None)
+    lane.refused = 3
+    assert lane.before(4, 3) == 3
+    assert lane.before(5, 3) == 3
+    assert lane.before(3, 3) == 0  # here it is
+    assert lane.before(4, 3) == 0
+
+
+def test_what_its_sender_gave_up_is_not_waited_for() -> None:
+    lane = _Lane(bytes(16), None)
+    lane.refused = 3
+    assert lane.before(5, 4) == 0
