@@ -1,0 +1,1 @@
+"""Behaviours beyond `GenServer`: state machines, stages with demand, tasks."""

@@ -1,0 +1,1 @@
+"""A node inside other programs: beside synchronous code in a thread, or alone."""

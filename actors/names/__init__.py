@@ -1,0 +1,1 @@
+"""Names and groups: registries with keys of any kind, and process groups."""

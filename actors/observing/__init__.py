@@ -1,0 +1,1 @@
+"""Seeing in: the supervision tree, processes and their states, as data; tracing."""

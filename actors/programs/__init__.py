@@ -1,0 +1,1 @@
+"""Operating system programs as supervised processes, after Erlang's ports."""

@@ -1,0 +1,1 @@
+"""Thespian's API on this runtime."""
