@@ -5,9 +5,10 @@
 See `docs/semantics.md` for what is guaranteed.
 """
 
+from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.clock import Clock, SystemClock, TimerHandle
-from palaver.actors.runtime.context import ProcessContext, Spawnable
+from palaver.actors.runtime.context import ProcessContext
 from palaver.actors.runtime.errors import (
     BadReturn,
     CalleeExited,
@@ -30,15 +31,20 @@ from palaver.actors.runtime.gen_server import GenServer
 from palaver.actors.runtime.introspection import NodeStats, ProcessInfo, ProcessStatus
 from palaver.actors.runtime.mailbox import MailboxLimit
 from palaver.actors.runtime.messages import (
+    HIBERNATE,
     NOREPLY,
+    TIMEOUT,
     Continue,
     Down,
     Exit,
+    Hibernate,
     Ignore,
     NoReply,
+    Reply,
     Request,
     Response,
     Stop,
+    Timeout,
 )
 from palaver.actors.runtime.node import Node
 from palaver.actors.runtime.observer import (
@@ -47,7 +53,8 @@ from palaver.actors.runtime.observer import (
     Observer,
     StructlogObserver,
 )
-from palaver.actors.runtime.pid import Dest, Pid, Ref
+from palaver.actors.runtime.pid import Addressable, Dest, Name, Pid, Ref, RegistryName
+from palaver.actors.runtime.protocol import Call, Cast, Untyped
 from palaver.actors.runtime.reasons import (
     KILL,
     KILLED,
@@ -62,9 +69,11 @@ from palaver.actors.runtime.reasons import (
     Shutdown,
     is_abnormal,
 )
+from palaver.actors.runtime.spawning import Spawnable
 from palaver.actors.runtime.timers import TimerRef
 
 __all__ = [
+    "HIBERNATE",
     "KILL",
     "KILLED",
     "NOCONNECTION",
@@ -72,10 +81,15 @@ __all__ = [
     "NOREPLY",
     "NORMAL",
     "SHUTDOWN",
+    "TIMEOUT",
+    "Addressable",
+    "Alias",
     "BadReturn",
+    "Call",
     "CallFailed",
     "CallTimeout",
     "CalleeExited",
+    "Cast",
     "Clock",
     "Continue",
     "Crash",
@@ -88,9 +102,11 @@ __all__ = [
     "ForeignAwait",
     "From",
     "GenServer",
+    "Hibernate",
     "Ignore",
     "MailboxFull",
     "MailboxLimit",
+    "Name",
     "NameTaken",
     "NamedReason",
     "NoProcess",
@@ -109,6 +125,8 @@ __all__ = [
     "ProcessStatus",
     "ReceiveTimeout",
     "Ref",
+    "RegistryName",
+    "Reply",
     "Request",
     "Response",
     "RuntimeFault",
@@ -119,7 +137,9 @@ __all__ = [
     "Stop",
     "StructlogObserver",
     "SystemClock",
+    "Timeout",
     "TimerHandle",
     "TimerRef",
+    "Untyped",
     "is_abnormal",
 ]

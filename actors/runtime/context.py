@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, overload
 
 from palaver.actors.runtime import lifecycle
+from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import HANDED_OVER, From, ProcessCall, RequestCall
 from palaver.actors.runtime.clock import Clock
-from palaver.actors.runtime.errors import (
-    CallFailed,
-    MailboxFull,
-    NameTaken,
-    NoProcess,
-)
-from palaver.actors.runtime.mailbox import INFO, MailboxLimit
+from palaver.actors.runtime.errors import CallFailed, MailboxFull, NameTaken, NoProcess
+from palaver.actors.runtime.mailbox import INFO
 from palaver.actors.runtime.parking import PARKED, PREEMPTED, Alarm, Raise, park
-from palaver.actors.runtime.pid import Dest, Pid, Ref
-from palaver.actors.runtime.process import ALIVE, Process
+from palaver.actors.runtime.pid import Dest, Pid, Ref, UntypedDest
+from palaver.actors.runtime.process import ALIVE
+from palaver.actors.runtime.protocol import Call, Cast, P, R_co
 from palaver.actors.runtime.receiving import receive
 from palaver.actors.runtime.scheduler import MAX_DEPTH
+from palaver.actors.runtime.spawning import Spawning
 from palaver.actors.runtime.timers import TimerRef
 
 if TYPE_CHECKING:
-    from palaver.actors.runtime.gen_server import GenServer
     from palaver.actors.runtime.node import Node
 
-__all__ = ["ProcessContext", "Spawnable"]
-
-Spawnable: TypeAlias = "Callable[..., Coroutine[Any, Any, Any]] | type[GenServer]"
-"""What can run as a process: an `async def fn(ctx, *args)`, or a `GenServer` class."""
+__all__ = ["ProcessContext"]
 
 
-class ProcessContext:
+class ProcessContext(Spawning):
     """The process seen from within.
 
     What takes a `dest` takes a pid or a registered name. Sending never fails because the receiver
@@ -41,9 +35,7 @@ class ProcessContext:
     own coroutines; the name `process_` is reserved.
     """
 
-    __slots__ = ("process_",)
-
-    process_: Process
+    __slots__ = ()
 
     # -- who and where ------------------------------------------------------------------------
 
@@ -90,32 +82,56 @@ class ProcessContext:
         """
         # Written out in `send` and `cast`, not shared: a call would double the cost of the most
         # frequent operation there is.
-        pid = self.whereis(dest) if isinstance(dest, str) else dest
-        if pid is None:
-            return
-        process = pid.process_
+        try:
+            process = dest.process_  # type: ignore[union-attr]
+        except AttributeError:
+            process = self.node.find(dest)
         if process is None:
             return
         mailbox = process.mailbox
-        if mailbox is None:
-            process.activate((message, INFO))
-        else:
+        if mailbox is not None:
             mailbox.append((message, INFO))
+        elif process.fast is None:
+            process.activate((message, INFO))
+        else:  # `activate`, in place
+            process.mailbox = [(message, INFO)]
+            scheduler = process.scheduler
+            scheduler.queue.append(process)
+            if not scheduler.armed:
+                scheduler.arm()
 
+    @overload
+    def cast(self, dest: Pid[P], message: Cast[P]) -> None: ...
+    @overload
+    def cast(self, dest: UntypedDest, message: Any) -> None: ...
     def cast(self, dest: Dest, message: Any) -> None:
         """Send a request that needs no answer: `handle_cast` gets it. See `send`."""
-        pid = self.whereis(dest) if isinstance(dest, str) else dest
-        if pid is None:
-            return
-        process = pid.process_
+        try:
+            process = dest.process_  # type: ignore[union-attr]
+        except AttributeError:
+            process = self.node.find(dest)
         if process is None:
             return
         mailbox = process.mailbox
-        if mailbox is None:
-            process.activate((message, None))
-        else:
+        if mailbox is not None:
             mailbox.append((message, None))
+        elif process.fast is None:
+            process.activate((message, None))
+        else:  # `activate`, in place
+            process.mailbox = [(message, None)]
+            scheduler = process.scheduler
+            scheduler.queue.append(process)
+            if not scheduler.armed:
+                scheduler.arm()
 
+    @overload
+    async def call(
+        self, dest: Pid[P], request: Call[P, R_co], *, timeout_s: float | None = 5.0
+    ) -> R_co: ...
+    @overload
+    async def call(
+        self, dest: UntypedDest, request: Any, *, timeout_s: float | None = 5.0
+    ) -> Any: ...
     async def call(self, dest: Dest, request: Any, *, timeout_s: float | None = 5.0) -> Any:
         """Send a request and wait for the answer of `handle_call`; None waits for ever.
 
@@ -123,8 +139,7 @@ class ProcessContext:
         what the callee gave to `reply_error`. An answer that comes too late is dropped.
         """
         process = self.process_
-        pid = self.whereis(dest) if isinstance(dest, str) else dest
-        callee = None if pid is None else pid.process_
+        callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
         if callee is None:
             raise NoProcess(dest)
         if callee is process:
@@ -134,15 +149,16 @@ class ProcessContext:
         call.callee = None
         scheduler = process.scheduler
         # An idle callee handles the call at once: see `Scheduler.hand_over`.
-        if (
-            callee.mailbox is None
-            and callee.limit is None
+        handed_over = (
+            callee.fast is not None
+            and callee.mailbox is None
             and callee.scheduler is scheduler
             and scheduler.current is process
             and scheduler.depth < MAX_DEPTH
-        ):
+        )
+        if handed_over:
             call.lane = HANDED_OVER
-            scheduler.hand_over(callee, (request, call))
+            scheduler.hand_over(callee, request, call)
             if call.process is None:
                 outcome, process.resume = process.resume, None
                 if process.charge() or process.exiting is not ALIVE:
@@ -150,9 +166,6 @@ class ProcessContext:
                 if type(outcome) is Raise:
                     raise outcome.error
                 return outcome
-            handed_over = True  # but not answered yet
-        else:
-            handed_over = False
         if timeout_s is None:
             call.lane = None
         else:
@@ -180,6 +193,10 @@ class ProcessContext:
             raise outcome.error
         return outcome
 
+    @overload
+    def send_request(self, dest: Pid[P], request: Call[P, Any]) -> Ref: ...
+    @overload
+    def send_request(self, dest: UntypedDest, request: Any) -> Ref: ...
     def send_request(self, dest: Dest, request: Any) -> Ref:
         """Call without waiting: the answer comes to `handle_info` as `Response(ref, ...)`.
 
@@ -187,8 +204,7 @@ class ProcessContext:
         (there is no timeout: set a timer of your own where you need one).
         """
         call = RequestCall(self.process_.pid)
-        pid = self.whereis(dest) if isinstance(dest, str) else dest
-        callee = None if pid is None else pid.process_
+        callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
         if callee is None:
             call.fail(NoProcess(dest))
             return call
@@ -220,6 +236,20 @@ class ProcessContext:
         """
         return await receive(self.process_, match, timeout_s)
 
+    # -- aliases ------------------------------------------------------------------------------
+
+    def alias(self, *, once: bool = False) -> Alias:
+        """Another address of this process, which it can take back; for answers that may be late.
+
+        With `once`, it is taken back by the first message that comes through it (`reply` in
+        Erlang). See `erlang:alias/1`.
+        """
+        return Alias(self.process_, once=once)
+
+    def unalias(self, alias: Alias) -> bool:
+        """Take an alias back: what is sent to it from now on is dropped. False if it was."""
+        return alias.close(self.process_)
+
     # -- links, monitors, exits ---------------------------------------------------------------
 
     def link(self, pid: Pid) -> None:
@@ -232,7 +262,7 @@ class ProcessContext:
 
     def monitor(self, dest: Dest) -> Ref:
         """Get a `Down` when `dest` exits; at once, with `noproc`, if there is no such process."""
-        return lifecycle.monitor(self.process_, dest, self.whereis(dest))
+        return lifecycle.monitor(self.process_, dest, self.node.find(dest))
 
     def demonitor(self, ref: Ref, *, flush: bool = True) -> None:
         """Stop a monitor; with `flush`, a `Down` that waits in the mailbox is removed too."""
@@ -280,7 +310,7 @@ class ProcessContext:
 
     def whereis(self, dest: Dest) -> Pid | None:
         """The process with this name, None if there is none; a pid is itself."""
-        return self.process_.scheduler.node.names.get(dest) if isinstance(dest, str) else dest
+        return self.node.whereis(dest)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -292,6 +322,12 @@ class ProcessContext:
         """Stop a timer; False if it has fired: its message may be in the mailbox."""
         return self.process_.scheduler.timers.cancel(ref)
 
+    def read_timer(self, ref: TimerRef) -> float | None:
+        """Seconds until a timer fires; None if it has, or was cancelled."""
+        if ref.action is None:
+            return None
+        return max(0.0, ref.deadline_s - self.clock.monotonic())
+
     async def sleep(self, delay_s: float) -> None:
         """Park for `delay_s`; 0 only lets the others run."""
         process = self.process_
@@ -300,71 +336,6 @@ class ProcessContext:
             return
         process.wait = Alarm.sleep(process, delay_s)
         await park(process)
-
-    # -- processes ----------------------------------------------------------------------------
-
-    def spawn(
-        self,
-        what: Spawnable,
-        *args: Any,
-        name: str | None = None,
-        mailbox: MailboxLimit | None = None,
-        **options: Any,
-    ) -> Pid:
-        """Start a process and do not wait for its `init`.
-
-        Raises `NameTaken` or `ProcessLimit`.
-        """
-        node = self.node
-        return node.start_process(what, args, options, name, mailbox, parent=self.process_).pid
-
-    def spawn_link(
-        self,
-        what: Spawnable,
-        *args: Any,
-        name: str | None = None,
-        mailbox: MailboxLimit | None = None,
-        **options: Any,
-    ) -> Pid:
-        """`spawn` and `link` in one."""
-        node = self.node
-        return node.start_process(
-            what, args, options, name, mailbox, parent=self.process_, linked=True
-        ).pid
-
-    def spawn_monitor(
-        self,
-        what: Spawnable,
-        *args: Any,
-        name: str | None = None,
-        mailbox: MailboxLimit | None = None,
-        **options: Any,
-    ) -> tuple[Pid, Ref]:
-        """`spawn` and `monitor` in one."""
-        pid = self.spawn(what, *args, name=name, mailbox=mailbox, **options)
-        return pid, self.monitor(pid)
-
-    async def start_link(
-        self,
-        what: Spawnable,
-        *args: Any,
-        name: str | None = None,
-        mailbox: MailboxLimit | None = None,
-        **options: Any,
-    ) -> Pid:
-        """`spawn_link`, and wait until `init` is done.
-
-        Raises `StartError` (`StartIgnored` if `init` returned `Ignore()`); no exit signal comes of
-        that. A plain function counts as started at once.
-        """
-        process = self.process_
-        starter = ProcessCall.start(process, None)
-        self.node.start_process(
-            what, args, options, name, mailbox, parent=process, linked=True, starter=starter
-        )
-        if starter.open:
-            process.wait = starter
-        return cast("Pid", await park(process))
 
     # -- the world outside --------------------------------------------------------------------
 

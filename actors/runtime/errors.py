@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from palaver.actors.runtime.reasons import NOCONNECTION, NOPROC
 
 if TYPE_CHECKING:
-    from palaver.actors.runtime.pid import Dest, Pid
+    from palaver.actors.runtime.pid import Dest, Name, Pid
 
 
 class RuntimeFault(Exception):
@@ -102,7 +102,7 @@ class MailboxFull(RuntimeFault):
 class NameTaken(RuntimeFault):
     """A name is registered already, to `pid`."""
 
-    def __init__(self, name: str, pid: Pid) -> None:
+    def __init__(self, name: Name, pid: Pid) -> None:
         super().__init__(f"the name {name!r} belongs to {pid}")
         self.name = name
         self.pid = pid

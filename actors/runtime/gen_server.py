@@ -20,7 +20,7 @@ exception as the reason.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic
 
 import structlog
 
@@ -28,13 +28,14 @@ from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.context import ProcessContext
 from palaver.actors.runtime.errors import BadReturn
 from palaver.actors.runtime.observer import shorten
+from palaver.actors.runtime.protocol import P
 
 __all__ = ["GenServer"]
 
 log = structlog.get_logger("palaver.actors")
 
 
-class GenServer(ProcessContext):
+class GenServer(ProcessContext, Generic[P]):
     """The base of servers; the instance is the state, so give subclasses `__slots__`."""
 
     __slots__ = ()

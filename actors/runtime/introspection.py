@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Literal, TypeAlias
 
 from palaver.actors.runtime.mailbox import CONTINUE, INIT, TERMINATE, Item
@@ -64,13 +65,21 @@ def status_of(process: Process) -> ProcessStatus:
     return "idle" if process.mailbox is None else "runnable"
 
 
+def waiting(process: Process) -> int:
+    """How many messages wait for a process."""
+    count = sum(map(len, (process.mailbox or (), process.backlog or (), process.saved or ())))
+    if process.scheduler.current is process:
+        count += length_hint(process.scheduler.rest)
+    return count
+
+
 def describe(process: Process) -> ProcessInfo:
     """A process, as it is now."""
     return ProcessInfo(
         pid=process.pid,
         name=process.names[0] if process.names else None,
         behaviour=process.label,
-        mailbox_len=len(process.mailbox or ()) + len(process.saved or ()),
+        mailbox_len=waiting(process),
         reductions=process.reductions,
         links=tuple(other.pid for other in process.links or ()),
         monitors=tuple(other.pid for other in (process.monitors or {}).values()),
@@ -89,7 +98,7 @@ def report(process: Process, reason: object, item: Item | None) -> CrashReport:
         last_message=None if item is None else _last_message(item),
         state=_state(process),
         parent=process.parent,
-        mailbox_len=len(process.mailbox or ()),
+        mailbox_len=waiting(process),
     )
 
 

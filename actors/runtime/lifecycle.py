@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import CalleeExited, StartError, StartIgnored
 from palaver.actors.runtime.mailbox import INIT, BoundedMailbox
@@ -37,7 +38,7 @@ class Monitor(Ref):
         self.owner: Process | None = owner
         self.target: Process | None = None
 
-    def down(self, pid: Pid | str, reason: object) -> None:
+    def down(self, pid: Dest, reason: object) -> None:
         """Tell the owner."""
         owner, self.owner, self.target = self.owner, None, None
         if owner is not None:
@@ -145,10 +146,11 @@ def unlink(process: Process, pid: Pid) -> None:
             other.links.pop(process, None)
 
 
-def monitor(process: Process, dest: Dest, pid: Pid | None) -> Monitor:
-    """Watch `dest`, which is `pid` if there is such a process."""
+def monitor(process: Process, dest: Dest, target: Process | None) -> Monitor:
+    """Watch `dest`, which is `target` if there is such a process."""
     ref = Monitor(process)
-    target = None if pid is None else pid.process_
+    if isinstance(target, Alias):
+        target = target.owner
     if target is None:
         ref.down(dest, NOPROC)
         return ref
@@ -165,12 +167,8 @@ def demonitor(process: Process, ref: Ref, *, flush: bool) -> None:
     if not isinstance(ref, Monitor):
         raise TypeError(f"{ref!r} is not a monitor")
     if ref.owner is None:
-        mailbox = process.mailbox
-        if flush and mailbox:
-            for index, (message, _) in enumerate(mailbox):
-                if type(message) is Down and message.ref is ref:
-                    del mailbox[index]
-                    break
+        if flush:
+            process.discard(lambda message: type(message) is Down and message.ref is ref)
         return
     if ref.owner is not process:
         raise ValueError("a monitor is removed by the process that made it")
@@ -189,6 +187,12 @@ def finish(process: Process, reason: object) -> None:
     """
     node = process.scheduler.node
     process.exiting = reason
+    process.fast = None
+    if process.scheduler.current is process:
+        process.put_back(process.scheduler.rest)
+    if process.idle is not None:
+        process.scheduler.timers.cancel(process.idle)
+        process.idle = None
     if process.coroutine is not None:
         coroutine, process.coroutine = process.coroutine, None
         try:
@@ -215,7 +219,7 @@ def finish(process: Process, reason: object) -> None:
         for watcher in watchers.values():
             watcher.down(process.pid, reason)
     # No cycle stays behind, so memory is freed now and not when the garbage collector comes by.
-    process.mailbox = process.saved = process.current = None
+    process.mailbox = process.backlog = process.saved = process.current = None
     process.context = None
 
 
@@ -225,7 +229,7 @@ def fail_callers(process: Process, reason: object) -> None:
     if process.current is not None and isinstance(process.current[1], From):
         calls.append(process.current[1])
     calls.extend(process.pending or ())
-    for items in (process.mailbox, process.saved):
+    for items in (process.saved, reversed(process.backlog or ()), process.mailbox):
         calls.extend(tag for _, tag in items or () if isinstance(tag, From))
     mailbox = process.mailbox
     process.pending = None

@@ -1,9 +1,10 @@
 """What waits for a process: messages, each with a tag that says how to handle it.
 
-A mailbox is a plain deque of `(message, tag)`, and exists only while it holds something or its
-process runs: an idle process has `mailbox = None`, which saves its 700 bytes and is at the same
-time the mark "not on the run queue". A limited mailbox is a deque whose `append` is overridden, so
-an unlimited one pays nothing for the possibility.
+A mailbox is a plain list of `(message, tag)`, and exists only while it holds something or its
+process runs: an idle process has `mailbox = None`, which saves its memory and is at the same time
+the mark "not on the run queue". A turn takes the list as a whole. A limited mailbox is a deque
+whose `append` is overridden and whose items are taken one by one, so that an unlimited one pays
+nothing for the possibility.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTINUE",
-    "EXIT",
     "INFO",
     "INIT",
     "SIGNAL",
     "STOP",
-    "SUSPEND",
+    "SYSTEM",
     "TERMINATE",
     "BoundedMailbox",
     "Item",
+    "Mailbox",
     "MailboxLimit",
     "Tag",
 ]
@@ -53,8 +54,7 @@ SIGNAL: Final = Tag("signal")  # Exit, Down, Response: never refused, never drop
 INIT: Final = Tag("init")
 CONTINUE: Final = Tag("continue")
 STOP: Final = Tag("stop")  # the parent of a trapping server wants it to end
-EXIT: Final = Tag("exit")  # the process is to exit at once
-SUSPEND: Final = Tag("suspend")  # the process has sent more than a mailbox could take
+SYSTEM: Final = Tag("system")  # a request of `sys`: a function that is given the process
 TERMINATE: Final = Tag("terminate")  # never in a mailbox: what `terminate` is handling
 
 Item: TypeAlias = tuple[Any, Tag | From | None]
@@ -158,6 +158,10 @@ class BoundedMailbox(deque[Item]):
         self.waiting.append((sender, item))
         sender.hold()
 
+    def take_signal(self, item: Item) -> None:
+        """Take a signal: it is counted, but always accepted."""
+        super().append(item)
+
     def _drop_oldest(self, size: int) -> None:
         for index, (_, tag) in enumerate(self):
             if type(tag) is not Tag or tag is INFO:
@@ -165,3 +169,6 @@ class BoundedMailbox(deque[Item]):
                 if isinstance(tag, From):
                     tag.fail(MailboxFull(self.owner.pid, size))
                 return
+
+
+Mailbox: TypeAlias = list[Item] | BoundedMailbox

@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from palaver.actors.runtime.pid import Pid, Ref
+from palaver.actors.runtime.pid import Dest, Pid, Ref
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.calls import From
 
 __all__ = [
+    "HIBERNATE",
     "NOREPLY",
+    "TIMEOUT",
     "Continue",
     "Down",
     "Exit",
+    "Hibernate",
     "Ignore",
     "NoReply",
+    "Reply",
     "Request",
     "Response",
     "Stop",
+    "Timeout",
 ]
 
 
@@ -38,11 +43,11 @@ class Exit:
 class Down:
     """A monitored process exited, or never was (reason `noproc`).
 
-    `pid` is the name that was asked for if no process had it.
+    `pid` is the name or alias that was asked for if no process had it.
     """
 
     ref: Ref
-    pid: Pid | str
+    pid: Dest
     reason: object
 
     def __str__(self) -> str:
@@ -109,3 +114,51 @@ class Continue:
 @dataclass(frozen=True, slots=True)
 class Ignore:
     """Returned by `init`: there is nothing to run; the process exits `normal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """Returned by a handler: handle `TIMEOUT` if no message comes within `after_s`.
+
+    As the timeout in the return values of OTP's gen_server: any message puts an end to it, and 0
+    means at once, unless a message waits already.
+    """
+
+    after_s: float
+
+
+class TimedOut:
+    """The type of `TIMEOUT`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "TIMEOUT"
+
+
+TIMEOUT: Final = TimedOut()
+"""What `handle_info` gets when the time of a `Timeout` is up."""
+
+
+class Hibernate:
+    """The type of `HIBERNATE`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "HIBERNATE"
+
+
+HIBERNATE: Final = Hibernate()
+"""Returned by a handler: nothing is expected for long; keep as little memory as possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Returned by `handle_call`: answer with `value`, then do what `then` says.
+
+    `then` is a `Continue`, a `Timeout` or `HIBERNATE`. Without one, return the value itself.
+    """
+
+    value: Any
+    then: Continue | Timeout | Hibernate

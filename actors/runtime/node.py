@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random as random_module
-from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import structlog
 
 from palaver.actors.runtime import introspection
+from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.bridge import Bridges
 from palaver.actors.runtime.calls import From, OutsideCall
 from palaver.actors.runtime.clock import Clock, SystemClock
-from palaver.actors.runtime.context import ProcessContext, Spawnable
+from palaver.actors.runtime.context import ProcessContext
 from palaver.actors.runtime.errors import (
     MailboxFull,
     NameTaken,
@@ -28,12 +28,17 @@ from palaver.actors.runtime.introspection import NodeStats, ProcessInfo
 from palaver.actors.runtime.lifecycle import OutsideJoin, link
 from palaver.actors.runtime.mailbox import INFO, INIT, Item, MailboxLimit, Tag
 from palaver.actors.runtime.observer import Observer, StructlogObserver
-from palaver.actors.runtime.pid import Dest, Pid
+from palaver.actors.runtime.pid import Dest, Name, Pid, UntypedDest
 from palaver.actors.runtime.process import ALIVE, Process
+from palaver.actors.runtime.protocol import Call, Cast, P, R_co
 from palaver.actors.runtime.reasons import KILLED, SHUTDOWN, ExitReason
 from palaver.actors.runtime.scheduler import Scheduler
 from palaver.actors.runtime.server import ServerProcess
+from palaver.actors.runtime.spawning import Function, Spawnable
 from palaver.actors.runtime.timers import TimerRef, Timers
+
+if TYPE_CHECKING:
+    from palaver.actors.runtime.gen_server import GenServer
 
 __all__ = ["Node"]
 
@@ -145,11 +150,29 @@ class Node:
 
     # -- processes ----------------------------------------------------------------------------
 
+    @overload
+    def spawn(
+        self,
+        what: type[GenServer[P]],
+        *args: Any,
+        name: Name | None = None,
+        mailbox: MailboxLimit | None = None,
+        **options: Any,
+    ) -> Pid[P]: ...
+    @overload
+    def spawn(
+        self,
+        what: Function,
+        *args: Any,
+        name: Name | None = None,
+        mailbox: MailboxLimit | None = None,
+        **options: Any,
+    ) -> Pid: ...
     def spawn(
         self,
         what: Spawnable,
         *args: Any,
-        name: str | None = None,
+        name: Name | None = None,
         mailbox: MailboxLimit | None = None,
         **options: Any,
     ) -> Pid:
@@ -160,11 +183,29 @@ class Node:
         self._check_open()
         return self.start_process(what, args, options, name, mailbox, parent=None).pid
 
+    @overload
+    async def start_server(
+        self,
+        what: type[GenServer[P]],
+        *args: Any,
+        name: Name | None = None,
+        mailbox: MailboxLimit | None = None,
+        **options: Any,
+    ) -> Pid[P]: ...
+    @overload
+    async def start_server(
+        self,
+        what: Function,
+        *args: Any,
+        name: Name | None = None,
+        mailbox: MailboxLimit | None = None,
+        **options: Any,
+    ) -> Pid: ...
     async def start_server(
         self,
         what: Spawnable,
         *args: Any,
-        name: str | None = None,
+        name: Name | None = None,
         mailbox: MailboxLimit | None = None,
         **options: Any,
     ) -> Pid:
@@ -179,46 +220,56 @@ class Node:
         self,
         what: Spawnable,
         args: tuple[Any, ...],
-        options: dict[str, Any],
-        name: str | None,
+        options: Mapping[str, Any],
+        name: Name | None,
         limit: MailboxLimit | None,
         *,
         parent: Process | None,
         linked: bool = False,
         starter: From | None = None,
+        at_once: bool = False,
     ) -> Process:
-        """Start a process; the ways to do it from outside and from within end here."""
+        """Start a process; the ways to do it from outside and from within end here.
+
+        With `at_once`, it is not put on the run queue: `Scheduler.start_now` follows.
+        """
+        table = self.table
         if not self._running:
             raise NodeStopped(f"node {self.name} is not running")
-        if len(self.table) >= self.max_processes:
+        if len(table) >= self.max_processes:
             raise ProcessLimit(f"node {self.name} has its limit of {self.max_processes} processes")
-        if name is not None and name in self.names:
-            raise NameTaken(name, self.names[name])
-        self._spawned_total += 1
-        pid = Pid(self.name, self._spawned_total)
+        if name is not None:
+            self.check_name(name)
+        self._spawned_total = serial = self._spawned_total + 1
+        pid = Pid(self.name, serial)
         parent_pid = None if parent is None else parent.pid
         process: Process
         if isinstance(what, type):
             server = what()
-            process = ServerProcess(pid, self.scheduler, server, parent_pid, limit, starter)
-            server.process_ = process
-            process.activate(((args, options), INIT))
+            server.process_ = process = ServerProcess(
+                pid, self.scheduler, server, parent_pid, limit, starter
+            )
+            if limit is None:
+                process.fast = server
+            if not at_once:
+                process.activate(((args, options), INIT))
         else:
             context = ProcessContext()
             coroutine = what(context, *args, **options)
-            if not inspect.iscoroutine(coroutine):
+            if type(coroutine) is not CoroutineType:
                 raise TypeError(f"a process is an async def or a GenServer class, not {what!r}")
-            process = FunctionProcess(pid, self.scheduler, context, parent_pid, limit, None)
-            context.process_ = process
+            context.process_ = process = FunctionProcess(
+                pid, self.scheduler, context, parent_pid, limit, None
+            )
             process.coroutine = coroutine
             process.mailbox = process.new_mailbox()
             self.scheduler.enqueue(process)
             if starter is not None:
                 starter.deliver(pid)
         pid.process_ = process
-        self.table[pid] = process
+        table[pid] = process
         if name is not None:
-            self.register_name(process, name)
+            self.give_name(process, name)
         if linked and parent is not None:
             link(parent, pid)
         return process
@@ -251,13 +302,25 @@ class Node:
         """Send a plain message; dropped if there is no such process."""
         self._post(dest, (message, INFO))
 
+    @overload
+    def cast(self, dest: Pid[P], message: Cast[P]) -> None: ...
+    @overload
+    def cast(self, dest: UntypedDest, message: Any) -> None: ...
     def cast(self, dest: Dest, message: Any) -> None:
         """Send a cast; dropped if there is no such process."""
         self._post(dest, (message, None))
 
+    @overload
+    async def call(
+        self, dest: Pid[P], request: Call[P, R_co], *, timeout_s: float | None = 5.0
+    ) -> R_co: ...
+    @overload
+    async def call(
+        self, dest: UntypedDest, request: Any, *, timeout_s: float | None = 5.0
+    ) -> Any: ...
     async def call(self, dest: Dest, request: Any, *, timeout_s: float | None = 5.0) -> Any:
         """Call a process from asyncio code; raises what `ProcessContext.call` does."""
-        process = self._find(dest)
+        process = self.find(dest)
         if process is None:
             raise NoProcess(dest)
         lane = None if timeout_s is None else self.timers.lane(timeout_s)
@@ -287,12 +350,15 @@ class Node:
 
         return self.timers.add(delay_s, deliver)
 
-    def _find(self, dest: Dest) -> Process | None:
-        pid = self.names.get(dest) if isinstance(dest, str) else dest
-        return None if pid is None else pid.process_
+    def find(self, dest: Dest) -> Process | None:
+        """What takes the messages to a destination now: a process, or what stands in for one."""
+        if isinstance(dest, str):
+            pid = self.names.get(dest)
+            return None if pid is None else pid.process_
+        return dest.process_
 
     def _post(self, dest: Dest, item: tuple[Any, Tag | From | None]) -> None:
-        process = self._find(dest)
+        process = self.find(dest)
         if process is None:
             return
         if process.mailbox is None:
@@ -302,9 +368,27 @@ class Node:
 
     # -- names --------------------------------------------------------------------------------
 
-    def whereis(self, name: str) -> Pid | None:
-        """The process with this name; None if there is none."""
-        return self.names.get(name)
+    def whereis(self, dest: Dest) -> Pid | None:
+        """The process with this name, None if there is none; a pid is itself."""
+        if isinstance(dest, str):
+            return self.names.get(dest)
+        if isinstance(dest, Pid):
+            return dest
+        process = dest.owner if isinstance(dest, Alias) else dest.process_
+        return None if process is None else process.pid
+
+    def check_name(self, name: Name) -> None:
+        """Raise `NameTaken` if a process has this name."""
+        holder = self.names.get(name) if isinstance(name, str) else name.holder()
+        if holder is not None:
+            raise NameTaken(name, holder)
+
+    def give_name(self, process: Process, name: Name) -> None:
+        """Give a process a name, here or in the registry that the name says; raises `NameTaken`."""
+        if isinstance(name, str):
+            self.register_name(process, name)
+        else:
+            name.register_(process)
 
     def register_name(self, process: Process, name: str) -> None:
         """Give a process a name; raises `NameTaken`."""
@@ -330,7 +414,6 @@ class Node:
 
     def stats(self) -> NodeStats:
         """The node's figures; costs a look at every process."""
-        mailboxes = (process.mailbox for process in self.table.values())
         return NodeStats(
             processes=len(self.table),
             run_queue=len(self.scheduler.queue),
@@ -338,7 +421,7 @@ class Node:
             exited_total=self._spawned_total - len(self.table),
             messages_total=self.scheduler.messages,
             restarts_total=self.restarts_total,
-            mailbox_max=max((len(mailbox) for mailbox in mailboxes if mailbox), default=0),
+            mailbox_max=max(map(introspection.waiting, self.table.values()), default=0),
         )
 
     def report_crash(self, process: Process, reason: object, item: Item | None) -> None:

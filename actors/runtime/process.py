@@ -9,22 +9,28 @@ The states, and how they are told apart:
   one.
 
 A process is on the run queue at most once, and leaves the node only in its own turn.
+
+What waits for a process is, in this order: the *rest* of the batch that its turn is in the middle
+of (`Scheduler.rest`, only while it runs), its `backlog`, its `mailbox`. A turn takes the whole
+mailbox as its batch, so in the usual case there is no work per message but the handler.
+
+`fast` is the server while its messages can be handled in the usual way, and None while there is
+anything to see to first: an exit signal, a parked handler, a backlog, a limit, an inspection. So
+the fast path tests for all of them at once, and whoever brings one of them sets `fast` to None.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from palaver.actors.runtime.errors import ForeignAwait
 from palaver.actors.runtime.mailbox import (
-    EXIT,
     SIGNAL,
     STOP,
-    SUSPEND,
     BoundedMailbox,
     Item,
+    Mailbox,
     MailboxLimit,
 )
 from palaver.actors.runtime.messages import Exit
@@ -35,7 +41,9 @@ from palaver.actors.runtime.reasons import KILL, KILLED, NORMAL
 if TYPE_CHECKING:
     from palaver.actors.runtime.calls import From
     from palaver.actors.runtime.context import ProcessContext
+    from palaver.actors.runtime.inspection import Inspection
     from palaver.actors.runtime.scheduler import Scheduler
+    from palaver.actors.runtime.timers import TimerRef
 
 __all__ = ["ALIVE", "Process", "Watcher"]
 
@@ -65,12 +73,16 @@ class Process:
     """The base of both kinds of process; see `server.ServerProcess`, `function.FunctionProcess`."""
 
     __slots__ = (
+        "backlog",
         "budget",
         "context",
         "coroutine",
         "current",
         "exiting",
+        "fast",
         "held",
+        "idle",
+        "inspection",
         "limit",
         "links",
         "mailbox",
@@ -109,7 +121,10 @@ class Process:
         self.limit = limit
         # Who waits for `init` to be done.
         self.starter = starter
-        self.mailbox: deque[Item] | None = None
+        self.mailbox: Mailbox | None = None
+        # What was left over of earlier mailboxes, the next item last.
+        self.backlog: list[Item] | None = None
+        self.fast: Any = None
         self.budget = scheduler.reductions
         self.reductions = 0
         # The handler that is parked, what it handles, what it waits for and the outcome of that.
@@ -129,30 +144,34 @@ class Process:
         self.pending: dict[From, None] | None = None
         # What a selective receive has passed over.
         self.saved: list[Item] | None = None
+        # Sends `TIMEOUT` unless a message comes first.
+        self.idle: TimerRef | None = None
+        # Set while `sys` has something to do with each message.
+        self.inspection: Inspection | None = None
 
     @property
     def label(self) -> str:
         """What runs here, for people."""
         raise AttributeError("label")
 
-    def turn(self) -> None:
-        """Run for one turn of the scheduler; puts itself back on the run queue if need be."""
+    def turn(self) -> list[Item] | None:
+        """Begin a turn that is not a usual one.
+
+        The messages that are then left to be handled in the usual way; None if the turn is over.
+        """
         raise AttributeError("turn")
 
     # -- being scheduled ----------------------------------------------------------------------
 
     def activate(self, item: Item) -> None:
         """Give an idle process a mailbox with one item, and a place on the run queue."""
-        scheduler = self.scheduler
         if self.limit is None:
-            # A used one, if there is one: it takes a fifth of the time of a new one.
-            mailbox = scheduler.spare.pop() if scheduler.spare else deque()
-            mailbox.append(item)
+            self.mailbox = [item]
         else:
-            mailbox = BoundedMailbox(self)
+            self.mailbox = mailbox = BoundedMailbox(self)
             mailbox.begin(item)
-        self.mailbox = mailbox
         self.wait = None  # for one that was parked in `receive`
+        scheduler = self.scheduler
         scheduler.queue.append(self)
         if not scheduler.armed:
             scheduler.arm()
@@ -165,23 +184,81 @@ class Process:
             self.mailbox = self.new_mailbox()
         self.scheduler.enqueue(self)
 
-    def new_mailbox(self) -> deque[Item]:
+    def new_mailbox(self) -> Mailbox:
         """An empty mailbox of the right kind."""
-        return deque() if self.limit is None else BoundedMailbox(self)
+        return [] if self.limit is None else BoundedMailbox(self)
 
     def tell(self, message: object) -> None:
         """Put a signal into the mailbox, whatever its limit."""
         mailbox = self.mailbox
         if mailbox is None:
             self.activate((message, SIGNAL))
+        elif isinstance(mailbox, BoundedMailbox):
+            mailbox.take_signal((message, SIGNAL))
         else:
-            deque.append(mailbox, (message, SIGNAL))
+            mailbox.append((message, SIGNAL))
+
+    def take(self) -> Item | None:
+        """The next item; None if nothing waits."""
+        backlog = self.backlog
+        if backlog:
+            return backlog.pop()
+        mailbox = self.mailbox
+        if not mailbox:
+            return None
+        if isinstance(mailbox, BoundedMailbox):
+            return mailbox.popleft()
+        if len(mailbox) == 1:
+            return mailbox.pop()
+        mailbox.reverse()
+        self.backlog = mailbox
+        self.mailbox = []
+        self.fast = None
+        return mailbox.pop()
+
+    def put_back(self, rest: Iterator[Item]) -> None:
+        """Take what is left out of a batch: the turn that goes through it ends after this item."""
+        items = list(rest)
+        if items:
+            items.reverse()
+            self.reductions -= len(items)
+            self.backlog = items if self.backlog is None else self.backlog + items
+        self.fast = None
+
+    def put_first(self, item: Item) -> None:
+        """Let an item be the next one to be handled."""
+        if self.scheduler.current is self:
+            self.put_back(self.scheduler.rest)
+        self.fast = None
+        if self.backlog is None:
+            self.backlog = []
+        self.backlog.append(item)
+        if self.mailbox is None:
+            self.mailbox = self.new_mailbox()
+            self.scheduler.enqueue(self)
+
+    def discard(self, unwanted: Callable[[Any], bool]) -> None:
+        """Take the first unwanted message, if there is one, out of what waits."""
+        if self.scheduler.current is self:
+            self.put_back(self.scheduler.rest)
+        for items, newest_first in (
+            (self.saved, False),
+            (self.backlog, True),
+            (self.mailbox, False),
+        ):
+            if not items:
+                continue
+            indices = range(len(items))
+            for index in reversed(indices) if newest_first else indices:
+                if unwanted(items[index][0]):
+                    del items[index]
+                    return
 
     def hold(self) -> None:
         """One more message of mine waits for room: stop after the present handler."""
         self.held += 1
-        if self.held == 1 and self.coroutine is None and self.mailbox is not None:
-            self.mailbox.appendleft((None, SUSPEND))
+        if self.held == 1 and self.coroutine is None:
+            self.put_back(self.scheduler.rest)
 
     def release(self) -> None:
         """One message fewer of mine waits for room."""
@@ -221,24 +298,19 @@ class Process:
         if self.exiting is not ALIVE and reason is not KILLED:
             return
         self.exiting = reason
-        mailbox = self.mailbox
-        if mailbox is None:
-            self.activate((reason, EXIT))
-            return
-        mailbox.appendleft((reason, EXIT))
-        wait = self.wait
-        if wait is not None:
-            self.wait = None
+        self.fast = None
+        if self.mailbox is None:
+            self.wake(None)
+        elif self.scheduler.current is self:
+            self.put_back(self.scheduler.rest)
+        elif self.wait is not None:
+            wait, self.wait = self.wait, None
             wait.cancel()
             self.scheduler.enqueue(self)
 
     def stop_soon(self, reason: object) -> None:
         """Run `terminate` and exit with `reason`, before any further message is handled."""
-        mailbox = self.mailbox
-        if mailbox is None:
-            self.activate((reason, STOP))
-            return
-        mailbox.appendleft((reason, STOP))
+        self.put_first((reason, STOP))
         if self.wait is SUSPENDED:
             self.wait = None
             self.scheduler.enqueue(self)
@@ -263,6 +335,7 @@ class Process:
         except BaseException:
             self.coroutine = None
             raise
+        self.put_back(self.scheduler.rest)
         if yielded is PREEMPT:
             self.scheduler.enqueue(self)
         elif self.exiting is not ALIVE and self.wait is not None:  # the signal came while it ran

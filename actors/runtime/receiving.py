@@ -19,6 +19,8 @@ async def receive(
     process: Process, match: Callable[[Any], bool] | None, timeout_s: float | None
 ) -> Any:
     """The first message that `match` accepts; see `ProcessContext.receive`."""
+    if process.scheduler.current is process:
+        process.put_back(process.scheduler.rest)
     found = _take_saved(process, match)
     if found is not None:
         return found[0]
@@ -55,10 +57,12 @@ def _take_saved(process: Process, match: Callable[[Any], bool] | None) -> tuple[
 
 
 def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[Any] | None:
-    """The first matching message of the mailbox; those before it are saved."""
-    mailbox = process.mailbox
-    while mailbox:
-        message, tag = mailbox.popleft()
+    """The first matching message of those not looked at yet; those before it are saved."""
+    while True:
+        item = process.take()
+        if item is None:
+            return None
+        message, tag = item
         body = message
         if isinstance(tag, From):
             process.promise(tag)
@@ -71,7 +75,6 @@ def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[An
         if process.saved is None:
             process.saved = []
         process.saved.append((message, tag))
-    return None
 
 
 def _is_control(tag: Tag | From | None) -> bool:

@@ -1,4 +1,4 @@
-"""The loop of a `GenServer`: take a message, run its handler, do what that returned."""
+"""What a `GenServer` process does beside the usual: see `Scheduler.turns` for the loop itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from palaver.actors.runtime.errors import BadReturn, ExitProcess
 from palaver.actors.runtime.lifecycle import finish
 from palaver.actors.runtime.mailbox import (
     CONTINUE,
-    EXIT,
     INFO,
     INIT,
     SIGNAL,
     STOP,
-    SUSPEND,
     TERMINATE,
+    Item,
     Tag,
 )
-from palaver.actors.runtime.messages import NOREPLY, Continue, Ignore, NoReply, Stop
+from palaver.actors.runtime.messages import (
+    NOREPLY,
+    TIMEOUT,
+    Continue,
+    Hibernate,
+    Ignore,
+    Reply,
+    Stop,
+    Timeout,
+)
 from palaver.actors.runtime.parking import SUSPENDED
 from palaver.actors.runtime.process import ALIVE, Process
 from palaver.actors.runtime.reasons import NORMAL, Crash, is_abnormal
@@ -30,11 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["ServerProcess"]
 
 COROUTINES: Final = frozenset({CoroutineType, GeneratorType})
-# What `handle_call` may return that is not simply its reply.
-NOT_A_REPLY: Final = frozenset({CoroutineType, GeneratorType, Stop, NoReply})
-
-MAX_SPARE: Final = 64
-"""Empty mailboxes kept for the next process that needs one."""
 
 
 class ServerProcess(Process):
@@ -55,73 +58,125 @@ class ServerProcess(Process):
         kind = type(self.context)
         return f"{kind.__module__}.{kind.__qualname__}"
 
-    def turn(self) -> None:  # noqa: C901 - the fast path: each call saved here is 2 % of a cast
-        """Handle up to `budget` messages."""
-        if self.coroutine is not None and not self.resume_handler():
-            return
-        mailbox: Any = self.mailbox
-        server: Any = self.context
-        message: Any = None
-        tag: Any = None
-        handled = 0
+    # -- turns that are not usual ones ------------------------------------------------------------
+
+    def turn(self) -> list[Item] | None:
+        """See to what is unusual; the messages that are left for the usual way, if any."""
+        if self.exiting is not ALIVE:
+            finish(self, self.exiting)
+            return None
+        if self.held and not self.is_stopping():
+            self.wait = SUSPENDED
+            return None
+        if self.idle is not None:
+            self.scheduler.timers.cancel(self.idle)
+            self.idle = None
+        if self.coroutine is not None:
+            if not self.resume_handler():
+                return None
+            if not self.backlog and not self.mailbox:
+                self.leave()
+                return None
+        if self.inspection is not None or self.limit is not None:
+            self.one_by_one()
+            return None
+        return self.batch()
+
+    def batch(self) -> list[Item]:
+        """At most `budget` items of the backlog, or of the mailbox."""
+        backlog = self.backlog
+        size = self.budget
+        if not backlog:
+            mailbox = self.mailbox
+            assert isinstance(mailbox, list)
+            backlog = mailbox
+            self.mailbox = []
+            if len(backlog) <= size:
+                self.backlog = None
+                self.fast = self.context
+                return backlog
+            backlog.reverse()
+            self.backlog = backlog
+        self.fast = None
+        batch = backlog[: -size - 1 : -1]
+        del backlog[-size:]
+        if not backlog:
+            self.backlog = None
+            self.fast = self.context
+        return batch
+
+    def one_by_one(self) -> None:
+        """Handle up to `budget` items, seeing to what is unusual after each."""
+        item: Item | None = None
+        inspection = self.inspection
         try:
-            # The tests stand in the order of how often they are met. A handler that returned None
-            # needs nothing more done, and that is nearly all of them.
-            while mailbox and handled < self.budget:
-                handled += 1
-                message, tag = mailbox.popleft()
-                if tag is None:
-                    result = server.handle_cast(message)
-                    if result is None:
-                        continue
-                elif tag is INFO or tag is SIGNAL:
-                    result = server.handle_info(message)
-                    if result is None:
-                        continue
-                elif type(tag) is not Tag:
-                    result = server.handle_call(message, tag)
-                    if type(result) not in NOT_A_REPLY:
-                        tag.deliver(result)
-                        continue
-                elif tag is INIT:
-                    args, options = message
-                    result = server.init(*args, **options)
-                elif tag is CONTINUE:
-                    result = server.handle_continue(message)
-                elif self.interrupted(message, tag):
+            for _ in range(self.budget):
+                item = self.take() if inspection is None else inspection.take(self)
+                if item is None:
+                    break
+                self.reductions += 1
+                self.scheduler.messages += 1
+                if not self.handle(*item):
                     return
-                else:
-                    continue
-                if not self.settle(result, message, tag):
-                    return
+                if self.held or self.exiting is not ALIVE:
+                    break
+                if inspection is not None:
+                    inspection.handled(self, item)
+                if self.inspection is not inspection:  # `sys` has begun or ended
+                    break
         except BaseException as error:
+            message, tag = (None, None) if item is None else item
             self.crash(error, message, tag)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             return
-        finally:
-            self.reductions += handled
-            self.scheduler.messages += handled
-        if mailbox:
-            self.scheduler.queue.append(self)
-        else:
-            self.mailbox = None
-            if self.limit is None and len(self.scheduler.spare) < MAX_SPARE:
-                self.scheduler.spare.append(mailbox)
+        self.leave()
 
-    def interrupted(self, message: Any, tag: Tag) -> bool:
-        """Do what a control item says; whether the turn ends with it."""
-        if tag is EXIT:
-            finish(self, self.exiting)
-            return True
+    def handle(self, message: Any, tag: Tag | From | None) -> bool:
+        """Handle one item, whatever it is; whether the turn goes on."""
+        server = self.server
+        if tag is None:
+            result = server.handle_cast(message)
+        elif tag is INFO or tag is SIGNAL:
+            result = server.handle_info(message)
+        elif isinstance(tag, Tag):
+            return self.control(message, tag)
+        else:
+            result = server.handle_call(message, tag)
+        return self.settle(result, message, tag)
+
+    def control(self, message: Any, tag: Tag) -> bool:
+        """Handle what is no message of a user's; whether the turn goes on."""
+        if tag is INIT:
+            args, options = message
+            return self.settle(self.server.init(*args, **options), message, tag)
+        if tag is CONTINUE:
+            return self.settle(self.server.handle_continue(message), message, tag)
         if tag is STOP:
             self.stop(message)
-            return True
-        assert tag is SUSPEND
-        if self.held:
+            return False
+        message(self)  # SYSTEM
+        return True
+
+    def leave(self) -> None:
+        """End a turn in which something unusual came up."""
+        if self.exiting is not ALIVE or self.is_stopping():
+            self.scheduler.enqueue(self)
+        elif self.held:
             self.wait = SUSPENDED
-            return True
-        return False
+        elif self.backlog or self.mailbox:
+            self.scheduler.enqueue(self)
+        elif self.inspection is not None and self.inspection.suspended:
+            self.inspection.rest(self)
+        else:
+            self.backlog = self.mailbox = None
+            if self.inspection is None and self.limit is None and self.idle is None:
+                self.fast = self.context
+
+    def is_stopping(self) -> bool:
+        """Whether its parent has ended it; it goes on to `terminate` even if it is held."""
+        backlog = self.backlog
+        return backlog is not None and len(backlog) > 0 and backlog[-1][1] is STOP
 
     def settle(self, result: Any, message: Any, tag: Tag | From | None) -> bool:
         """Do what a handler returned; whether the turn goes on."""
@@ -131,29 +186,75 @@ class ServerProcess(Process):
             self.current = (message, tag)
             self.resume = None
             return self.resume_handler()
+        if isinstance(tag, From):
+            if kind is Stop:
+                self.settle_stop(result, message, tag)
+                return False
+            if kind is Reply:
+                tag.deliver(result.value)
+                self.settle_next(result.then, message, tag)
+            elif result is NOREPLY:
+                self.promise(tag)
+            else:
+                tag.deliver(result)
+            return True
         if kind is Stop:
             self.settle_stop(result, message, tag)
             return False
-        if kind is Continue and not isinstance(tag, From):
-            assert self.mailbox is not None
-            self.mailbox.appendleft((result.arg, CONTINUE))
-            result = None
-        if isinstance(tag, From):
-            if result is not NOREPLY:
-                tag.deliver(result)
-            else:
-                self.promise(tag)
-            return True
         if tag is INIT and kind is Ignore:
             self.current = (result, INIT)
             finish(self, NORMAL)
             return False
         if result is not None:
-            raise BadReturn(f"{self.label} returned {result!r} from handling {message!r}")
+            self.settle_next(result, message, tag)
         if self.starter is not None:
             starter, self.starter = self.starter, None
             starter.deliver(self.pid)
         return True
+
+    def settle_next(self, then: Any, message: Any, tag: Tag | From | None) -> None:
+        """Do what is to come after the message."""
+        kind = type(then)
+        if kind is Continue:
+            self.put_first((then.arg, CONTINUE))
+        elif kind is Timeout:
+            self.await_silence(then.after_s)
+        elif kind is Hibernate:
+            self.hibernate()
+        elif then is not None:
+            raise BadReturn(f"{self.label} returned {then!r} from handling {message!r}")
+
+    def await_silence(self, after_s: float) -> None:
+        """Handle `TIMEOUT` if no message comes within `after_s`."""
+        if self.scheduler.current is self:
+            self.put_back(self.scheduler.rest)
+        if self.backlog or self.mailbox:
+            return  # one is here already
+        if after_s <= 0:
+            self.put_first((TIMEOUT, INFO))
+            return
+
+        def ring() -> None:
+            if self.idle is timer:
+                self.idle = None
+                if self.mailbox is None:
+                    self.activate((TIMEOUT, INFO))
+
+        self.fast = None  # so that the next message comes by `turn`, which cancels the timer
+        self.idle = timer = self.scheduler.timers.add(after_s, ring)
+
+    def hibernate(self) -> None:
+        """Free what the process does not need while nothing happens."""
+        if not self.links:
+            self.links = None
+        if not self.monitors:
+            self.monitors = None
+        if not self.watchers:
+            self.watchers = None
+        if not self.pending:
+            self.pending = None
+        if not self.names:
+            self.names = None
 
     def settle_stop(self, stop: Stop, message: Any, tag: Tag | From | None) -> None:
         """A handler returned `Stop`."""
@@ -169,12 +270,6 @@ class ServerProcess(Process):
 
     def resume_handler(self) -> bool:
         """Go on with the parked handler; whether it is done and the turn goes on."""
-        if self.exiting is not ALIVE:
-            finish(self, self.exiting)
-            return False
-        if self.held:
-            self.wait = SUSPENDED
-            return False
         assert self.current is not None
         message, tag = self.current
         try:
@@ -192,12 +287,11 @@ class ServerProcess(Process):
             self.end()
             return False
         self.current = None
-        assert self.mailbox is not None
         if self.saved:  # the handler called `receive`
-            self.mailbox.extendleft(reversed(self.saved))
+            self.saved.reverse()
+            self.backlog = self.saved if self.backlog is None else self.backlog + self.saved
             self.saved = None
-        if self.held:
-            self.mailbox.appendleft((None, SUSPEND))
+            self.fast = None
         return self.settle(result, message, tag)
 
     # -- the end ------------------------------------------------------------------------------
