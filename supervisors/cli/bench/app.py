@@ -16,6 +16,9 @@ from typing import Annotated, Any
 
 import typer
 
+from palaver.supervisors.cli.bench.runtime.plan import FigureName
+from palaver.supervisors.cli.bench.runtime.plan import Peer as RuntimePeer
+
 bench_app = typer.Typer(
     name="bench",
     help="Measure what Palaver does on this machine, beside peers and the machine's limits.",
@@ -82,6 +85,64 @@ def chat_command(
         _print_json(report_json(machine, figures, bench.left_out))
     else:
         report.print_table(machine, figures, bench.left_out)
+
+
+@bench_app.command("runtime")
+def runtime_command(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small counts and 3 rounds: about a minute.")
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 5, quick 3."
+        ),
+    ] = None,
+    only: Annotated[
+        list[FigureName] | None,
+        typer.Option("--only", help="Measure this figure only; can be given more than once."),
+    ] = None,
+    against: Annotated[
+        list[RuntimePeer] | None,
+        typer.Option("--vs", help="Measure beside this one only; can be given more than once."),
+    ] = None,
+) -> None:
+    """Measure the actor runtime: spawn, memory, casts, calls, ring, fan-in, restarts.
+
+    Erlang (one scheduler), Pykka, xoscar, Thespian and plain asyncio tasks do the same work beside
+    it, each in OS processes of its own, in turns. Who is not installed is left out and said so.
+    """
+    from palaver.supervisors.cli.bench import report as progress_report
+    from palaver.supervisors.cli.bench.children import BenchFailed
+    from palaver.supervisors.cli.bench.runtime import engines, report
+    from palaver.supervisors.cli.bench.runtime.plan import PLANS
+    from palaver.supervisors.cli.bench.runtime.rounds import RuntimeBench
+
+    peers = list(dict.fromkeys(against)) if against else list(RuntimePeer)
+    plans = [plan for plan in PLANS if not only or plan.name in only]
+    with _temporary(None) as place, _ended_in_order(), progress_report.progress() as tell:
+        tell("looking for the peers")
+        found = {peer: engines.find(peer, place) for peer in peers}
+        there = [engine for engine in found.values() if isinstance(engine, engines.Engine)]
+        missing = {peer.value: why for peer, why in found.items() if isinstance(why, str)}
+        ours = engines.palaver()
+        about = report.machine([ours, *there], place)
+        bench = RuntimeBench(
+            plans, ours, there, missing, rounds or (3 if quick else 5), quick, tell
+        )
+        try:
+            figures = bench.run()
+        except BenchFailed as error:
+            tell(f"failed: {error}")
+            raise typer.Exit(1) from error
+    if as_json:
+        _print_json(report.report_json(about, figures, missing))
+    else:
+        report.print_table(about, figures, missing, peers)
 
 
 def _print_json(result: dict[str, Any]) -> None:
