@@ -28,7 +28,7 @@ class ProcessInfo:
     """The server's class or the function's name."""
     mailbox_len: int
     reductions: int
-    """Messages handled so far."""
+    """Messages handled and answers received so far."""
     links: tuple[Pid, ...]
     monitors: tuple[Pid, ...]
     """Whom it monitors."""
@@ -45,6 +45,7 @@ class NodeStats:
     spawned_total: int
     exited_total: int
     messages_total: int
+    """Messages handled and answers received."""
     restarts_total: int
     mailbox_max: int
     """The longest mailbox now."""

@@ -28,7 +28,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+# `Exit`, `Down` and `Response` are not to be changed, but not frozen either: a frozen dataclass costs
+# three times as much to build, and they are built for every end and every request.
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class Exit:
     """A linked process exited, or sent an exit signal; seen only by processes that trap exits."""
 
@@ -39,7 +43,7 @@ class Exit:
         return f"exit of {self.sender}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Down:
     """A monitored process exited, or never was (reason `noproc`).
 
@@ -58,8 +62,6 @@ class Down:
 class Response:
     """The answer to a `send_request`: `error` if it failed, else `value`."""
 
-    # Not frozen: a frozen dataclass costs three times as much to build, and this one is built
-    # once per request.
     ref: Ref
     value: Any
     error: BaseException | None

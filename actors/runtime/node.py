@@ -95,6 +95,7 @@ class Node:
         self.table: dict[Pid, Process] = {}
         self.restarts_total = 0
         self._spawned_total = 0
+        self._messages_total = 0  # handled by those that have exited
         self._running = False  # processes may be spawned
         self._open = False  # ... and from outside
 
@@ -277,6 +278,7 @@ class Node:
     def remove(self, process: Process) -> None:
         """Forget a process that has exited, and release its names."""
         del self.table[process.pid]
+        self._messages_total += process.reductions
         if process.names is not None:
             for name in process.names:
                 del self.names[name]
@@ -419,7 +421,8 @@ class Node:
             run_queue=len(self.scheduler.queue),
             spawned_total=self._spawned_total,
             exited_total=self._spawned_total - len(self.table),
-            messages_total=self.scheduler.messages,
+            messages_total=self._messages_total
+            + sum(process.reductions for process in self.table.values()),
             restarts_total=self.restarts_total,
             mailbox_max=max(map(introspection.waiting, self.table.values()), default=0),
         )

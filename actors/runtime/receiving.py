@@ -29,7 +29,6 @@ async def receive(
         while True:
             found = _take_new(process, match)
             if found is not None:
-                process.scheduler.messages += 1
                 if process.charge():
                     await PREEMPTED
                 return found[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +46,6 @@ class Scheduler:
         "current",
         "depth",
         "handed_s",
-        "messages",
         "monotonic",
         "node",
         "queue",
@@ -76,7 +75,6 @@ class Scheduler:
         self.rest: Iterator[Item] = NOTHING
         self.depth = 0  # how many callers wait within this turn
         self.handed_s = 0.0  # how much of this turn went to slow callees
-        self.messages = 0
         self.slowed: dict[Process, None] = {}
         self.call_soon: Callable[[Callable[[], None]], object] | None = None
 
@@ -132,22 +130,27 @@ class Scheduler:
         server: Any
         message: Any = None
         tag: Any = None
+        rest: Iterable[Item] = ()
         for _ in range(MAX_TURNS):
             if not queue:
                 return
             self.current = process = queue.popleft()
             server = process.fast
             batch = process.mailbox
-            if server is None or len(batch) > process.budget:
-                batch = process.turn()
-                server = process.context
-            else:
+            if server is not None and len(batch) == 1:  # needs no iterator and no look at `budget`
                 process.mailbox = []
+                process.reductions += 1
+                rest = batch
+            else:
+                if server is None or len(batch) > process.budget:
+                    batch = process.turn()
+                    server = process.context
+                else:
+                    process.mailbox = []
+                if batch is not None:
+                    process.reductions += len(batch)
+                    self.rest = rest = iter(batch)
             if batch is not None:
-                handled = len(batch)
-                process.reductions += handled
-                self.messages += handled
-                self.rest = rest = iter(batch)
                 try:
                     # The tests stand in the order of how often they are met. A handler that
                     # returned None needs nothing more done, and that is nearly all of them.
@@ -201,7 +204,6 @@ class Scheduler:
         self.current = callee
         self.rest = NOTHING
         self.depth += 1
-        self.messages += 1
         callee.mailbox = []
         callee.reductions += 1
         began = self.monotonic()

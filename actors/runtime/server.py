@@ -115,7 +115,6 @@ class ServerProcess(Process):
                 if item is None:
                     break
                 self.reductions += 1
-                self.scheduler.messages += 1
                 if not self.handle(*item):
                     return
                 if self.held or self.exiting is not ALIVE:
