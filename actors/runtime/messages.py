@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-# `Exit`, `Down` and `Response` are not to be changed, but not frozen either: a frozen dataclass costs
-# three times as much to build, and they are built for every end and every request.
+# `Exit`, `Down` and `Response` are not to be changed, but not frozen either: a frozen dataclass
+# costs three times as much to build, and they are built for every end and every request.
 
 
 @dataclass(slots=True, unsafe_hash=True)

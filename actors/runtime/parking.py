@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from palaver.actors.runtime.process import Process
 
 __all__ = [
+    "FROZEN",
     "PARK",
     "PARKED",
     "PREEMPT",
@@ -109,6 +110,7 @@ class _PlainWait:
 
 
 SUSPENDED: Final = _PlainWait("suspended")  # for room in somebody's mailbox
+FROZEN: Final = _PlainWait("frozen")  # for `sys.resume`
 RECEIVING: Final = _PlainWait("receiving")  # for a message
 
 

@@ -25,23 +25,24 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from palaver.actors.runtime.errors import ForeignAwait
+from palaver.actors.runtime.inspection import Inspection
 from palaver.actors.runtime.mailbox import (
     SIGNAL,
     STOP,
+    SYSTEM,
     BoundedMailbox,
     Item,
     Mailbox,
     MailboxLimit,
 )
 from palaver.actors.runtime.messages import Exit
-from palaver.actors.runtime.parking import PARK, PREEMPT, SUSPENDED, Wait
+from palaver.actors.runtime.parking import FROZEN, PARK, PREEMPT, SUSPENDED, Wait
 from palaver.actors.runtime.pid import Pid, Ref
 from palaver.actors.runtime.reasons import KILL, KILLED, NORMAL
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.calls import From
     from palaver.actors.runtime.context import ProcessContext
-    from palaver.actors.runtime.inspection import Inspection
     from palaver.actors.runtime.scheduler import Scheduler
     from palaver.actors.runtime.timers import TimerRef
 
@@ -198,6 +199,31 @@ class Process:
         else:
             mailbox.append((message, SIGNAL))
 
+    def system(self, request: Callable[[Any], None]) -> None:
+        """Have `request(self)` called between two messages, in its turn; also while suspended."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            self.activate((request, SYSTEM))
+        elif isinstance(mailbox, BoundedMailbox):
+            mailbox.take_signal((request, SYSTEM))
+        else:
+            mailbox.append((request, SYSTEM))
+        if self.wait is FROZEN:
+            self.wait = None
+            self.scheduler.enqueue(self)
+
+    def inspect(self) -> Inspection:
+        """Have it take its items one by one from now on, under the inspection returned.
+
+        To be called within `system`; set `inspection` to None when it is not `needed` any more.
+        """
+        if self.inspection is None:
+            self.inspection = Inspection()
+        self.fast = None
+        if self.scheduler.current is self:
+            self.put_back(self.scheduler.rest)
+        return self.inspection
+
     def take(self) -> Item | None:
         """The next item; None if nothing waits."""
         backlog = self.backlog
@@ -311,7 +337,7 @@ class Process:
     def stop_soon(self, reason: object) -> None:
         """Run `terminate` and exit with `reason`, before any further message is handled."""
         self.put_first((reason, STOP))
-        if self.wait is SUSPENDED:
+        if self.wait is SUSPENDED or self.wait is FROZEN:
             self.wait = None
             self.scheduler.enqueue(self)
 

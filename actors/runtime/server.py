@@ -28,7 +28,7 @@ from palaver.actors.runtime.messages import (
     Stop,
     Timeout,
 )
-from palaver.actors.runtime.parking import SUSPENDED
+from palaver.actors.runtime.parking import FROZEN, SUSPENDED
 from palaver.actors.runtime.process import ALIVE, Process
 from palaver.actors.runtime.reasons import NORMAL, Crash, is_abnormal
 
@@ -119,8 +119,6 @@ class ServerProcess(Process):
                     return
                 if self.held or self.exiting is not ALIVE:
                     break
-                if inspection is not None:
-                    inspection.handled(self, item)
                 if self.inspection is not inspection:  # `sys` has begun or ended
                     break
         except BaseException as error:
@@ -163,10 +161,10 @@ class ServerProcess(Process):
             self.scheduler.enqueue(self)
         elif self.held:
             self.wait = SUSPENDED
+        elif self.is_frozen():
+            self.wait = FROZEN
         elif self.backlog or self.mailbox:
             self.scheduler.enqueue(self)
-        elif self.inspection is not None and self.inspection.suspended:
-            self.inspection.rest(self)
         else:
             self.backlog = self.mailbox = None
             if self.inspection is None and self.limit is None and self.idle is None:
@@ -176,6 +174,11 @@ class ServerProcess(Process):
         """Whether its parent has ended it; it goes on to `terminate` even if it is held."""
         backlog = self.backlog
         return backlog is not None and len(backlog) > 0 and backlog[-1][1] is STOP
+
+    def is_frozen(self) -> bool:
+        """Whether `sys` has suspended it, and has nothing to ask now."""
+        inspection = self.inspection
+        return inspection is not None and inspection.suspended and not inspection.has_control(self)
 
     def settle(self, result: Any, message: Any, tag: Tag | From | None) -> bool:
         """Do what a handler returned; whether the turn goes on."""
