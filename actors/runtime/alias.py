@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.runtime.pid import Addressable, Ref
@@ -21,16 +22,19 @@ class Alias(Addressable, Ref):
     process, and goes on to the owner.
     """
 
-    __slots__ = ("_once", "_owner")
+    __slots__ = ("_on_use", "_owner")
 
     # As those of an idle process that sees to each message itself.
     mailbox: Final = None
     fast: Final = None
     limit: Final = None
 
-    def __init__(self, owner: Process, *, once: bool = False) -> None:
+    def __init__(
+        self, owner: Process, *, once: bool = False, on_use: Callable[[], None] | None = None
+    ) -> None:
         self._owner: Process | None = owner
-        self._once = once
+        # Called when a message comes through it, before that is passed on.
+        self._on_use = self.expire if once else on_use
 
     @property
     def active(self) -> bool:
@@ -57,12 +61,16 @@ class Alias(Addressable, Ref):
         owner = self.owner
         if owner is None:
             return
-        if self._once:
-            self._owner = None
+        if self._on_use is not None:
+            self._on_use()
         if owner.mailbox is None:
             owner.activate(item)
         else:
             owner.mailbox.append(item)
+
+    def expire(self) -> None:
+        """Take it back, on whoever's behalf."""
+        self._owner = None
 
     def close(self, process: Process) -> bool:
         """Take it back; False if it was before. Raises `ValueError` if it is another's."""

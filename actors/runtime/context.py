@@ -11,6 +11,7 @@ from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import HANDED_OVER, From, ProcessCall, RequestCall
 from palaver.actors.runtime.clock import Clock
 from palaver.actors.runtime.errors import CallFailed, MailboxFull, NameTaken, NoProcess
+from palaver.actors.runtime.lifecycle import AliasMode, Monitor
 from palaver.actors.runtime.mailbox import INFO
 from palaver.actors.runtime.parking import PARKED, PREEMPTED, Alarm, Raise, park
 from palaver.actors.runtime.pid import Dest, Pid, Ref, UntypedDest
@@ -260,9 +261,15 @@ class ProcessContext(Spawning):
         """Undo a link; no exit signal of `pid` arrives after this."""
         lifecycle.unlink(self.process_, pid)
 
-    def monitor(self, dest: Dest) -> Ref:
-        """Get a `Down` when `dest` exits; at once, with `noproc`, if there is no such process."""
-        return lifecycle.monitor(self.process_, dest, self.node.find(dest))
+    def monitor(self, dest: Dest, *, alias: AliasMode | None = None) -> Monitor:
+        """Get a `Down` when `dest` exits; at once, with `noproc`, if there is no such process.
+
+        With `alias`, the monitor has an `Alias` in its attribute `alias`, which ends by `unalias`
+        (``explicit_unalias``), with the monitor (``demonitor``), or by the first message that
+        comes through it, which also ends the monitor (``reply_demonitor``). See
+        `erlang:monitor/3`.
+        """
+        return lifecycle.monitor(self.process_, dest, self.node.find(dest), alias)
 
     def demonitor(self, ref: Ref, *, flush: bool = True) -> None:
         """Stop a monitor; with `flush`, a `Down` that waits in the mailbox is removed too."""
@@ -334,7 +341,7 @@ class ProcessContext(Spawning):
         if delay_s <= 0:
             await PREEMPTED
             return
-        process.wait = Alarm.sleep(process, delay_s)
+        process.wait = Alarm(process, delay_s)
         await park(process)
 
     # -- the world outside --------------------------------------------------------------------

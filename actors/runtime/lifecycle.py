@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AliasMode",
     "Monitor",
     "OutsideJoin",
     "ProcessJoin",
@@ -29,18 +30,40 @@ __all__ = [
 ]
 
 
+AliasMode: TypeAlias = Literal["explicit_unalias", "demonitor", "reply_demonitor"]
+
+
 class Monitor(Ref):
     """A monitor: tells its owner, in a `Down`, that a process has exited."""
 
-    __slots__ = ("owner", "target")
+    __slots__ = ("alias", "ends_alias", "owner", "target")
 
     def __init__(self, owner: Process) -> None:
         self.owner: Process | None = owner
         self.target: Process | None = None
+        # Another address of the owner, if it was asked for with the monitor.
+        self.alias: Alias | None = None
+        self.ends_alias = False
+
+    def give_alias(self, owner: Process, mode: AliasMode) -> None:
+        """Make the alias, which ends as `mode` says."""
+        if mode not in ("explicit_unalias", "demonitor", "reply_demonitor"):
+            raise ValueError(f"unknown alias mode {mode!r}")
+        self.ends_alias = mode != "explicit_unalias"
+        if mode == "reply_demonitor":
+            self.alias = Alias(owner, on_use=lambda: demonitor(owner, self, flush=False))
+        else:
+            self.alias = Alias(owner)
+
+    def ended(self) -> None:
+        """It watches no more: end the alias with it, if it is to."""
+        if self.ends_alias and self.alias is not None:
+            self.alias.expire()
 
     def down(self, pid: Dest, reason: object) -> None:
         """Tell the owner."""
         owner, self.owner, self.target = self.owner, None, None
+        self.ended()
         if owner is not None:
             if owner.monitors is not None:
                 owner.monitors.pop(self, None)
@@ -146,9 +169,13 @@ def unlink(process: Process, pid: Pid) -> None:
             other.links.pop(process, None)
 
 
-def monitor(process: Process, dest: Dest, target: Process | None) -> Monitor:
+def monitor(
+    process: Process, dest: Dest, target: Process | None, alias: AliasMode | None = None
+) -> Monitor:
     """Watch `dest`, which is `target` if there is such a process."""
     ref = Monitor(process)
+    if alias is not None:
+        ref.give_alias(process, alias)
     if isinstance(target, Alias):
         target = target.owner
     if target is None:
@@ -173,6 +200,7 @@ def demonitor(process: Process, ref: Ref, *, flush: bool) -> None:
     if ref.owner is not process:
         raise ValueError("a monitor is removed by the process that made it")
     ref.owner = None
+    ref.ended()
     if process.monitors is not None:
         process.monitors.pop(ref, None)
     if ref.target is not None and ref.target.watchers is not None:

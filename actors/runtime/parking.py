@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from palaver.actors.runtime.errors import ReceiveTimeout
 from palaver.actors.runtime.timers import TimerRef
 
 if TYPE_CHECKING:
@@ -117,33 +116,19 @@ RECEIVING: Final = _PlainWait("receiving")  # for a message
 class Alarm:
     """The end of a sleep, or of the patience of a `receive`."""
 
-    __slots__ = ("process", "timer")
+    __slots__ = ("process", "rang", "timer")
 
-    def __init__(self, process: Process, delay_s: float, on_time: Callable[[], None]) -> None:
+    def __init__(self, process: Process, delay_s: float) -> None:
         self.process = process
-        self.timer: TimerRef = process.scheduler.timers.add(delay_s, on_time)
+        # Remembered: it may ring between a message that wakes its process and that one's turn.
+        self.rang = False
+        self.timer: TimerRef = process.scheduler.timers.add(delay_s, self.ring)
 
-    @classmethod
-    def sleep(cls, process: Process, delay_s: float) -> Alarm:
-        """Wake the process after `delay_s`."""
-
-        def ring() -> None:
-            if process.wait is alarm:
-                process.wake(None)
-
-        alarm = cls(process, delay_s, ring)
-        return alarm
-
-    @classmethod
-    def patience(cls, process: Process, delay_s: float) -> Alarm:
-        """Raise `ReceiveTimeout` in the process after `delay_s`, unless a message came first."""
-
-        def ring() -> None:
-            if process.wait is alarm:
-                process.wake(Raise(ReceiveTimeout(f"no matching message within {delay_s:g} s")))
-
-        alarm = cls(process, delay_s, ring)
-        return alarm
+    def ring(self) -> None:
+        """The time is up: wake the process if it still waits for this."""
+        self.rang = True
+        if self.process.wait is self:
+            self.process.wake(None)
 
     def cancel(self) -> None:
         """Let the alarm never ring."""

@@ -9,7 +9,7 @@ from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import ReceiveTimeout
 from palaver.actors.runtime.mailbox import INFO, SIGNAL, Tag
 from palaver.actors.runtime.messages import Request
-from palaver.actors.runtime.parking import PREEMPTED, RECEIVING, Alarm, Wait, park
+from palaver.actors.runtime.parking import PREEMPTED, RECEIVING, Alarm, park
 from palaver.actors.runtime.process import Process
 
 __all__ = ["receive"]
@@ -24,7 +24,7 @@ async def receive(
     found = _take_saved(process, match)
     if found is not None:
         return found[0]
-    alarm: Wait = RECEIVING
+    alarm: Alarm | None = None
     try:
         while True:
             found = _take_new(process, match)
@@ -32,15 +32,18 @@ async def receive(
                 if process.charge():
                     await PREEMPTED
                 return found[0]
-            if timeout_s is not None and alarm is RECEIVING:
+            if timeout_s is not None and alarm is None:
                 if timeout_s <= 0:
                     raise ReceiveTimeout("no matching message is there")
-                alarm = Alarm.patience(process, timeout_s)
-            process.wait = alarm
+                alarm = Alarm(process, timeout_s)
+            if alarm is not None and alarm.rang:
+                raise ReceiveTimeout(f"no matching message within {timeout_s:g} s")
+            process.wait = RECEIVING if alarm is None else alarm
             process.mailbox = None  # as an idle process: the next message wakes it
             await park(process)
     finally:
-        alarm.cancel()
+        if alarm is not None:
+            alarm.cancel()
 
 
 def _take_saved(process: Process, match: Callable[[Any], bool] | None) -> tuple[Any] | None:
