@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
-from palaver.actors.runtime import lifecycle
+from palaver.actors.runtime import lifecycle, links
 from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import HANDED_OVER, From, ProcessCall, RequestCall
 from palaver.actors.runtime.clock import Clock
@@ -255,11 +255,11 @@ class ProcessContext(Spawning):
 
     def link(self, pid: Pid) -> None:
         """Link: if either exits, the other gets an exit signal. `noproc` if `pid` is dead."""
-        lifecycle.link(self.process_, pid)
+        links.link(self.process_, pid)
 
     def unlink(self, pid: Pid) -> None:
         """Undo a link; no exit signal of `pid` arrives after this."""
-        lifecycle.unlink(self.process_, pid)
+        links.unlink(self.process_, pid)
 
     def monitor(self, dest: Dest, *, alias: AliasMode | None = None) -> Monitor:
         """Get a `Down` when `dest` exits; at once, with `noproc`, if there is no such process.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import length_hint
 from typing import Literal, TypeAlias
 
+from palaver.actors.runtime.links import linked
 from palaver.actors.runtime.mailbox import CONTINUE, INIT, TERMINATE, Item
 from palaver.actors.runtime.observer import CrashReport, shorten
 from palaver.actors.runtime.parking import RECEIVING, SUSPENDED
@@ -82,7 +83,7 @@ def describe(process: Process) -> ProcessInfo:
         behaviour=process.label,
         mailbox_len=waiting(process),
         reductions=process.reductions,
-        links=tuple(other.pid for other in process.links or ()),
+        links=tuple(other.pid for other in linked(process)),
         monitors=tuple(other.pid for other in (process.monitors or {}).values()),
         status=status_of(process),
         parent=process.parent,

@@ -1,4 +1,4 @@
-"""Links, monitors and the end of a process."""
+"""Monitors and the end of a process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import CalleeExited, StartError, StartIgnored
+from palaver.actors.runtime.links import drop_link, drop_links
 from palaver.actors.runtime.mailbox import INIT, BoundedMailbox
 from palaver.actors.runtime.messages import Down, Ignore
 from palaver.actors.runtime.pid import Dest, Pid, Ref
@@ -24,9 +25,7 @@ __all__ = [
     "ProcessJoin",
     "demonitor",
     "finish",
-    "link",
     "monitor",
-    "unlink",
 ]
 
 
@@ -146,29 +145,6 @@ def watchers_of(target: Process) -> dict[Ref, Watcher]:
     return target.watchers
 
 
-def link(process: Process, pid: Pid) -> None:
-    """Link both ways; a dead `pid` answers with an exit signal `noproc`."""
-    other = pid.process_
-    if other is None:
-        process.exit_signal(pid, NOPROC, linked=True)
-    elif other is not process:
-        if process.links is None:
-            process.links = {}
-        if other.links is None:
-            other.links = {}
-        process.links[other] = None
-        other.links[process] = None
-
-
-def unlink(process: Process, pid: Pid) -> None:
-    """Undo a link, both ways."""
-    other = pid.process_
-    if other is not None and process.links is not None and other in process.links:
-        del process.links[other]
-        if other.links is not None:
-            other.links.pop(process, None)
-
-
 def monitor(
     process: Process, dest: Dest, target: Process | None, alias: AliasMode | None = None
 ) -> Monitor:
@@ -236,12 +212,8 @@ def finish(process: Process, reason: object) -> None:
             if target.watchers is not None:
                 target.watchers.pop(ref, None)
         process.monitors = None
-    if process.links is not None:
-        links, process.links = process.links, None
-        for other in links:
-            if other.links is not None:
-                other.links.pop(process, None)
-            other.exit_signal(process.pid, reason, linked=True)
+    for other in drop_links(process):
+        other.exit_signal(process.pid, reason, linked=True)
     if process.watchers is not None:
         watchers, process.watchers = process.watchers, None
         for watcher in watchers.values():
@@ -278,10 +250,8 @@ def fail_starter(process: Process, reason: object) -> None:
     if starter is None:
         return
     parent = None if process.parent is None else process.parent.process_
-    if parent is not None and process.links is not None and parent in process.links:
-        del process.links[parent]
-        if parent.links is not None:
-            parent.links.pop(process, None)
+    if parent is not None:
+        drop_link(process, parent)
     current = process.current
     ignored = current is not None and current[1] is INIT and type(current[0]) is Ignore
     fault = StartIgnored if ignored else StartError

@@ -25,7 +25,8 @@ from palaver.actors.runtime.errors import (
 )
 from palaver.actors.runtime.function import FunctionProcess
 from palaver.actors.runtime.introspection import NodeStats, ProcessInfo
-from palaver.actors.runtime.lifecycle import OutsideJoin, link
+from palaver.actors.runtime.lifecycle import OutsideJoin
+from palaver.actors.runtime.links import link
 from palaver.actors.runtime.mailbox import INFO, INIT, Item, MailboxLimit, Tag
 from palaver.actors.runtime.observer import Observer, StructlogObserver
 from palaver.actors.runtime.pid import Dest, Name, Pid, UntypedDest
@@ -242,7 +243,9 @@ class Node:
         if name is not None:
             self.check_name(name)
         self._spawned_total = serial = self._spawned_total + 1
-        pid = Pid(self.name, serial)
+        pid: Pid = Pid.__new__(Pid)  # and no `__init__`: that takes half the time
+        pid.node_name = self.name
+        pid.serial = serial
         parent_pid = None if parent is None else parent.pid
         process: Process
         if isinstance(what, type):

@@ -138,7 +138,7 @@ class Process:
         # How many messages it has sent that still wait for room in a mailbox.
         self.held = 0
         # Allocated when first used. Dicts, not sets: their order is the same in every run.
-        self.links: dict[Process, None] | None = None
+        self.links: Process | dict[Process, None] | None = None  # see `links`
         self.monitors: dict[Ref, Process] | None = None
         self.watchers: dict[Ref, Watcher] | None = None
         self.names: list[str] | None = None

@@ -144,11 +144,12 @@ class ServerProcess(Process):
 
     def control(self, message: Any, tag: Tag) -> bool:
         """Handle what is no message of a user's; whether the turn goes on."""
+        context: Any = self.context
         if tag is INIT:
             args, options = message
-            return self.settle(self.server.init(*args, **options), message, tag)
+            return self.settle(context.init(*args, **options), message, tag)
         if tag is CONTINUE:
-            return self.settle(self.server.handle_continue(message), message, tag)
+            return self.settle(context.handle_continue(message), message, tag)
         if tag is STOP:
             self.stop(message)
             return False
@@ -188,10 +189,10 @@ class ServerProcess(Process):
             self.current = (message, tag)
             self.resume = None
             return self.resume_handler()
+        if kind is Stop:
+            self.settle_stop(result, message, tag)
+            return False
         if isinstance(tag, From):
-            if kind is Stop:
-                self.settle_stop(result, message, tag)
-                return False
             if kind is Reply:
                 tag.deliver(result.value)
                 self.settle_next(result.then, message, tag)
@@ -200,10 +201,7 @@ class ServerProcess(Process):
             else:
                 tag.deliver(result)
             return True
-        if kind is Stop:
-            self.settle_stop(result, message, tag)
-            return False
-        if tag is INIT and kind is Ignore:
+        if kind is Ignore and tag is INIT:
             self.current = (result, INIT)
             finish(self, NORMAL)
             return False

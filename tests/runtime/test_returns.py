@@ -107,8 +107,11 @@ def test_hibernation_frees_what_is_not_used() -> None:
     async def test(w: World) -> None:
         server = await w.node.start_server(Server)
         other = await w.node.start_server(Server)
+        third = await w.node.start_server(Server)
         w.node.cast(server, lambda s: s.link(other))
+        w.node.cast(server, lambda s: s.link(third))
         w.node.cast(server, lambda s: s.unlink(other))
+        w.node.cast(server, lambda s: s.unlink(third))
         ref = await w.node.call(server, lambda s, _: s.monitor(other))
         w.node.cast(server, lambda s: s.demonitor(ref))
         await w.settle()
