@@ -74,7 +74,7 @@ class ServerProcess(Process):
         if self.coroutine is not None:
             if not self.resume_handler():
                 return None
-            if not self.backlog and not self.mailbox:
+            if self.held or not (self.backlog or self.mailbox):
                 self.leave()
                 return None
         if self.inspection is not None or self.limit is not None:

@@ -207,6 +207,36 @@ def test_a_sender_suspended_in_a_batch_handles_the_rest_when_there_is_room() -> 
     run(test)
 
 
+def test_a_sender_suspended_in_a_parked_handler_handles_nothing_more() -> None:
+    async def test(w: World) -> None:
+        server = w.node.spawn(Server, mailbox=MailboxLimit(1))
+        await w.settle()
+
+        async def nap(s: Server) -> None:
+            await s.sleep(5)
+
+        async def send_later(s: Server) -> None:
+            await s.sleep(1)
+            for n in range(2):
+                s.cast(server, n)
+
+        w.node.cast(server, nap)
+        await w.settle()
+        sender = w.node.spawn(Server)
+        w.node.cast(sender, send_later)
+        await w.settle()
+        w.node.cast(sender, "next")
+        await w.advance(2)
+        info = next(info for info in w.node.processes() if info.pid is sender)
+        assert info.status == "suspended"
+        assert info.mailbox_len == 1
+        await w.advance(5)
+        assert await w.node.call(server, "log") == [("cast", 0), ("cast", 1)]
+        assert await w.node.call(sender, "log") == [("cast", "next")]
+
+    run(test)
+
+
 class Worker(GenServer):
     """Does what each message says, and notes what it got."""
 
