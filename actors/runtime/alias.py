@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.runtime.pid import Addressable, Ref
+from palaver.actors.runtime.process import ALIVE
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.mailbox import Item
@@ -28,6 +29,7 @@ class Alias(Addressable, Ref):
     mailbox: Final = None
     fast: Final = None
     limit: Final = None
+    exiting: Final = ALIVE
 
     def __init__(
         self, owner: Process, *, once: bool = False, on_use: Callable[[], None] | None = None

@@ -141,7 +141,7 @@ class ProcessContext(Spawning):
         """
         process = self.process_
         callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
-        if callee is None:
+        if callee is None or callee.exiting is not ALIVE:
             raise NoProcess(dest)
         if callee is process:
             raise CallFailed("calling_self", "a process that calls itself would wait for ever")
@@ -206,7 +206,7 @@ class ProcessContext(Spawning):
         """
         call = RequestCall(self.process_.pid)
         callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
-        if callee is None:
+        if callee is None or callee.exiting is not ALIVE:
             call.fail(NoProcess(dest))
             return call
         mailbox = callee.mailbox

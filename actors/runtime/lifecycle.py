@@ -12,7 +12,7 @@ from palaver.actors.runtime.links import drop_link, drop_links
 from palaver.actors.runtime.mailbox import INIT, BoundedMailbox
 from palaver.actors.runtime.messages import Down, Ignore
 from palaver.actors.runtime.pid import Dest, Pid, Ref
-from palaver.actors.runtime.process import Process, Watcher
+from palaver.actors.runtime.process import ALIVE, Process, Watcher
 from palaver.actors.runtime.reasons import NOPROC, Crash
 
 if TYPE_CHECKING:
@@ -161,8 +161,24 @@ def monitor(
     if process.monitors is None:
         process.monitors = {}
     process.monitors[ref] = target
-    watchers_of(target)[ref] = ref
+    watchers_of(target)[ref] = ref if target.exiting is ALIVE else _TooLate(ref)
     return ref
+
+
+class _TooLate:
+    """Watches a process that an exit signal has ended already, for a monitor.
+
+    To the monitor there is no process any more, but it hears of it when the names are free.
+    """
+
+    __slots__ = ("monitor",)
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+
+    def down(self, pid: Pid, reason: object) -> None:
+        """The process is gone now."""
+        self.monitor.down(pid, NOPROC)
 
 
 def demonitor(process: Process, ref: Ref, *, flush: bool) -> None:

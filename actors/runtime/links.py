@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from palaver.actors.runtime.process import ALIVE
 from palaver.actors.runtime.reasons import NOPROC
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def linked(process: Process) -> tuple[Process, ...]:
 
 
 def link(process: Process, pid: Pid) -> None:
-    """Link both ways; a dead `pid` answers with an exit signal `noproc`."""
+    """Link both ways; a dead `pid`, or one that an exit signal has ended, answers with `noproc`."""
     other = pid.process_
-    if other is None:
+    if other is None or (other.exiting is not ALIVE and other is not process):
         process.exit_signal(pid, NOPROC, linked=True)
     elif other is not process:
         _add(process, other)

@@ -326,7 +326,7 @@ class Node:
     async def call(self, dest: Dest, request: Any, *, timeout_s: float | None = 5.0) -> Any:
         """Call a process from asyncio code; raises what `ProcessContext.call` does."""
         process = self.find(dest)
-        if process is None:
+        if process is None or process.exiting is not ALIVE:
             raise NoProcess(dest)
         lane = None if timeout_s is None else self.timers.lane(timeout_s)
         call = OutsideCall(asyncio.get_running_loop().create_future(), lane)

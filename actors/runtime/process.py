@@ -321,8 +321,8 @@ class Process:
 
     def die(self, reason: object) -> None:
         """Exit with `reason` in the next turn, before any further message is handled."""
-        if self.exiting is not ALIVE and reason is not KILLED:
-            return
+        if self.exiting is not ALIVE:
+            return  # the first signal has ended it
         self.exiting = reason
         self.fast = None
         if self.mailbox is None:
@@ -336,6 +336,9 @@ class Process:
 
     def stop_soon(self, reason: object) -> None:
         """Run `terminate` and exit with `reason`, before any further message is handled."""
+        backlog = self.backlog
+        if backlog and backlog[-1][1] is STOP:
+            return  # it was told before
         self.put_first((reason, STOP))
         if self.wait is SUSPENDED or self.wait is FROZEN:
             self.wait = None

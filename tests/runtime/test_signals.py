@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from palaver.actors.runtime import (
     Down,
     Exit,
     ExitProcess,
+    NoProcess,
     ProcessContext,
     Shutdown,
     Stop,
@@ -365,5 +367,55 @@ def test_join_waits_for_all_or_for_the_time() -> None:
         await w.advance(10)
         assert not w.node.is_alive(pid)
         assert [report.reason for report in w.observer.crashes] == ["short", "long"]
+
+    run(test)
+
+
+def test_a_process_that_an_exit_signal_has_ended_is_dead_to_the_signals_behind_it() -> None:
+    """Signals of a pair are handled in the order sent: what comes behind the end finds nobody."""
+
+    async def test(w: World) -> None:
+        victims = [await w.node.start_server(Server, name=f"victim{n}") for n in range(4)]
+
+        async def killer(ctx: ProcessContext) -> None:
+            ctx.trap_exit = True
+            for victim in victims:
+                ctx.exit(victim, "bad")
+            ctx.link(victims[0])
+            assert await ctx.receive() == Exit(victims[0], NOPROC)
+            ref = ctx.monitor(victims[1])
+            assert await ctx.receive() == Down(ref, victims[1], NOPROC)
+            assert ctx.whereis("victim1") is None
+
+        await inside(w, killer)
+
+        async def caller(ctx: ProcessContext) -> None:
+            victim = await ctx.start_link(Server)
+            ctx.unlink(victim)
+            ctx.exit(victim, "bad")
+            with pytest.raises(NoProcess):
+                await ctx.call(victim, "x")
+            ctx.send_request(victim, "x")
+            assert isinstance((await ctx.receive()).error, NoProcess)
+
+        await inside(w, caller)
+
+    run(test)
+
+
+def test_the_first_exit_signal_says_the_reason() -> None:
+    async def test(w: World) -> None:
+        victim = await w.node.start_server(Server)
+        gone = asyncio.ensure_future(w.node.wait(victim))
+        await asyncio.sleep(0)
+        w.node.exit(victim, "bad")
+        w.node.exit(victim, KILL)
+        assert await gone == "bad"
+        ends: list[Any] = []
+        trapper = await w.node.start_server(Trapper, ends)
+        w.node.exit(trapper, "bad")
+        w.node.exit(trapper, "worse")  # both from its parent
+        await w.settle()
+        assert ends == ["bad"]
 
     run(test)
