@@ -206,6 +206,8 @@ def finish(process: Process, reason: object) -> None:
     get their failure, linked processes their exit signal, monitors their `Down`.
     """
     node = process.scheduler.node
+    if process.exiting is not ALIVE:
+        process.scheduler.dying -= 1
     process.exiting = reason
     process.fast = None
     if process.scheduler.current is process:

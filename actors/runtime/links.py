@@ -30,7 +30,7 @@ def linked(process: Process) -> tuple[Process, ...]:
 def link(process: Process, pid: Pid) -> None:
     """Link both ways; a dead `pid`, or one that an exit signal has ended, answers with `noproc`."""
     other = pid.process_
-    if other is None or (other.exiting is not ALIVE and other is not process):
+    if other is None or (other.exiting is not ALIVE and not _has(process, other)):
         process.exit_signal(pid, NOPROC, linked=True)
     elif other is not process:
         _add(process, other)
@@ -59,6 +59,11 @@ def drop_links(process: Process) -> tuple[Process, ...]:
     for other in others:
         _discard(other, process)
     return others
+
+
+def _has(process: Process, other: Process) -> bool:
+    links = process.links
+    return other is process or links is other or (type(links) is dict and other in links)
 
 
 def _add(process: Process, other: Process) -> None:

@@ -325,6 +325,7 @@ class Process:
             return  # the first signal has ended it
         self.exiting = reason
         self.fast = None
+        self.scheduler.dying += 1
         if self.mailbox is None:
             self.wake(None)
         elif self.scheduler.current is self:

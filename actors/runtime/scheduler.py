@@ -45,6 +45,7 @@ class Scheduler:
         "call_soon",
         "current",
         "depth",
+        "dying",
         "handed_s",
         "monotonic",
         "node",
@@ -74,6 +75,7 @@ class Scheduler:
         # What the current process has still to handle of its batch.
         self.rest: Iterator[Item] = NOTHING
         self.depth = 0  # how many callers wait within this turn
+        self.dying = 0  # how many have got an exit signal and not had their last turn yet
         self.handed_s = 0.0  # how much of this turn went to slow callees
         self.slowed: dict[Process, None] = {}
         self.call_soon: Callable[[Callable[[], None]], object] | None = None

@@ -183,12 +183,14 @@ class Spawning:
         """
         process = self.process_
         scheduler = process.scheduler
-        # A new server runs its `init` within this turn, as an idle one handles a call.
+        # A new server runs its `init` within this turn, as an idle one handles a call; but not
+        # before those that are about to exit have: it may want their names.
         at_once = (
             mailbox is None
             and isinstance(what, type)
             and scheduler.current is process
             and scheduler.depth < MAX_DEPTH
+            and not scheduler.dying
         )
         starter = ProcessCall()
         starter.process = process

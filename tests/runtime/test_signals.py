@@ -419,3 +419,17 @@ def test_the_first_exit_signal_says_the_reason() -> None:
         assert ends == ["bad"]
 
     run(test)
+
+
+def test_linking_again_to_a_process_that_is_about_to_exit_changes_nothing() -> None:
+    async def test(w: World) -> None:
+        async def linker(ctx: ProcessContext) -> None:
+            ctx.trap_exit = True
+            victim = ctx.spawn_link(Server)
+            ctx.exit(victim, "bad")
+            ctx.link(victim)
+            assert await ctx.receive() == Exit(victim, "bad")
+
+        await inside(w, linker)
+
+    run(test)
