@@ -108,8 +108,10 @@ PEER_EVENTS: Final = frozenset({Discover, Sync, Join, Leave, NodeUp, PeerDown})
 
 # -- from this node --------------------------------------------------------------------------------
 
+# These and the effects are not frozen: that would treble the time it takes to build them.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class LocalJoin:
     """Processes of this node join a group, each as often as it is named."""
 
@@ -117,7 +119,7 @@ class LocalJoin:
     members: tuple[Pid, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LocalLeave:
     """Processes of this node leave a group, each as often as it is named."""
 
@@ -125,14 +127,14 @@ class LocalLeave:
     members: tuple[Pid, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MemberDown:
     """A process of this node that had joined has exited."""
 
     pid: Pid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MonitorScope:
     """Tell `owner` of every change, under `ref`."""
 
@@ -140,7 +142,7 @@ class MonitorScope:
     owner: Pid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MonitorGroup:
     """Tell `owner` of every change of one group, under `ref`."""
 
@@ -149,7 +151,7 @@ class MonitorGroup:
     group: Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Demonitor:
     """Tell of nothing more under `ref`."""
 
@@ -185,28 +187,28 @@ class Left:
 # -- effects ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watch:
     """Say `MemberDown` when this process of this node exits, or has exited already."""
 
     pid: Pid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unwatch:
     """No longer."""
 
     pid: Pid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WatchPeer:
     """Say `PeerDown` when this scope process of another node is gone."""
 
     peer: Pid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send a message to a scope process of another node."""
 
@@ -214,7 +216,7 @@ class Send:
     message: PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SendToNode:
     """Send a message to the scope's process on another node, if there is one."""
 
@@ -222,7 +224,7 @@ class SendToNode:
     message: PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Notify:
     """Send an event to a process that monitors."""
 

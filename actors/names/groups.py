@@ -35,7 +35,7 @@ from palaver.actors.names.errors import AlreadyRunning, NotLocal, NotRunning
 from palaver.actors.names.fabric import GroupFabric, GroupLine, LocalOnly
 from palaver.actors.names.group_messages import PEER_EVENTS, Event, Group, Joined, Left, PeerEvent
 from palaver.actors.names.group_state import GroupState
-from palaver.actors.names.watching import Watch, Watching, is_local, local_process, tell
+from palaver.actors.names.watching import Watch, Watching, discard, is_local, local_process, tell
 from palaver.actors.runtime import (
     NOREPLY,
     Crash,
@@ -45,7 +45,6 @@ from palaver.actors.runtime import (
     Node,
     Pid,
     ProcessContext,
-    ReceiveTimeout,
 )
 
 __all__ = ["GroupMonitor", "Scope", "ScopeServer"]
@@ -171,31 +170,14 @@ class Scope:
     def demonitor(self, ref: GroupMonitor) -> bool:
         """End a monitor; False if it has ended before.
 
-        What it has sent may still be in the mailbox: `flush` takes it out.
+        What it has sent and its owner has not handled yet is taken out of the owner's mailbox.
         """
-        running = self._running
-        if running is None or ref not in running.monitors:
+        if not self._end_monitor(ref):
             return False
-        del running.monitors[ref]
-        ref.remove(ref.owner)
-        self._do(running, messages.Demonitor(ref))
+        discard(
+            ref.owner, lambda message: isinstance(message, Joined | Left) and message.ref is ref
+        )
         return True
-
-    async def flush(self, owner: ProcessContext, ref: GroupMonitor) -> None:
-        """`demonitor`, and take what it has sent out of the owner's mailbox; for the owner.
-
-        The two together are OTP's `demonitor`.
-        """
-        self.demonitor(ref)
-
-        def sent(message: object) -> bool:
-            return isinstance(message, (Joined, Left)) and message.ref is ref
-
-        try:
-            while True:
-                await owner.receive(sent, 0)
-        except ReceiveTimeout:
-            return
 
     # -- using groups -------------------------------------------------------------------------
 
@@ -269,10 +251,19 @@ class Scope:
 
     def _new_monitor(self, running: _Running, owner: Pid) -> GroupMonitor:
         local_process(owner, running.node)
-        ref = GroupMonitor(owner, self.demonitor)
+        ref = GroupMonitor(owner, self._end_monitor)
         running.monitors[ref] = None
         ref.add(owner)
         return ref
+
+    def _end_monitor(self, ref: GroupMonitor) -> bool:
+        running = self._running
+        if running is None or ref not in running.monitors:
+            return False
+        del running.monitors[ref]
+        ref.remove(ref.owner)
+        self._do(running, messages.Demonitor(ref))
+        return True
 
     def _member_gone(self, pid: Pid, reason: object) -> None:
         if self._running is not None:

@@ -122,6 +122,11 @@ class Registry(Generic[K, V]):
         kind = "unique" if self.unique else "duplicate"
         return f"<registry {self.name}, {kind}, {len(self._table)} registrations>"
 
+    @property
+    def title(self) -> str:
+        """What errors call it."""
+        return f"registry {self.name}"
+
     def _reset(self) -> None:
         self._table: Table[K, V] = UniqueTable() if self.unique else DuplicateTable()
         self._meta = dict(self._initial_meta)
@@ -269,14 +274,14 @@ class Registry(Generic[K, V]):
     def attach_(self, owner: ProcessContext) -> None:
         """Begin to live with a process; for `RegistryServer`. Raises `AlreadyRunning`."""
         if self._pid is not None:
-            raise AlreadyRunning(f"registry {self.name}", self._pid)
+            raise AlreadyRunning(self.title, self._pid)
         self._life.add(owner.pid)
         self._pid = owner.pid
         self._node = owner.node
 
     def _running(self) -> Node:
         if self._node is None:
-            raise NotRunning(f"registry {self.name}")
+            raise NotRunning(self.title)
         return self._node
 
     def _remove(self, pid: Pid, key: K, where: Callable[[V], bool] | None) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
+from palaver.actors.names.errors import NotRunning
 from palaver.actors.names.registry import Registry
 from palaver.actors.names.watching import pid_of
+from palaver.actors.runtime import Crash, Pid, RegistryName, StartError
 from palaver.actors.runtime.process import Process
 
 __all__ = ["Via"]
@@ -14,7 +16,7 @@ __all__ = ["Via"]
 K = TypeVar("K", bound=Hashable)
 
 
-class Via(Generic[K]):
+class Via(RegistryName, Generic[K]):
     """Whoever is registered under a key of a unique registry at the time of use.
 
         node.cast(Via(rooms, "lobby"), Open())
@@ -22,7 +24,7 @@ class Via(Generic[K]):
 
     As a destination it is looked up for each message; if nobody has the key, that is as if a name
     were not registered. As the name of a new process, it registers that with `value`, before its
-    `init`; `AlreadyRegistered` is raised if the key is taken.
+    `init`; `NameTaken` is raised if the key is taken, `StartError` if the registry does not run.
 
     Args:
         registry: A registry with unique keys.
@@ -44,6 +46,16 @@ class Via(Generic[K]):
         """The runtime's way to the process that has the key now."""
         pid = self.registry.whereis(self.key)
         return None if pid is None else pid.process_
+
+    def holder(self) -> Pid | None:
+        """Who has the key: the runtime asks this before it starts a process with this name.
+
+        Raises `StartError` if the registry does not run, so that a supervisor tries again, as it
+        would in OTP.
+        """
+        if self.registry.pid is None:
+            raise StartError(f"a process named {self!r}", Crash(NotRunning(self.registry.title)))
+        return self.registry.whereis(self.key)
 
     def register_(self, process: Process) -> None:
         """Register a new process: what the runtime does with the name of one that it starts."""

@@ -14,7 +14,16 @@ from palaver.actors.runtime import Node, NoProcess, Pid, Ref
 from palaver.actors.runtime.lifecycle import watchers_of
 from palaver.actors.runtime.process import Process
 
-__all__ = ["Watch", "Watching", "exit_signal", "is_local", "local_process", "pid_of", "tell"]
+__all__ = [
+    "Watch",
+    "Watching",
+    "discard",
+    "exit_signal",
+    "is_local",
+    "local_process",
+    "pid_of",
+    "tell",
+]
 
 
 class Watching(Ref):
@@ -79,6 +88,21 @@ def tell(pid: Pid | None, message: object) -> None:
     """Put a signal into the mailbox of a process, whatever its limit; dropped if it has exited."""
     if pid is not None and pid.process_ is not None:
         pid.process_.tell(message)
+
+
+def discard(pid: Pid, unwanted: Callable[[object], bool]) -> None:
+    """Take every unwanted message out of what waits for a process."""
+    process = pid.process_
+    found = process is not None
+
+    def first(message: object) -> bool:
+        nonlocal found
+        found = unwanted(message)
+        return found
+
+    while process is not None and found:
+        found = False
+        process.discard(first)
 
 
 def exit_signal(pid: Pid, sender: Pid, reason: object) -> None:

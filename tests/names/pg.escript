@@ -25,7 +25,12 @@ run(Scope, Program) ->
     end, {Pids, #{}}, Program),
     [exit(Pid, kill) || Pid <- maps:values(Pids)],
     ok = gen_server:stop(Server),
+    forget(),
     Seen.
+
+%% What the end of a program has sent is no part of the next one.
+forget() ->
+    receive _ -> forget() after 0 -> ok end.
 
 step(Scope, {join, Group, Ns}, Ps, Refs) ->
     ok = pg:join(Scope, Group, pids(Ns, Ps)),

@@ -173,7 +173,7 @@ def test_a_process_that_has_exited_joins_and_leaves_in_one_moment() -> None:
     run(test)
 
 
-def test_flush_takes_back_what_was_sent() -> None:
+def test_demonitor_takes_back_what_was_not_handled() -> None:
     async def test(w: World) -> None:
         scope = await opened(w)
         member = w.node.spawn(Server)
@@ -185,14 +185,40 @@ def test_flush_takes_back_what_was_sent() -> None:
             scope.join("g", member)
             scope.leave("g", member)
             ctx.send(ctx.pid, "after")
-            await scope.flush(ctx, ref)
-            await scope.flush(ctx, ref)
+            assert scope.demonitor(ref)
+            assert not scope.demonitor(ref)
             scope.join("g", member)
             left = [await ctx.receive(timeout_s=0) for _ in range(5)]
             assert [m.ref is other for m in left if isinstance(m, Joined | Left)] == [True] * 3
             return [m for m in left if isinstance(m, str)]
 
         assert await inside(w, body) == ["before", "after"]
+
+        # A server that handles messages in batches, and one that is not running.
+        class Owner(Server):
+            def handle_cast(self, message: Any) -> None:
+                if message == "monitor":
+                    self.ref, _ = scope.monitor(self.pid, "h")
+                elif message == "demonitor":
+                    scope.demonitor(self.ref)
+
+        owner = w.node.spawn(Owner)
+        w.node.cast(owner, "monitor")
+        await w.settle()
+        w.node.cast(owner, "demonitor")
+        for _ in range(3):
+            scope.join("h", member)
+        w.node.send(owner, "last")
+        await w.settle()
+        assert await w.node.call(owner, "log") == ["last"]
+        w.node.cast(owner, "monitor")
+        await w.settle()
+        scope.leave("h", member)
+        server = owner.process_
+        assert server is not None
+        scope.demonitor(server.context.ref)  # type: ignore[union-attr]
+        await w.settle()
+        assert await w.node.call(owner, "log") == ["last"]
 
     run(test)
 

@@ -116,9 +116,7 @@ class Here:
     async def demonitor(self, number: int) -> int:
         if number >= len(self.refs):
             return 0
-        done = self.scope.demonitor(self.refs[number])
-        await self.scope.flush(self.ctx, self.refs[number])
-        return int(done)
+        return int(self.scope.demonitor(self.refs[number]))
 
     def names(self, pids: Any) -> list[int]:
         return sorted(self.numbers[pid] for pid in pids)
