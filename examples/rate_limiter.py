@@ -121,7 +121,8 @@ class RateLimiter:
                 if ended.reason is not NORMAL:
                     raise
             except MaxChildren:
-                return self.limits[2]
+                if self.buckets.whereis(key) is None:
+                    return self.limits[2]
 
     async def _start(self, node: Node, key: Hashable) -> Pid | None:
         spec = ChildSpec(key, Bucket, (self.buckets, key, *self.limits), restart="temporary")
