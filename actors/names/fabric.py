@@ -48,7 +48,10 @@ class GroupFabric(Protocol):
     """
 
     def open(self, scope: str, pid: Pid, deliver: Callable[[PeerEvent], None]) -> GroupLine:
-        """Connect the process `pid` of a scope; give what comes for it to `deliver`."""
+        """Connect the process `pid` of a scope; give what comes for it to `deliver`.
+
+        Both are called in the thread of the node.
+        """
 
 
 class LocalOnly:

@@ -223,6 +223,23 @@ def test_demonitor_takes_back_what_was_not_handled() -> None:
     run(test)
 
 
+def test_who_has_left_or_ended_its_monitors_is_not_watched() -> None:
+    async def test(w: World) -> None:
+        scope = await opened(w)
+        pid = w.node.spawn(Server)
+        process = pid.process_
+        assert process is not None
+        scope.join("g", [pid, pid])
+        ref, _ = scope.monitor(pid, "g")
+        scope.leave("g", pid)
+        assert process.watchers
+        scope.leave("g", pid)
+        scope.demonitor(ref)
+        assert not process.watchers
+
+    run(test)
+
+
 def test_a_monitor_ends_with_its_owner() -> None:
     async def test(w: World) -> None:
         scope = await opened(w)
@@ -388,6 +405,7 @@ def test_a_scope_has_its_name_and_refuses_requests() -> None:
         assert w.node.whereis("groups") is scope.pid
         with pytest.raises(StartError, match="belongs to"):
             await w.node.start_server(ScopeServer, Scope("groups"))
+        assert "<scope groups, 0 groups>" in str(w.observer.crashes[-1].state)
         named = Scope("named")
         assert await w.node.start_server(ScopeServer, named, name="named") is named.pid
 

@@ -326,6 +326,8 @@ def test_what_is_registered_ends_with_the_registry() -> None:
         assert not w.node.is_alive(plain)
         assert w.node.is_alive(unregistered)
         assert await w.node.call(trapper, "log") == [Exit(owner, KILLED)]
+        assert trapper.process_ is not None
+        assert not trapper.process_.watchers
         # And it can begin anew, with the same object.
         await w.node.start_server(RegistryServer, registry)
         registry.register(trapper, "key", None)
@@ -372,6 +374,7 @@ def test_only_living_processes_of_the_node_are_registered() -> None:
         assert registry.count() == 0
         with pytest.raises(StartError, match="belongs to"):
             await w.node.start_server(RegistryServer, registry)
+        assert "<registry things, unique, 0 registrations>" in str(w.observer.crashes[-1].state)
         with pytest.raises(AlreadyRunning):
             await inside(w, attach(registry))
 
