@@ -12,6 +12,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "counter.py": ["count: 42", "the call failed", "after the restart: 40"],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
+    "rate_limiter.py": [
+        "mallory's logins allowed: 3 of 10",
+        "ann's login allowed: True",
+        "requests served at the limit's pace: 20",
+        "idle buckets left: 0",
+    ],
 }
 
 
