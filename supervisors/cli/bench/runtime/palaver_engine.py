@@ -30,6 +30,7 @@ from palaver.supervisors.cli.bench.runtime.results import (
     Scale,
     Watch,
     Work,
+    WorkFailed,
     check_count,
 )
 
@@ -246,7 +247,7 @@ def on_a_node(body: Body, loop_factory: Callable[[], asyncio.AbstractEventLoop] 
         async with Node(observer=NullObserver()) as node:
             reason: Any = await node.wait(node.spawn(driver))
         if not results:
-            raise RuntimeError(f"the driver ended with {reason}")
+            raise WorkFailed(f"the driver ended with {reason}")
         return results[0]
 
     def work(count: int, width: int) -> Result:
