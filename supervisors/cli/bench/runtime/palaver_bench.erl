@@ -3,6 +3,7 @@
 %% Started as `erl ... -run palaver_bench main FIGURE COUNT WIDTH WARM_UP`; prints one JSON object.
 -module(palaver_bench).
 -export([main/1]).
+-define(WAVE, 100).  % as in results.py
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, start_child/2]).
 
 main([Figure | Numbers]) ->
@@ -76,16 +77,14 @@ run(ring, Count, Width) ->
     stop(Members),
     Time;
 run(fan_in, Count, Width) ->
-    Each = Count div Width,
-    Total = Each * Width,
-    {ok, Server} = gen_server:start_link(?MODULE, {counter, self(), Total}, []),
+    Each = min(?WAVE, Count div Width),
+    Waves = Count div (Each * Width),
+    Total = Waves * Each * Width,
+    {ok, Server} = gen_server:start_link(?MODULE, {counter, self(), Each * Width}, []),
     Senders = [spawn_link(fun() -> sender(Server, Each) end) || _ <- lists:seq(1, Width)],
-    {Time, ok} = timed(Total, fun() ->
-        [Sender ! go || Sender <- Senders],
-        receive {Server, done} -> ok end
-    end),
+    {Time, ok} = timed(Total, fun() -> waves(Senders, Server, Waves) end),
     Total = gen_server:call(Server, count),
-    stop([Server]),
+    stop([Server | Senders]),
     Time;
 run(restart, Count, Width) ->
     Start = {gen_server, start_link, [?MODULE, {child, self()}, []]},
@@ -140,7 +139,12 @@ calls(_, 0) -> ok;
 calls(Server, N) -> gen_server:call(Server, add), calls(Server, N - 1).
 
 sender(Server, Each) ->
-    receive go -> casts(Server, Each) end.
+    receive go -> casts(Server, Each), sender(Server, Each) end.
+
+waves(_, _, 0) -> ok;
+waves(Senders, Server, Left) ->
+    [Sender ! go || Sender <- Senders],
+    receive {Server, done} -> waves(Senders, Server, Left - 1) end.
 
 ring(Width) ->
     lists:foldl(
@@ -190,19 +194,21 @@ anonymous_bytes() ->
 %% -- the servers ------------------------------------------------------------------------------
 
 init(idle) -> {ok, 0};
-init({counter, Driver, Goal}) -> {ok, {counter, Driver, Goal, 0}};
+init({counter, Driver, Step}) -> {ok, {counter, Driver, Step, Step, 0}};
 init({member, Next, Driver}) -> {ok, {member, Next, Driver}};
 init({child, Driver}) -> Driver ! up, {ok, 0};
 init({tree, Flags, Specs}) -> {ok, {Flags, Specs}}.
 
-handle_call(add, _From, {counter, Driver, Goal, N}) ->
-    {reply, N + 1, {counter, Driver, Goal, N + 1}};
-handle_call(count, _From, {counter, _, _, N} = State) ->
+handle_call(add, _From, {counter, Driver, Step, Goal, N}) ->
+    {reply, N + 1, {counter, Driver, Step, Goal, N + 1}};
+handle_call(count, _From, {counter, _, _, _, N} = State) ->
     {reply, N, State}.
 
-handle_cast(add, {counter, Driver, Goal, N}) ->
-    N + 1 =:= Goal andalso (Driver ! {self(), done}),
-    {noreply, {counter, Driver, Goal, N + 1}};
+handle_cast(add, {counter, Driver, Step, Goal, N}) when N + 1 =:= Goal ->
+    Driver ! {self(), done},
+    {noreply, {counter, Driver, Step, Goal + Step, N + 1}};
+handle_cast(add, {counter, Driver, Step, Goal, N}) ->
+    {noreply, {counter, Driver, Step, Goal, N + 1}};
 handle_cast({hop, 0}, {member, _, Driver} = State) ->
     Driver ! done,
     {noreply, State};

@@ -32,6 +32,7 @@ from palaver.supervisors.cli.bench.runtime.results import (
     Work,
     WorkFailed,
     check_count,
+    waves,
 )
 
 DONE, GO, UP, PING, PONG = "done", "go", "up", "ping", "pong"
@@ -50,18 +51,19 @@ class Idle(GenServer):
 
 
 class Counter(GenServer):
-    """Counts casts and calls; tells `driver` when `goal` is reached."""
+    """Counts casts and calls; tells `driver` whenever `step` more casts have come."""
 
-    __slots__ = ("count", "driver", "goal")
+    __slots__ = ("count", "driver", "goal", "step")
 
-    def init(self, driver: Pid, goal: int) -> None:
+    def init(self, driver: Pid, step: int) -> None:
         """Begin at zero."""
-        self.driver, self.goal, self.count = driver, goal, 0
+        self.driver, self.step, self.goal, self.count = driver, step, step, 0
 
     def handle_cast(self, message: str) -> None:
         """Count one."""
         self.count += 1
         if self.count == self.goal:
+            self.goal += self.step
             self.send(self.driver, DONE)
 
     def handle_call(self, request: str, from_: From) -> int:
@@ -163,15 +165,16 @@ async def ring(me: ProcessContext, count: int, width: int) -> Result:
 
 
 async def fan_in(me: ProcessContext, count: int, width: int) -> Result:
-    """Cast to one server from `width` processes, until all has been handled."""
-    each = count // width
-    total = each * width
-    server = await me.start_link(Counter, me.pid, total)
+    """Cast to one server from `width` processes, in waves that wait until all has been handled."""
+    each, left = waves(count, width)
+    total = left * each * width
+    server = await me.start_link(Counter, me.pid, each * width)
     senders = [me.spawn_link(_sender, server, each) for _ in range(width)]
     watch = Watch()
-    for sender in senders:
-        me.send(sender, GO)
-    await me.receive()
+    for _ in range(left):
+        for sender in senders:
+            me.send(sender, GO)
+        await me.receive()
     result = watch.stop(total)
     check_count(await me.call(server, "count"), total, "casts")
     return result
@@ -227,8 +230,9 @@ async def _casts(ctx: ProcessContext, server: Pid, count: int) -> None:
 
 
 async def _sender(ctx: ProcessContext, server: Pid, each: int) -> None:
-    await ctx.receive()
-    await _casts(ctx, server, each)
+    while True:
+        await ctx.receive()
+        await _casts(ctx, server, each)
 
 
 # -- running them ------------------------------------------------------------------------------

@@ -24,6 +24,14 @@ has 4,000 reductions, and a cast takes about ten.
 """
 
 
+WAVE = 100
+"""Messages of each sender of `fan_in`, before all wait until they have been handled.
+
+Without waves hundreds of thousands of messages would wait in one mailbox, which costs Erlang more
+than half of its speed.
+"""
+
+
 class WorkFailed(Exception):
     """A message was lost or doubled, a process did not come up: the figure would be worth nothing.
 
@@ -64,6 +72,12 @@ class Scale:
 def anonymous_bytes() -> int:
     """Private memory of this OS process that no file backs, as the kernel counts it."""
     return procfs.memory(os.getpid()).anonymous_kb * 1024
+
+
+def waves(count: int, width: int) -> tuple[int, int]:
+    """Return how many messages each of `width` senders sends in a wave, and how many waves."""
+    each = min(WAVE, count // width)
+    return each, count // (each * width)
 
 
 def check_count(seen: int, expected: int, what: str) -> None:
