@@ -94,12 +94,12 @@ def runtime_command(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small counts and 3 rounds: about a minute.")
+        bool, typer.Option("--quick", help="Small counts and 2 rounds: about a minute.")
     ] = False,
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 5, quick 3."
+            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 5, quick 2."
         ),
     ] = None,
     only: Annotated[
@@ -140,7 +140,7 @@ def runtime_command(
         ours = engines.palaver()
         about = report.machine([ours, *there], place)
         bench = RuntimeBench(
-            plans, ours, there, missing, rounds or (3 if quick else 5), quick, tell, clock
+            plans, ours, there, missing, rounds or (2 if quick else 5), quick, tell, clock
         )
         try:
             figures = bench.run()
