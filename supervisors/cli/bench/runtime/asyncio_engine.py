@@ -147,7 +147,13 @@ async def cast(count: int, width: int) -> Result:
     """Send from one task to one actor, until all has been handled."""
     server = Counter(count)
     watch = Watch()
-    await _casts(server, count)
+    left = count
+    while left:
+        now = min(left, BURST)
+        for _ in range(now):
+            server.queue.put_nowait(None)
+        left -= now
+        await asyncio.sleep(0)
     await server.reached.wait()
     result = watch.stop(count)
     check_count(server.count, count, "messages")
@@ -217,15 +223,6 @@ async def restart(count: int, width: int) -> Result:
     nursery.closing = True
     await _end(list(nursery.children.values()))
     return result
-
-
-async def _casts(server: Counter, count: int) -> None:
-    left = count
-    while left:
-        for _ in range(min(left, BURST)):
-            server.queue.put_nowait(None)
-        left -= min(left, BURST)
-        await asyncio.sleep(0)
 
 
 async def _end(actors: list[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,7 +26,6 @@ from palaver.supervisors import (
     WhichChildren,
 )
 from palaver.supervisors.cli.bench.runtime.results import (
-    BURST,
     Result,
     Scale,
     Watch,
@@ -34,6 +34,10 @@ from palaver.supervisors.cli.bench.runtime.results import (
     check_count,
     waves,
 )
+
+TURN: int = inspect.signature(Node).parameters["reductions"].default
+"""Messages that a process handles in a turn. The sender of `cast` sends as many in one of its own,
+so that as few messages wait as in Erlang, whose sender is interrupted after its reductions."""
 
 DONE, GO, UP, PING, PONG = "done", "go", "up", "ping", "pong"
 
@@ -135,7 +139,13 @@ async def cast(me: ProcessContext, count: int, width: int) -> Result:
     """Cast to one server from one process, until all has been handled."""
     server = await me.start_link(Counter, me.pid, count)
     watch = Watch()
-    await _casts(me, server, count)
+    left = count
+    while left:
+        now = min(left, TURN)
+        for _ in range(now):
+            me.cast(server, "add")
+        left -= now
+        await me.sleep(0)
     await me.receive()
     result = watch.stop(count)
     check_count(await me.call(server, "count"), count, "casts")
@@ -220,19 +230,11 @@ async def _idle(ctx: ProcessContext) -> None:
         ctx.send(sender, PONG)
 
 
-async def _casts(ctx: ProcessContext, server: Pid, count: int) -> None:
-    left = count
-    while left:
-        for _ in range(min(left, BURST)):
-            ctx.cast(server, "add")
-        left -= min(left, BURST)
-        await ctx.sleep(0)
-
-
 async def _sender(ctx: ProcessContext, server: Pid, each: int) -> None:
     while True:
         await ctx.receive()
-        await _casts(ctx, server, each)
+        for _ in range(each):
+            ctx.cast(server, "add")
 
 
 # -- running them ------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ Work: TypeAlias = Callable[[int, int], Result]
 """Does a count of operations, over a width (ring members, senders, children); its result."""
 
 BURST = 400
-"""Messages that a sender sends before it lets the others run, where nothing interrupts it.
+"""Messages that the sender of `cast` sends before it lets the others run, where nothing else does.
 
 As many as Erlang's scheduler lets a process send before it is the next one's turn: a process there
-has 4,000 reductions, and a cast takes about ten.
+has 4,000 reductions, and a cast takes about ten. The receiver's turn there is as long, so that few
+messages wait at any time; an engine whose turns are shorter takes smaller bursts for the same.
 """
 
 
