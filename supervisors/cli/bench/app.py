@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from palaver.supervisors.cli.bench.runtime.plan import FigureName
+from palaver.supervisors.cli.bench.runtime.plan import Clock, FigureName
 from palaver.supervisors.cli.bench.runtime.plan import Peer as RuntimePeer
 
 bench_app = typer.Typer(
@@ -94,12 +94,12 @@ def runtime_command(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small counts and 3 rounds: about a minute.")
+        bool, typer.Option("--quick", help="Small counts and 2 rounds: about a minute.")
     ] = False,
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 5, quick 3."
+            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 5, quick 2."
         ),
     ] = None,
     only: Annotated[
@@ -110,6 +110,14 @@ def runtime_command(
         list[RuntimePeer] | None,
         typer.Option("--vs", help="Measure beside this one only; can be given more than once."),
     ] = None,
+    clock: Annotated[
+        Clock,
+        typer.Option(
+            "--clock",
+            help="Figures of the time that passed, or of the CPU time used: steadier on a machine "
+            "that does other things too.",
+        ),
+    ] = Clock.WALL,
 ) -> None:
     """Measure the actor runtime: spawn, memory, casts, calls, ring, fan-in, restarts.
 
@@ -132,7 +140,7 @@ def runtime_command(
         ours = engines.palaver()
         about = report.machine([ours, *there], place)
         bench = RuntimeBench(
-            plans, ours, there, missing, rounds or (3 if quick else 5), quick, tell
+            plans, ours, there, missing, rounds or (2 if quick else 5), quick, tell, clock
         )
         try:
             figures = bench.run()

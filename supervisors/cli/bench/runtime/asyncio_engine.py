@@ -18,6 +18,7 @@ from palaver.supervisors.cli.bench.runtime.results import (
     Watch,
     Work,
     check_count,
+    waves,
 )
 
 
@@ -41,14 +42,14 @@ class Actor:
 
 
 class Counter(Actor):
-    """Counts casts and calls; `reached` is done at the goal."""
+    """Counts casts and calls; `reached` is set whenever `step` more have come."""
 
-    __slots__ = ("goal", "reached")
+    __slots__ = ("goal", "reached", "step")
 
-    def __init__(self, goal: int) -> None:
+    def __init__(self, step: int) -> None:
         super().__init__()
-        self.goal = goal
-        self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.goal = self.step = step
+        self.reached = asyncio.Event()
 
     def handle(self, message: asyncio.Future[int] | None) -> None:
         """Count one; answer, if it is a call."""
@@ -56,13 +57,29 @@ class Counter(Actor):
         if message is not None:
             message.set_result(self.count)
         if self.count == self.goal:
-            self.reached.set_result(None)
+            self.goal += self.step
+            self.reached.set()
 
     async def call(self) -> int:
         """Ask, and wait for the answer."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.queue.put_nowait(answer)
         return await answer
+
+
+class Sender(Actor):
+    """Sends `each` messages when told."""
+
+    __slots__ = ("each", "server")
+
+    def __init__(self, server: Counter, each: int) -> None:
+        super().__init__()
+        self.server, self.each = server, each
+
+    def handle(self, message: None) -> None:
+        """Send them."""
+        for _ in range(self.each):
+            self.server.queue.put_nowait(None)
 
 
 class Member(Actor):
@@ -130,8 +147,14 @@ async def cast(count: int, width: int) -> Result:
     """Send from one task to one actor, until all has been handled."""
     server = Counter(count)
     watch = Watch()
-    await _casts(server, count)
-    await server.reached
+    left = count
+    while left:
+        now = min(left, BURST)
+        for _ in range(now):
+            server.queue.put_nowait(None)
+        left -= now
+        await asyncio.sleep(0)
+    await server.reached.wait()
     result = watch.stop(count)
     check_count(server.count, count, "messages")
     await _end([server])
@@ -166,17 +189,20 @@ async def ring(count: int, width: int) -> Result:
 
 
 async def fan_in(count: int, width: int) -> Result:
-    """Send from `width` tasks to one actor, until all has been handled."""
-    each = count // width
-    total = each * width
-    server = Counter(total)
+    """Send from `width` actors to one, in waves that wait until all has been handled."""
+    each, left = waves(count, width)
+    total = left * each * width
+    server = Counter(each * width)
+    senders = [Sender(server, each) for _ in range(width)]
     watch = Watch()
-    senders = [asyncio.create_task(_casts(server, each)) for _ in range(width)]
-    await server.reached
+    for _ in range(left):
+        for sender in senders:
+            sender.queue.put_nowait(None)
+        await server.reached.wait()
+        server.reached.clear()
     result = watch.stop(total)
-    await asyncio.gather(*senders)
     check_count(server.count, total, "messages")
-    await _end([server])
+    await _end([server, *senders])
     return result
 
 
@@ -197,15 +223,6 @@ async def restart(count: int, width: int) -> Result:
     nursery.closing = True
     await _end(list(nursery.children.values()))
     return result
-
-
-async def _casts(server: Counter, count: int) -> None:
-    left = count
-    while left:
-        for _ in range(min(left, BURST)):
-            server.queue.put_nowait(None)
-        left -= min(left, BURST)
-        await asyncio.sleep(0)
 
 
 async def _end(actors: list[Any]) -> None:

@@ -18,8 +18,8 @@ from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Peer, Size
 from palaver.supervisors.cli.bench.runtime.results import Result
 
 NO_SUPERVISOR = "xoscar restarts pools (OS processes), not single actors"
-NO_DYNAMIC = "has no second kind of supervisor"
-NO_BARE = "has nothing barer than what `spawn` measures"
+NO_DYNAMIC = "no second kind of supervisor"
+NO_BARE = "nothing barer than what `spawn` measures"
 
 
 @dataclass(frozen=True, slots=True)

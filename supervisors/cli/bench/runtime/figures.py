@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
-from palaver.supervisors.cli.bench.runtime.plan import PALAVER, FigurePlan, Size
+from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Clock, FigurePlan, Size
 from palaver.supervisors.cli.bench.runtime.results import Result
 from palaver.supervisors.cli.bench.stats import Figure, Summary, ratio
 
@@ -13,10 +13,11 @@ from palaver.supervisors.cli.bench.stats import Figure, Summary, ratio
 class RuntimeFigure:
     """One figure for all engines."""
 
-    __slots__ = ("left_out", "plan", "samples", "sizes")
+    __slots__ = ("clock", "left_out", "plan", "samples", "sizes")
 
-    def __init__(self, plan: FigurePlan) -> None:
+    def __init__(self, plan: FigurePlan, clock: Clock = Clock.WALL) -> None:
         self.plan = plan
+        self.clock = clock
         self.samples: dict[str, list[Result]] = {}
         self.sizes: dict[str, Size] = {}
         # Peers without a value, and why.
@@ -42,9 +43,9 @@ class RuntimeFigure:
         self.samples.pop(engine, None)
         self.left_out[engine] = why
 
-    def values(self, engine: str, *, clock: str = "wall_s") -> list[float]:
+    def values(self, engine: str, clock: Clock | None = None) -> list[float]:
         """Return one value for each round: operations a second, or bytes for each process."""
-        return [value_of(sample, clock) for sample in self.samples[engine]]
+        return [value_of(sample, clock or self.clock) for sample in self.samples[engine]]
 
     def figure(self) -> Figure:
         """Return the medians of the rounds, for Palaver and all that have a value."""
@@ -60,13 +61,24 @@ class RuntimeFigure:
         """Return the ratio of the medians to every peer; None to those left out."""
         return {**dict.fromkeys(self.left_out), **self.figure().ratios()}
 
-    def ratios_by_round(self, engine: str, *, clock: str = "wall_s") -> list[float]:
-        """Return the ratio to a peer within each round."""
-        pairs = zip(
-            self.values(PALAVER, clock=clock), self.values(engine, clock=clock), strict=True
-        )
-        found = [ratio(ours, theirs, self.plan.better) for ours, theirs in pairs]
-        return [each for each in found if each is not None]
+    def ratios_by_round(self, clock: Clock) -> dict[str, dict[str, float | int]]:
+        """Return the ratios within each round: their median, least and greatest."""
+        ours = self.values(PALAVER, clock)
+        found: dict[str, dict[str, float | int]] = {}
+        for engine in self.samples:
+            if engine == PALAVER:
+                continue
+            pairs = zip(ours, self.values(engine, clock), strict=True)
+            ratios = [ratio(mine, theirs, self.plan.better) for mine, theirs in pairs]
+            known = [each for each in ratios if each is not None]
+            if known:
+                found[engine] = Summary.of(known).as_json()
+        return found
+
+    def disturbed(self) -> float:
+        """Return how much longer Palaver's work took than it used a CPU; 1 on a quiet machine."""
+        timed = [sample for sample in self.samples[PALAVER] if sample.get("cpu_s")]
+        return median(sample["wall_s"] / sample["cpu_s"] for sample in timed) if timed else 1.0
 
     def targets(self) -> dict[str, dict[str, float | bool | None]]:
         """Return the least ratio that is wanted to a peer, and whether it is reached."""
@@ -84,13 +96,10 @@ class RuntimeFigure:
     def as_json(self) -> dict[str, Any]:
         """Return the figure's JSON object."""
         shown = self.figure().as_json()
+        shown["clock"] = None if self.plan.unit == "B" else self.clock.value
         shown["ratios"] = self.ratios()
-        peers = [engine for engine in self.samples if engine != PALAVER]
-        shown["ratios_by_round"] = {e: _spread(self.ratios_by_round(e)) for e in peers}
-        if self.plan.unit != "B":
-            shown["ratios_cpu"] = {
-                e: _spread(self.ratios_by_round(e, clock="cpu_s")) for e in peers
-            }
+        for clock in Clock:
+            shown[f"ratios_by_round_{clock.value}"] = self.ratios_by_round(clock)
         shown["targets"] = self.targets()
         shown["left_out"] = self.left_out
         shown["counts"] = {
@@ -101,12 +110,9 @@ class RuntimeFigure:
         return shown
 
 
-def value_of(sample: Result, clock: str) -> float:
+def value_of(sample: Result, clock: Clock) -> float:
     """Return operations a second by the clock, or bytes for each process; 0 if not measurable."""
     if "bytes" in sample:
         return sample["bytes"] / sample["ops"]
-    return sample["ops"] / sample[clock] if sample[clock] > 0 else 0.0
-
-
-def _spread(ratios: Sequence[float]) -> dict[str, float | int] | None:
-    return Summary.of(ratios).as_json() if ratios else None
+    time_s = sample[clock.key]
+    return sample["ops"] / time_s if time_s > 0 else 0.0

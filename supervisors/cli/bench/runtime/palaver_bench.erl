@@ -3,6 +3,7 @@
 %% Started as `erl ... -run palaver_bench main FIGURE COUNT WIDTH WARM_UP`; prints one JSON object.
 -module(palaver_bench).
 -export([main/1]).
+-define(WAVE, 100).  % as in results.py
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, start_child/2]).
 
 main([Figure | Numbers]) ->
@@ -76,16 +77,14 @@ run(ring, Count, Width) ->
     stop(Members),
     Time;
 run(fan_in, Count, Width) ->
-    Each = Count div Width,
-    Total = Each * Width,
-    {ok, Server} = gen_server:start_link(?MODULE, {counter, self(), Total}, []),
+    Each = min(?WAVE, Count div Width),
+    Waves = Count div (Each * Width),
+    Total = Waves * Each * Width,
+    {ok, Server} = gen_server:start_link(?MODULE, {counter, self(), Each * Width}, []),
     Senders = [spawn_link(fun() -> sender(Server, Each) end) || _ <- lists:seq(1, Width)],
-    {Time, ok} = timed(Total, fun() ->
-        [Sender ! go || Sender <- Senders],
-        receive {Server, done} -> ok end
-    end),
+    {Time, ok} = timed(Total, fun() -> waves(Senders, Server, Waves) end),
     Total = gen_server:call(Server, count),
-    stop([Server]),
+    stop([Server | Senders]),
     Time;
 run(restart, Count, Width) ->
     Start = {gen_server, start_link, [?MODULE, {child, self()}, []]},
@@ -140,7 +139,12 @@ calls(_, 0) -> ok;
 calls(Server, N) -> gen_server:call(Server, add), calls(Server, N - 1).
 
 sender(Server, Each) ->
-    receive go -> casts(Server, Each) end.
+    receive go -> casts(Server, Each), sender(Server, Each) end.
+
+waves(_, _, 0) -> ok;
+waves(Senders, Server, Left) ->
+    [Sender ! go || Sender <- Senders],
+    receive {Server, done} -> waves(Senders, Server, Left - 1) end.
 
 ring(Width) ->
     lists:foldl(
@@ -156,16 +160,27 @@ stop(Pids) ->
     ok.
 
 timed(Ops, Work) ->
+    Before = cpu_ns(),
     Cpu = cpu_ns(),
+    Reading = Cpu - Before,  % what it costs to ask
     Began = erlang:monotonic_time(nanosecond),
     Result = Work(),
     Ended = erlang:monotonic_time(nanosecond),
-    {[{ops, Ops}, {wall_s, (Ended - Began) / 1.0e9}, {cpu_s, (cpu_ns() - Cpu) / 1.0e9}], Result}.
+    Used = max(0, cpu_ns() - Cpu - Reading),
+    {[{ops, Ops}, {wall_s, (Ended - Began) / 1.0e9}, {cpu_s, Used / 1.0e9}], Result}.
 
-%% CPU time of all threads of the VM.
+%% CPU time of all threads of the VM. `erlang:statistics(runtime)` may be some milliseconds behind.
 cpu_ns() ->
-    {Total, _} = erlang:statistics(runtime),
-    Total * 1000000.
+    case file:list_dir("/proc/self/task") of
+        {ok, Threads} -> lists:sum([thread_ns(Thread) || Thread <- Threads]);
+        {error, _} -> element(1, erlang:statistics(runtime)) * 1000000
+    end.
+
+thread_ns(Thread) ->
+    case file:read_file("/proc/self/task/" ++ Thread ++ "/schedstat") of
+        {ok, Text} -> binary_to_integer(hd(binary:split(Text, <<" ">>)));
+        {error, _} -> 0
+    end.
 
 %% Private memory of the VM's process as the kernel counts it; 0 where there is no /proc.
 anonymous_bytes() ->
@@ -179,19 +194,21 @@ anonymous_bytes() ->
 %% -- the servers ------------------------------------------------------------------------------
 
 init(idle) -> {ok, 0};
-init({counter, Driver, Goal}) -> {ok, {counter, Driver, Goal, 0}};
+init({counter, Driver, Step}) -> {ok, {counter, Driver, Step, Step, 0}};
 init({member, Next, Driver}) -> {ok, {member, Next, Driver}};
 init({child, Driver}) -> Driver ! up, {ok, 0};
 init({tree, Flags, Specs}) -> {ok, {Flags, Specs}}.
 
-handle_call(add, _From, {counter, Driver, Goal, N}) ->
-    {reply, N + 1, {counter, Driver, Goal, N + 1}};
-handle_call(count, _From, {counter, _, _, N} = State) ->
+handle_call(add, _From, {counter, Driver, Step, Goal, N}) ->
+    {reply, N + 1, {counter, Driver, Step, Goal, N + 1}};
+handle_call(count, _From, {counter, _, _, _, N} = State) ->
     {reply, N, State}.
 
-handle_cast(add, {counter, Driver, Goal, N}) ->
-    N + 1 =:= Goal andalso (Driver ! {self(), done}),
-    {noreply, {counter, Driver, Goal, N + 1}};
+handle_cast(add, {counter, Driver, Step, Goal, N}) when N + 1 =:= Goal ->
+    Driver ! {self(), done},
+    {noreply, {counter, Driver, Step, Goal + Step, N + 1}};
+handle_cast(add, {counter, Driver, Step, Goal, N}) ->
+    {noreply, {counter, Driver, Step, Goal, N + 1}};
 handle_cast({hop, 0}, {member, _, Driver} = State) ->
     Driver ! done,
     {noreply, State};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,13 +26,18 @@ from palaver.supervisors import (
     WhichChildren,
 )
 from palaver.supervisors.cli.bench.runtime.results import (
-    BURST,
     Result,
     Scale,
     Watch,
     Work,
+    WorkFailed,
     check_count,
+    waves,
 )
+
+TURN: int = inspect.signature(Node).parameters["reductions"].default
+"""Messages that a process handles in a turn. The sender of `cast` sends as many in one of its own,
+so that as few messages wait as in Erlang, whose sender is interrupted after its reductions."""
 
 DONE, GO, UP, PING, PONG = "done", "go", "up", "ping", "pong"
 
@@ -49,18 +55,19 @@ class Idle(GenServer):
 
 
 class Counter(GenServer):
-    """Counts casts and calls; tells `driver` when `goal` is reached."""
+    """Counts casts and calls; tells `driver` whenever `step` more casts have come."""
 
-    __slots__ = ("count", "driver", "goal")
+    __slots__ = ("count", "driver", "goal", "step")
 
-    def init(self, driver: Pid, goal: int) -> None:
+    def init(self, driver: Pid, step: int) -> None:
         """Begin at zero."""
-        self.driver, self.goal, self.count = driver, goal, 0
+        self.driver, self.step, self.goal, self.count = driver, step, step, 0
 
     def handle_cast(self, message: str) -> None:
         """Count one."""
         self.count += 1
         if self.count == self.goal:
+            self.goal += self.step
             self.send(self.driver, DONE)
 
     def handle_call(self, request: str, from_: From) -> int:
@@ -132,7 +139,13 @@ async def cast(me: ProcessContext, count: int, width: int) -> Result:
     """Cast to one server from one process, until all has been handled."""
     server = await me.start_link(Counter, me.pid, count)
     watch = Watch()
-    await _casts(me, server, count)
+    left = count
+    while left:
+        now = min(left, TURN)
+        for _ in range(now):
+            me.cast(server, "add")
+        left -= now
+        await me.sleep(0)
     await me.receive()
     result = watch.stop(count)
     check_count(await me.call(server, "count"), count, "casts")
@@ -162,15 +175,16 @@ async def ring(me: ProcessContext, count: int, width: int) -> Result:
 
 
 async def fan_in(me: ProcessContext, count: int, width: int) -> Result:
-    """Cast to one server from `width` processes, until all has been handled."""
-    each = count // width
-    total = each * width
-    server = await me.start_link(Counter, me.pid, total)
+    """Cast to one server from `width` processes, in waves that wait until all has been handled."""
+    each, left = waves(count, width)
+    total = left * each * width
+    server = await me.start_link(Counter, me.pid, each * width)
     senders = [me.spawn_link(_sender, server, each) for _ in range(width)]
     watch = Watch()
-    for sender in senders:
-        me.send(sender, GO)
-    await me.receive()
+    for _ in range(left):
+        for sender in senders:
+            me.send(sender, GO)
+        await me.receive()
     result = watch.stop(total)
     check_count(await me.call(server, "count"), total, "casts")
     return result
@@ -216,18 +230,11 @@ async def _idle(ctx: ProcessContext) -> None:
         ctx.send(sender, PONG)
 
 
-async def _casts(ctx: ProcessContext, server: Pid, count: int) -> None:
-    left = count
-    while left:
-        for _ in range(min(left, BURST)):
-            ctx.cast(server, "add")
-        left -= min(left, BURST)
-        await ctx.sleep(0)
-
-
 async def _sender(ctx: ProcessContext, server: Pid, each: int) -> None:
-    await ctx.receive()
-    await _casts(ctx, server, each)
+    while True:
+        await ctx.receive()
+        for _ in range(each):
+            ctx.cast(server, "add")
 
 
 # -- running them ------------------------------------------------------------------------------
@@ -246,7 +253,7 @@ def on_a_node(body: Body, loop_factory: Callable[[], asyncio.AbstractEventLoop] 
         async with Node(observer=NullObserver()) as node:
             reason: Any = await node.wait(node.spawn(driver))
         if not results:
-            raise RuntimeError(f"the driver ended with {reason}")
+            raise WorkFailed(f"the driver ended with {reason}")
         return results[0]
 
     def work(count: int, width: int) -> Result:

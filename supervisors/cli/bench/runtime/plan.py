@@ -23,6 +23,22 @@ class Peer(StrEnum):
     UVLOOP = "uvloop"
 
 
+class Clock(StrEnum):
+    """What the figures are made of: the time that passed, or the CPU time that was used.
+
+    Nothing here waits for anything but itself, so on a quiet machine they are the same. On a busy
+    one the first also measures the others that run there.
+    """
+
+    WALL = "wall"
+    CPU = "cpu"
+
+    @property
+    def key(self) -> str:
+        """Where a sample has it."""
+        return f"{self.value}_s"
+
+
 class FigureName(StrEnum):
     """What can be measured."""
 
@@ -74,7 +90,9 @@ class FigurePlan:
     work: str = ""
     """The work that it is made of, if that has another name."""
     others: Mapping[Peer, Size] = field(default_factory=dict)
-    """Sizes of their own, where less of the same makes no sense."""
+    """Sizes of their own, where neither the same nor less of it is possible."""
+    same_for_all: bool = False
+    """Whether the slower ones do no less of it."""
 
     def size_for(self, engine: str, *, quick: bool) -> Size:
         """Return how much an engine has to do."""
@@ -83,12 +101,7 @@ class FigurePlan:
             own = self.others[Peer(engine)]
             return own.times(0.2) if quick and not own.width else own
         share = SHARES.get(engine)
-        return size if share is None or self.fixed else size.times(share)
-
-    @property
-    def fixed(self) -> bool:
-        """Whether everybody does as much: children of a supervisor, processes to be weighed."""
-        return self.unit == "B" or "restart" in self.name
+        return size if share is None or self.same_for_all else size.times(share)
 
 
 SHARES: Mapping[str, float] = {
@@ -100,10 +113,8 @@ SHARES: Mapping[str, float] = {
 }
 """What the slower ones do of it, so that each needs about half a second."""
 
-_FEW = {Peer.PYKKA: Size(500)}
-"""Threads that any system allows."""
-
-_FEW_CHILDREN = {Peer.PYKKA: Size(200, 500)}
+_THREADS = 500
+"""As many as any system allows."""
 
 
 def _beside(erlang: float) -> dict[str, float]:
@@ -117,17 +128,17 @@ PLANS: tuple[FigurePlan, ...] = (
         "higher",
         "servers started with start_link, each when the one before has done its init",
         Size(20_000, warm_up=2_000),
-        Size(4_000, warm_up=400),
+        Size(10_000, warm_up=2_000),
         {Peer.ERLANG: 1.0},
-        others=_FEW,
+        others={Peer.PYKKA: Size(_THREADS, warm_up=50)},
     ),
     FigurePlan(
         FigureName.SPAWN_PROCESS,
         "1/s",
         "higher",
         "bare processes spawned, until the last of them answers",
+        Size(50_000, warm_up=5_000),
         Size(20_000, warm_up=2_000),
-        Size(4_000, warm_up=400),
     ),
     FigurePlan(
         FigureName.BYTES_PER_PROCESS,
@@ -137,7 +148,8 @@ PLANS: tuple[FigurePlan, ...] = (
         Size(20_000),
         Size(5_000),
         {Peer.ERLANG: 2.9},
-        others=_FEW,
+        others={Peer.PYKKA: Size(_THREADS)},
+        same_for_all=True,
     ),
     FigurePlan(
         FigureName.CAST,
@@ -184,7 +196,8 @@ PLANS: tuple[FigurePlan, ...] = (
         Size(1_000, 10_000),
         Size(1_000, 10_000),
         {Peer.ERLANG: 5.0},
-        others=_FEW_CHILDREN,
+        others={Peer.PYKKA: Size(200, _THREADS)},
+        same_for_all=True,
     ),
     FigurePlan(
         FigureName.RESTART_DYNAMIC,
@@ -193,6 +206,7 @@ PLANS: tuple[FigurePlan, ...] = (
         "the same among children added on demand: DynamicSupervisor, and OTP's simple_one_for_one",
         Size(1_000, 10_000),
         Size(1_000, 10_000),
+        same_for_all=True,
     ),
     FigurePlan(
         FigureName.RESTART_ALL,
@@ -202,6 +216,7 @@ PLANS: tuple[FigurePlan, ...] = (
         Size(10_000, 10_000),
         Size(10_000, 10_000),
         work="restart",
-        others=_FEW_CHILDREN,
+        others={Peer.PYKKA: Size(_THREADS, _THREADS)},
+        same_for_all=True,
     ),
 )

@@ -18,6 +18,7 @@ from palaver.supervisors.cli.bench.runtime.results import (
     Watch,
     Work,
     check_count,
+    waves,
 )
 
 Driver = queue.SimpleQueue[Any]
@@ -29,17 +30,18 @@ class Idle(pykka.ThreadingActor):
 
 
 class Counter(pykka.ThreadingActor):
-    """Counts messages; tells the driver when the goal is reached."""
+    """Counts messages; tells the driver whenever `step` more have come."""
 
-    def __init__(self, driver: Driver, goal: int) -> None:
+    def __init__(self, driver: Driver, step: int) -> None:
         super().__init__()
-        self.driver, self.goal, self.count = driver, goal, 0
+        self.driver, self.step, self.goal, self.count = driver, step, step, 0
 
     def on_receive(self, message: Any) -> int:
         """Count one, or only say how many there were."""
         if message != "count":
             self.count += 1
             if self.count == self.goal:
+                self.goal += self.step
                 self.driver.put("done")
         return self.count
 
@@ -125,7 +127,7 @@ def bytes_per_process(count: int, width: int) -> Result:
 
 def cast(count: int, width: int) -> Result:
     """Tell one actor from another, until all has been handled."""
-    return fan_in(count, 1)
+    return _tells(count, 1, count, 1)
 
 
 def call(count: int, width: int) -> Result:
@@ -152,16 +154,20 @@ def ring(count: int, width: int) -> Result:
 
 
 def fan_in(count: int, width: int) -> Result:
-    """Tell one actor from `width` others, until all has been handled."""
-    each = count // width
-    total = each * width
+    """Tell one actor from `width` others, in waves that wait until all has been handled."""
+    each, left = waves(count, width)
+    return _tells(each * width * left, width, each, left)
+
+
+def _tells(total: int, width: int, each: int, left: int) -> Result:
     driver = Driver()
-    server = Counter.start(driver, total)
+    server = Counter.start(driver, each * width)
     senders = [Sender.start(server, each) for _ in range(width)]
     watch = Watch()
-    for sender in senders:
-        sender.tell("go")
-    driver.get(timeout=WAIT_S)
+    for _ in range(left):
+        for sender in senders:
+            sender.tell("go")
+        driver.get(timeout=WAIT_S)
     result = watch.stop(total)
     check_count(server.ask("count", block=True), total, "messages")
     return result

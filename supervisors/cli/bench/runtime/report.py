@@ -14,9 +14,10 @@ from palaver.supervisors.cli.bench import procfs
 from palaver.supervisors.cli.bench.report import shown
 from palaver.supervisors.cli.bench.runtime.engines import Engine
 from palaver.supervisors.cli.bench.runtime.figures import RuntimeFigure
-from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Peer
+from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Clock, Peer
 
 _ABOUT_MACHINE = ("processor", "cores", "memory_mb", "system", "python", "load_average", "command")
+_BUSY = 1.15
 _COLUMN = 12
 """Columns of the terminal for each engine."""
 
@@ -72,7 +73,8 @@ def print_table(
         )
         table.add_row(figure.name, ours, figure.plan.unit, *(_beside(figure, p) for p in peers))
     console.print(table)
-    console.print("[dim]x above 1: Palaver is better; ! below its target; range of the rounds[/]")
+    clock = figures[0].clock.value
+    console.print(f"[dim]x above 1: Palaver is better; ! below its target; {clock} time[/]")
     for figure in figures:
         for name, target in figure.targets().items():
             if target["reached"] is False:
@@ -82,10 +84,26 @@ def print_table(
                 )
     for name, why in missing.items():
         console.print(f"[yellow]left out: {name}[/]: {why}")
+    for line in _gaps(figures, missing):
+        console.print(f"[dim]{line}[/]")
+    busy = max(figure.disturbed() for figure in figures)
+    if busy > _BUSY and figures[0].clock is Clock.WALL:
+        console.print(
+            f"[yellow]a busy machine: the work took up to {busy:.2g} times the CPU time that it "
+            "used[/]; --clock cpu disregards the others' part"
+        )
+
+
+def _gaps(figures: Sequence[RuntimeFigure], missing: Mapping[str, str]) -> list[str]:
+    """Say which figures have no value for whom, and why."""
+    lines = []
     for figure in figures:
+        by_reason: dict[str, list[str]] = {}
         for name, why in figure.left_out.items():
             if name not in missing:
-                console.print(f"[dim]no {figure.name} of {name}: {why}[/]")
+                by_reason.setdefault(why, []).append(name)
+        lines += [f"no {figure.name} of {', '.join(by)}: {why}" for why, by in by_reason.items()]
+    return lines
 
 
 def _beside(figure: RuntimeFigure, peer: Peer) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from palaver.supervisors.cli.bench.children import BenchFailed
 from palaver.supervisors.cli.bench.runtime.engines import Engine
 from palaver.supervisors.cli.bench.runtime.figures import RuntimeFigure
-from palaver.supervisors.cli.bench.runtime.plan import PALAVER, FigurePlan
+from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Clock, FigurePlan
 
 Tell = Callable[[str], None]
 
@@ -25,6 +25,7 @@ class RuntimeBench:
         rounds: How often.
         quick: Whether with the small counts.
         tell: Is told what is measured.
+        clock: What the figures are made of.
         timeout_s: How long one piece of work may take.
     """
 
@@ -35,6 +36,7 @@ class RuntimeBench:
     rounds: int
     quick: bool
     tell: Tell
+    clock: Clock = Clock.WALL
     timeout_s: float = 180.0
     figures: list[RuntimeFigure] = field(default_factory=list)
 
@@ -56,7 +58,7 @@ class RuntimeBench:
         return self.figures
 
     def _begun(self, plan: FigurePlan) -> RuntimeFigure:
-        figure = RuntimeFigure(plan)
+        figure = RuntimeFigure(plan, self.clock)
         figure.left_out.update(self.missing)
         for engine in self.peers:
             if figure.work in engine.without:

@@ -19,6 +19,7 @@ from palaver.supervisors.cli.bench.runtime.results import (
     Watch,
     Work,
     WorkFailed,
+    waves,
 )
 
 WAIT = timedelta(seconds=120)
@@ -35,10 +36,10 @@ class Job:
 
 @dataclass(slots=True)
 class Goal:
-    """What a server counts up to, and who is told."""
+    """Who is told whenever so many more messages have come."""
 
     driver: Any
-    count: int
+    step: int
 
 
 @dataclass(slots=True)
@@ -70,16 +71,19 @@ class Counter(Actor):  # type: ignore[misc]
     """Counts, answers requests, tells the driver when the goal is reached."""
 
     count = 0
+    next = 0
     goal: Goal | None = None
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802
         """Count one."""
         if isinstance(message, Goal):
             self.goal = message
+            self.next = message.step
         elif message == "add":
             self.count += 1
-            assert self.goal is not None
-            if self.count == self.goal.count:
+            if self.count == self.next:
+                assert self.goal is not None
+                self.next += self.goal.step
                 self.send(self.goal.driver, self.count)
         elif message == "ask":
             self.count += 1
@@ -155,10 +159,10 @@ class Driver(Actor):  # type: ignore[misc]
 
     def begin_cast(self, count: int, width: int) -> None:
         """Send to one actor from another, until all has been handled."""
-        self.begin_fan_in(count, 1)
+        self.begin_waves(1, count, 1)
 
     def go_on_cast(self, seen: int) -> None:
-        """All have arrived."""
+        """All has arrived."""
         self.go_on_fan_in(seen)
 
     def begin_call(self, count: int, width: int) -> None:
@@ -188,18 +192,30 @@ class Driver(Actor):  # type: ignore[misc]
         self.finish(self.watch.stop(self.job.count))
 
     def begin_fan_in(self, count: int, width: int) -> None:
-        """Send to one actor from `width` others, until all has been handled."""
-        each = count // width
+        """Send to one actor from `width` others, in waves that wait until all is handled."""
+        self.begin_waves(width, *waves(count, width))
+
+    def begin_waves(self, width: int, each: int, left: int) -> None:
+        """Create the actors, and begin with the first wave."""
         server = self.createActor(Counter)
         self.send(server, Goal(self.myAddress, each * width))
-        senders = [self.createActor(Sender) for _ in range(width)]
+        self.senders = [self.createActor(Sender) for _ in range(width)]
+        self.left, self.wave = left, Send(server, each)
         self.watch = Watch()
-        for sender in senders:
-            self.send(sender, Send(server, each))
+        self.begin_wave()
+
+    def begin_wave(self) -> None:
+        """Let all send."""
+        self.left -= 1
+        for sender in self.senders:
+            self.send(sender, self.wave)
 
     def go_on_fan_in(self, seen: int) -> None:
-        """All have arrived."""
-        self.finish(self.watch.stop(seen))
+        """All of a wave has arrived."""
+        if self.left:
+            self.begin_wave()
+        else:
+            self.finish(self.watch.stop(seen))
 
     def begin_restart(self, count: int, width: int) -> None:
         """End actors one after the other, each when the one before has been replaced."""

@@ -14,7 +14,14 @@ from typing import Any
 
 import xoscar
 
-from palaver.supervisors.cli.bench.runtime.results import Result, Scale, Watch, Work, check_count
+from palaver.supervisors.cli.bench.runtime.results import (
+    Result,
+    Scale,
+    Watch,
+    Work,
+    check_count,
+    waves,
+)
 
 Body = Callable[["Pool", int, int], Awaitable[Result]]
 
@@ -39,17 +46,18 @@ class Idle(xoscar.Actor):  # type: ignore[misc]
 
 
 class Counter(xoscar.Actor):  # type: ignore[misc]
-    """Counts messages; `reached` is done at the goal."""
+    """Counts messages; `reached` is set whenever `step` more have come."""
 
-    def __init__(self, goal: int, reached: asyncio.Future[None]) -> None:
+    def __init__(self, step: int, reached: asyncio.Event) -> None:
         super().__init__()
-        self.goal, self.reached, self.count = goal, reached, 0
+        self.step, self.goal, self.reached, self.count = step, step, reached, 0
 
     def add(self) -> int:
         """Count one."""
         self.count += 1
         if self.count == self.goal:
-            self.reached.set_result(None)
+            self.goal += self.step
+            self.reached.set()
         return self.count
 
     def seen(self) -> int:
@@ -107,12 +115,12 @@ async def bytes_per_process(pool: Pool, count: int, width: int) -> Result:
 
 async def cast(pool: Pool, count: int, width: int) -> Result:
     """Tell one actor from another, until all has been handled."""
-    return await fan_in(pool, count, 1)
+    return await _tells(pool, 1, count, 1)
 
 
 async def call(pool: Pool, count: int, width: int) -> Result:
     """Ask one actor from another, one request after the other."""
-    server = await pool.create(Counter, 0, _future())
+    server = await pool.create(Counter, 0, asyncio.Event())
     caller = await pool.create(Sender)
     watch = Watch()
     await caller.ask(server, count)
@@ -123,7 +131,7 @@ async def call(pool: Pool, count: int, width: int) -> Result:
 
 async def ring(pool: Pool, count: int, width: int) -> Result:
     """Let one token go round a ring of `width` actors."""
-    reached = _future()
+    reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     members = [await pool.create(Member, reached) for _ in range(width)]
     for member, neighbour in zip(members, members[1:] + members[:1], strict=True):
         await member.meet(neighbour)
@@ -134,23 +142,25 @@ async def ring(pool: Pool, count: int, width: int) -> Result:
 
 
 async def fan_in(pool: Pool, count: int, width: int) -> Result:
-    """Tell one actor from `width` others, until all has been handled."""
-    each = count // width
-    total = each * width
-    reached = _future()
-    server = await pool.create(Counter, total, reached)
+    """Tell one actor from `width` others, in waves that wait until all has been handled."""
+    each, left = waves(count, width)
+    return await _tells(pool, width, each, left)
+
+
+async def _tells(pool: Pool, width: int, each: int, left: int) -> Result:
+    total = left * each * width
+    reached = asyncio.Event()
+    server = await pool.create(Counter, each * width, reached)
     senders = [await pool.create(Sender) for _ in range(width)]
     watch = Watch()
-    for sender in senders:
-        await sender.tell.tell(server, each)
-    await reached
+    for _ in range(left):
+        for sender in senders:
+            await sender.tell.tell(server, each)
+        await reached.wait()
+        reached.clear()
     result = watch.stop(total)
     check_count(await server.seen(), total, "messages")
     return result
-
-
-def _future() -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
 
 
 def _in_a_pool(body: Body, *, local: bool) -> Work:
