@@ -128,7 +128,7 @@ class PipeWriter:
                 self._loop.remove_writer(self._fd)
 
     def _write(self) -> None:
-        before = self.buffered
+        before, waited = self.buffered, self._waiting
         try:
             while self._chunks:
                 chunk = self._chunks[0]
@@ -148,5 +148,5 @@ class PipeWriter:
             self._wait(waiting=False)
             if self._closing:
                 self.close()
-        if before > self._low >= self.buffered:
+        if waited and (before > self._low >= self.buffered or not self.buffered):
             self._drained()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime_kit import World, run
+from runtime_kit import World
+from runtime_kit import run as run_in_a_world
 
 from palaver.actors.programs import (
     Ack,
@@ -43,6 +44,20 @@ from palaver.actors.runtime import (
 )
 
 COMMAND = Command(("simulated",))
+
+
+def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    """Run a test, and kill what is left: nobody moves the clock for a patient stop."""
+
+    async def whole(w: World) -> None:
+        try:
+            await test(w)
+        finally:
+            for info in w.node.processes():
+                w.node.exit(info.pid, KILL)
+            await w.settle()
+
+    run_in_a_world(whole)
 
 
 class SimulatedProgram:
