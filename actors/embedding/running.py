@@ -54,8 +54,7 @@ def run(
         or a first signal; 128 and the signal's number if a second was needed.
 
     Raises:
-        TopProcessFailed: The top process has exited abnormally.
-        StartError: It did not start.
+        TopProcessFailed: The top process has not started, or has exited abnormally.
         BaseException: Whatever `main` raised.
     """
     if signals and threading.current_thread() is not threading.main_thread():
@@ -113,8 +112,8 @@ class _Life:
         if not isinstance(self.main, type):
             code: int | None = await self.main(self.node, *self.args)
             return code
-        top = await self.node.start_server(self.main, *self.args)
-        reason = await self.node.wait(top)
+        # Not `start_server`: between that and `wait` it might have exited unseen.
+        reason = await self.node.wait(self.node.spawn(self.main, *self.args))
         if is_abnormal(reason):
             raise TopProcessFailed(reason)
         return 0

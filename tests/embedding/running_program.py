@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 from typing import Any
 
+import structlog
 import uvloop
 
 from palaver.actors.embedding import run
@@ -55,6 +57,7 @@ async def main(node: Node) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     what = {"tree": Tree, "main": main, "stubborn": Stubborn, "hanging": Hangs}[sys.argv[1]]
     factory = uvloop.new_event_loop if sys.argv[2] == "uvloop" else None
     sys.exit(run(what, node=Node(observer=NullObserver()), stop_timeout_s=60, loop_factory=factory))

@@ -20,7 +20,7 @@ HANG_S = 0.02
 
 
 class Ears:
-    """Hears of hangs and lets them go on until `patience` were told, or the end of one is wanted."""
+    """Hears of hangs."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
