@@ -281,7 +281,7 @@ def test_a_program_has_its_three_descriptors_and_no_other() -> None:
 
 def test_no_more_is_read_than_the_owner_acknowledges() -> None:
     async def test(ctx: ProcessContext) -> None:
-        last = 300_000
+        last = 100_000
         program = await ctx.start_link(Program, Command(("seq", str(last))), window=10)
         os_pid = (await ctx.call(program, GetInfo())).os_pid
         got = [await frame(ctx) for _ in range(10)]
