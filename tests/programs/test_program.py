@@ -401,7 +401,7 @@ def test_writing_to_a_closed_stdin_fails() -> None:
     [
         ("echo up; cat", StopSteps(5, 0, 0), ExitStatus(code=0)),
         ("echo up; cat; sleep 1000", StopSteps(0, 5, 0), ExitStatus(signal=15)),
-        ("trap 'exit 7' TERM; echo up; cat; read x", StopSteps(0, 5, 0), ExitStatus(code=7)),
+        ("trap 'exit 7' TERM; echo up; cat; sleep 1000", StopSteps(0, 5, 0), ExitStatus(code=7)),
         ("trap '' TERM; echo up; cat; sleep 1000", StopSteps(0, 0, 5), ExitStatus(signal=9)),
         ("echo up; kill -STOP $$", StopSteps(0, 0, 5), ExitStatus(signal=9)),
     ],
@@ -421,7 +421,7 @@ def test_output_that_waits_does_not_keep_a_program_from_stopping() -> None:
         script = "trap 'i=0; while [ $i -lt 20000 ]; do echo more; i=$((i+1)); done; exit 0' TERM"
         steps = StopSteps(0, 60, 0)
         program = await ctx.start_link(
-            Program, shell(f"{script}; echo up; cat; read x"), stop=steps, window=1
+            Program, shell(f"{script}; echo up; cat; sleep 1000"), stop=steps, window=1
         )
         assert await frame(ctx) == b"up"
         assert await ctx.call(program, Close(), timeout_s=60) == ExitStatus(code=0)
