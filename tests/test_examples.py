@@ -10,6 +10,14 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
+    "fastapi_app.py": [
+        "tea: ['hello', 'anybody here?']",
+        "crash: 503",
+        "tea again: []",
+        "processes left: 0",
+    ],
+    "scraper.py": ["fetched 19 pages, retried 8 times", "gave up /page/13: crash"],
+    "sync_program.py": ["balances: [1000, 1000, 1000, 1000]", "refused: account 0", "left: 600"],
     "counter.py": ["count: 42", "the call failed", "after the restart: 40"],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
     "rate_limiter.py": [

@@ -1,1 +1,97 @@
-"""Operating system programs as supervised processes, after Erlang's ports."""
+"""Programs of the operating system as supervised processes: Erlang's ports.
+
+    from palaver.actors.programs import Command, Program
+
+See the text of `program` for the specification.
+"""
+
+from palaver.actors.programs.command import (
+    Command,
+    Drained,
+    Ended,
+    ExitStatus,
+    LauncherLost,
+    Output,
+    OutputClosed,
+    ProgramEvent,
+    ProgramLauncher,
+    ProgramNotFound,
+    ProgramNotPermitted,
+    ProgramStartError,
+    ProgramStartTimeout,
+    Refused,
+    Released,
+    RunningProgram,
+    Started,
+    StderrMode,
+)
+from palaver.actors.programs.framing import (
+    BadFrame,
+    Decoder,
+    Framing,
+    Lines,
+    Netstrings,
+    Packets,
+    Raw,
+)
+from palaver.actors.programs.launcher import SystemLauncher
+from palaver.actors.programs.messages import (
+    Ack,
+    Close,
+    CloseStdin,
+    Data,
+    GetInfo,
+    OwnerDown,
+    ProgramExited,
+    ProgramInfo,
+    Signal,
+    Stderr,
+    StdinClosed,
+    TooManyWriters,
+    Write,
+)
+from palaver.actors.programs.program import Program, StopSteps
+
+__all__ = [
+    "Ack",
+    "BadFrame",
+    "Close",
+    "CloseStdin",
+    "Command",
+    "Data",
+    "Decoder",
+    "Drained",
+    "Ended",
+    "ExitStatus",
+    "Framing",
+    "GetInfo",
+    "LauncherLost",
+    "Lines",
+    "Netstrings",
+    "Output",
+    "OutputClosed",
+    "OwnerDown",
+    "Packets",
+    "Program",
+    "ProgramEvent",
+    "ProgramExited",
+    "ProgramInfo",
+    "ProgramLauncher",
+    "ProgramNotFound",
+    "ProgramNotPermitted",
+    "ProgramStartError",
+    "ProgramStartTimeout",
+    "Raw",
+    "Refused",
+    "Released",
+    "RunningProgram",
+    "Signal",
+    "Started",
+    "Stderr",
+    "StderrMode",
+    "StdinClosed",
+    "StopSteps",
+    "SystemLauncher",
+    "TooManyWriters",
+    "Write",
+]
