@@ -6,6 +6,9 @@ See `docs/behaviours.md`.
 """
 
 from palaver.actors.behaviours.gen_statem import GenStatem
+from palaver.actors.behaviours.task import Task, TaskMisuse
+from palaver.actors.behaviours.task_results import Done, Exited, TaskResult
+from palaver.actors.behaviours.task_stream import TaskStream
 from palaver.actors.behaviours.transitions import (
     HIBERNATE,
     POSTPONE,
@@ -30,8 +33,10 @@ __all__ = [
     "POSTPONE",
     "SAME",
     "Action",
+    "Done",
     "Event",
     "EventTimeout",
+    "Exited",
     "GenStatem",
     "KeepState",
     "NextEvent",
@@ -40,6 +45,10 @@ __all__ = [
     "Reply",
     "StateTimeout",
     "StopAndReply",
+    "Task",
+    "TaskMisuse",
+    "TaskResult",
+    "TaskStream",
     "Timeout",
     "TimeoutEvent",
     "Transition",
