@@ -252,7 +252,7 @@ def peer() -> Iterator[Peer]:
 @pytest.mark.parametrize("cls", [Machine, Methods])
 @given(program=PROGRAMS)
 @settings(
-    max_examples=int(os.environ.get("PROGRAMS", "150")),
+    max_examples=int(os.environ.get("PROGRAMS", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
