@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "counter.py": ["count: 42", "the call failed", "after the restart: 40"],
+    "job_queue.py": ["done: 59, given up: 1, retried: 8", "longest backlog: 8 of at most 8"],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
 }
 

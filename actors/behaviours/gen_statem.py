@@ -85,8 +85,8 @@ class _Change:
         self.event = event
         self.content = content
         self.postpone = False
-        self.inserted: list[Queued] = []
-        self.timeouts: list[TimeoutAction] = []
+        self.inserted: list[Queued] | None = None
+        self.timeouts: list[TimeoutAction] | None = None
 
 
 class GenStatem(GenServer, Generic[S, D]):
@@ -305,12 +305,16 @@ class GenStatem(GenServer, Generic[S, D]):
         if type(action) is Reply:
             action.from_.deliver(action.value)
         elif isinstance(action, TimeoutAction):
+            if change.timeouts is None:
+                change.timeouts = []
             change.timeouts.append(action)
         elif type(action) is Hibernate:
             self._hibernate()
         elif event == "enter":
             raise BadReturn(f"{self._where()} cannot do {action!r} in an enter call")
         elif type(action) is NextEvent:
+            if change.inserted is None:
+                change.inserted = []
             change.inserted.append((action.kind, action.content))
         elif type(action) is Postpone:
             change.postpone = True
@@ -384,20 +388,19 @@ class GenStatem(GenServer, Generic[S, D]):
         """The name of the method that handles the events of a state."""
         if self.callback_mode == "handle_event_function":
             return "handle_event"
+        name = state
         if isinstance(state, Enum):
             name = state.value if isinstance(state.value, str) else state.name.lower()
-        else:
-            name = state
         if not isinstance(name, str):
             raise BadReturn(
                 f"{self._where()}: the state {state!r} names no method; use a string, an Enum "
                 'or callback_mode = "handle_event_function"'
             )
-        if hasattr(GenStatem, name):
+        if name in _TAKEN:
             raise BadReturn(f"{self._where()}: a state cannot be called {name!r}: that is taken")
         if not hasattr(self, name):
             raise BadReturn(f"{self._where()} has no method {name!r} for the state {state!r}")
-        return str(name)
+        return name
 
     def _where(self) -> str:
         return type(self).__qualname__
@@ -417,6 +420,7 @@ class GenStatem(GenServer, Generic[S, D]):
 
 
 _KEEP: Final = KeepState[Any]()
+_TAKEN: Final = frozenset(dir(GenStatem))
 
 
 def _starting(init: Callable[..., Any]) -> Callable[..., Any]:
