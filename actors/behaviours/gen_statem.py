@@ -30,32 +30,33 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from types import CoroutineType, GeneratorType
-from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, cast
 
+from palaver.actors.behaviours.statem_change import Change, Queued, method_name
 from palaver.actors.behaviours.statem_timers import StatemTimer, StatemTimers
 from palaver.actors.behaviours.transitions import (
     SAME,
     Event,
-    Hibernate,
     KeepState,
     NextEvent,
     NextState,
     Postpone,
     RepeatState,
-    Reply,
+    ReplyTo,
     StopAndReply,
     TimeoutAction,
     Transition,
 )
 from palaver.actors.runtime import (
+    HIBERNATE,
     NOREPLY,
     BadReturn,
     Continue,
     ExitProcess,
     From,
     GenServer,
+    Hibernate,
     Overflow,
     Response,
     Stop,
@@ -67,26 +68,10 @@ S = TypeVar("S")
 D = TypeVar("D")
 
 COROUTINES: Final = frozenset({CoroutineType, GeneratorType})
-ACTIONS: Final = (Reply, NextEvent, TimeoutAction, Postpone, Hibernate)
+ACTIONS: Final = (ReplyTo, NextEvent, TimeoutAction, Postpone, Hibernate)
 
 BURST: Final = 32
 """Queued events handled in one go; then the other processes have their turn."""
-
-Queued: TypeAlias = tuple[Event, Any]
-
-
-class _Change:
-    """A transition on its way: it is complete when the enter calls have been made."""
-
-    __slots__ = ("content", "event", "inserted", "old", "postpone", "timeouts")
-
-    def __init__(self, old: Any, event: Event, content: Any) -> None:
-        self.old = old
-        self.event = event
-        self.content = content
-        self.postpone = False
-        self.inserted: list[Queued] | None = None
-        self.timeouts: list[TimeoutAction] | None = None
 
 
 class GenStatem(GenServer, Generic[S, D]):
@@ -101,7 +86,16 @@ class GenStatem(GenServer, Generic[S, D]):
     one ends the process.
     """
 
-    __slots__ = ("_change", "_function", "_postponed", "_queue", "_timers", "data", "state")
+    __slots__ = (
+        "_change",
+        "_function",
+        "_hibernates",
+        "_postponed",
+        "_queue",
+        "_timers",
+        "data",
+        "state",
+    )
 
     callback_mode: ClassVar[Literal["state_functions", "handle_event_function"]] = "state_functions"
 
@@ -123,11 +117,12 @@ class GenStatem(GenServer, Generic[S, D]):
 
     def __init__(self) -> None:
         self._function = ""
+        self._hibernates = False
         # What is not in use is None: an idle machine that does nothing special holds nothing.
         self._queue: deque[Queued] | None = None
         self._postponed: list[Queued] | None = None
         self._timers: StatemTimers | None = None
-        self._change: _Change | None = None
+        self._change: Change | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -189,7 +184,7 @@ class GenStatem(GenServer, Generic[S, D]):
     def handle_call(self, request: Any, from_: From) -> Any:
         """An event whose type is the call's `From`."""
         result = getattr(self, self._function)(from_, request)
-        if type(result) is Reply and not self._timers:
+        if type(result) is ReplyTo and not self._timers:
             result.from_.deliver(result.value)
             return NOREPLY
         return self._run(from_, request, result, NOREPLY)
@@ -210,7 +205,7 @@ class GenStatem(GenServer, Generic[S, D]):
 
     def handle_continue(self, arg: Any) -> Any:
         """The machine has started: the first transition."""
-        change = _Change(self.state, "internal", None)
+        change = Change(self.state, "internal", None)
         for action in arg:
             self._do(action, change, "internal")
         change.postpone = False  # there is no event that could be
@@ -236,7 +231,7 @@ class GenStatem(GenServer, Generic[S, D]):
                 return stop
             upcoming = self._next()
             if upcoming is None:
-                return done
+                return self._hibernate(done) if self._hibernates else done
             event, content = upcoming
             result = getattr(self, self._function)(event, content)
         return self._run_parked(event, content, result, done)
@@ -252,7 +247,7 @@ class GenStatem(GenServer, Generic[S, D]):
                 return stop
             upcoming = self._next()
             if upcoming is None:
-                return done
+                return self._hibernate(done) if self._hibernates else done
             handled += 1
             if handled % BURST == 0:
                 await self.sleep(0)
@@ -264,7 +259,7 @@ class GenStatem(GenServer, Generic[S, D]):
         change = self._change
         entering = event == "enter"
         if change is None:
-            change = _Change(self.state, event, content)
+            change = Change(self.state, event, content)
         kind = type(result)
         repeat = False
         if kind is NextState:
@@ -300,16 +295,16 @@ class GenStatem(GenServer, Generic[S, D]):
             return KeepState(*result)
         raise BadReturn(f"{self._where()} returned {result!r}, which is no transition")
 
-    def _do(self, action: Any, change: _Change, event: Event) -> None:
+    def _do(self, action: Any, change: Change, event: Event) -> None:
         """Do an action, or note it for when the transition is complete."""
-        if type(action) is Reply:
+        if type(action) is ReplyTo:
             action.from_.deliver(action.value)
         elif isinstance(action, TimeoutAction):
             if change.timeouts is None:
                 change.timeouts = []
             change.timeouts.append(action)
         elif type(action) is Hibernate:
-            self._hibernate()
+            self._hibernates = True
         elif event == "enter":
             raise BadReturn(f"{self._where()} cannot do {action!r} in an enter call")
         elif type(action) is NextEvent:
@@ -321,7 +316,7 @@ class GenStatem(GenServer, Generic[S, D]):
         else:
             raise BadReturn(f"{self._where()} returned {action!r}, which is no action")
 
-    def _complete(self, change: _Change) -> None:
+    def _complete(self, change: Change) -> None:
         """The enter calls have been made: bring the queues and timeouts in order."""
         if change.postpone:
             self._postpone(change.event, change.content)
@@ -378,20 +373,21 @@ class GenStatem(GenServer, Generic[S, D]):
             event.deliver(result.reply)
         return Stop(result.reason)
 
-    def _hibernate(self) -> None:
+    def _hibernate(self, done: Any) -> Any:
+        """Free what is empty; `done`, or what lets the runtime do that too."""
+        self._hibernates = False
         if not self._queue:
             self._queue = None
         if not self._timers:
             self._timers = None
+        return HIBERNATE if done is None else done
 
     def _function_of(self, state: Any) -> str:
         """The name of the method that handles the events of a state."""
         if self.callback_mode == "handle_event_function":
             return "handle_event"
-        name = state
-        if isinstance(state, Enum):
-            name = state.value if isinstance(state.value, str) else state.name.lower()
-        if not isinstance(name, str):
+        name = method_name(state)
+        if name is None:
             raise BadReturn(
                 f"{self._where()}: the state {state!r} names no method; use a string, an Enum "
                 'or callback_mode = "handle_event_function"'

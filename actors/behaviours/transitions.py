@@ -13,27 +13,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
-from palaver.actors.runtime import From, Stop
+from palaver.actors.runtime import From, Hibernate, Stop
 
 __all__ = [
-    "HIBERNATE",
     "POSTPONE",
     "SAME",
     "UPDATE",
     "Action",
     "Event",
     "EventTimeout",
-    "Hibernate",
+    "GenericTimeout",
     "KeepState",
     "NextEvent",
     "NextState",
     "Postpone",
     "RepeatState",
-    "Reply",
+    "ReplyTo",
     "Same",
     "StateTimeout",
     "StopAndReply",
-    "Timeout",
     "TimeoutEvent",
     "TimeoutKind",
     "Transition",
@@ -86,24 +84,7 @@ POSTPONE: Final = Postpone()
 """Handle this event again when the state has changed, before all newer ones."""
 
 
-class Hibernate:
-    """The type of `HIBERNATE`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "HIBERNATE"
-
-
-HIBERNATE: Final = Hibernate()
-"""Give back the memory that is not needed while there is nothing to do.
-
-An idle process has no mailbox in this runtime, so what is left to give back is little: the
-machine's own empty queues.
-"""
-
-
-class Reply:
+class ReplyTo:
     """Answer a call."""
 
     __slots__ = ("from_", "value")
@@ -113,7 +94,7 @@ class Reply:
         self.value = value
 
     def __repr__(self) -> str:
-        return f"Reply({self.from_!r}, {self.value!r})"
+        return f"ReplyTo({self.from_!r}, {self.value!r})"
 
 
 class NextEvent:
@@ -223,7 +204,7 @@ class StateTimeout(TimeoutAction):
         return _updating(cls, "state_timeout", content)
 
 
-class Timeout(TimeoutAction):
+class GenericTimeout(TimeoutAction):
     """An event of the type `TimeoutEvent(name)` after `time_s`; any number run, by their names.
 
     The other arguments are those of `EventTimeout`.
@@ -256,8 +237,8 @@ def _updating(cls: type[A], kind: TimeoutKind, content: Any) -> A:
     return action
 
 
-Action: TypeAlias = Reply | NextEvent | TimeoutAction | Postpone | Hibernate
-"""What may accompany a transition. Actions are done in the order in which they are given."""
+Action: TypeAlias = ReplyTo | NextEvent | TimeoutAction | Postpone | Hibernate
+"""What may accompany a transition, done in the order given. `HIBERNATE` is the runtime's."""
 
 
 # -- transitions -----------------------------------------------------------------------------------
@@ -312,7 +293,7 @@ class StopAndReply(Generic[D]):
 
     __slots__ = ("data", "reason", "replies")
 
-    def __init__(self, reason: object, *replies: Reply, data: D | Same = SAME) -> None:
+    def __init__(self, reason: object, *replies: ReplyTo, data: D | Same = SAME) -> None:
         self.reason = reason
         self.replies = replies
         self.data = data

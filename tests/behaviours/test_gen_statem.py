@@ -12,23 +12,23 @@ import pytest
 from runtime_kit import World, inside, run
 
 from palaver.actors.behaviours import (
-    HIBERNATE,
     POSTPONE,
     Event,
     EventTimeout,
+    GenericTimeout,
     GenStatem,
     KeepState,
     NextEvent,
     NextState,
     RepeatState,
-    Reply,
+    ReplyTo,
     StateTimeout,
     StopAndReply,
-    Timeout,
     TimeoutEvent,
     Transition,
 )
 from palaver.actors.runtime import (
+    HIBERNATE,
     KILL,
     KILLED,
     NOREPLY,
@@ -72,7 +72,7 @@ class Lights(GenStatem[Light, int]):
             case From(), "green?":
                 return POSTPONE
             case From() as from_, "count":
-                return Reply(from_, self.data)
+                return ReplyTo(from_, self.data)
         return self.unexpected(event, content)
 
     def green(self, event: Event, content: Any) -> Transition:
@@ -80,9 +80,9 @@ class Lights(GenStatem[Light, int]):
             case "state_timeout", "enough":
                 return NextState(Light.RED)
             case From() as from_, "green?":
-                return KeepState(Reply(from_, True))
+                return KeepState(ReplyTo(from_, True))
             case From() as from_, "count":
-                return [Reply(from_, self.data), HIBERNATE]
+                return [ReplyTo(from_, self.data), HIBERNATE]
         return self.unexpected(event, content)
 
 
@@ -101,7 +101,7 @@ class Told(GenStatem[Any, Any]):
             return content(self)
         if content == "log":
             assert isinstance(event, From)
-            return Reply(event, list(self.log))
+            return ReplyTo(event, list(self.log))
         self.log.append((self.state, "call" if isinstance(event, From) else event, content))
         if callable(self.data):
             return self.data(self, event, content)
@@ -153,7 +153,7 @@ def test_a_plain_enumeration_and_names_that_cannot_be_states() -> None:
 
         def red(self, event: Event, content: Any) -> Transition:
             assert isinstance(event, From)
-            return Reply(event, self.get_state())
+            return ReplyTo(event, self.get_state())
 
     async def test(w: World) -> None:
         colors = await w.node.start_server(Colors, Color.RED)
@@ -214,7 +214,7 @@ def test_a_subclass_may_go_through_its_parents_init() -> None:
 def test_the_three_kinds_of_timeouts_run_for_their_time() -> None:
     async def test(w: World) -> None:
         pid = await w.node.start_server(Told)
-        actions = [EventTimeout(1, "e"), StateTimeout(2, "s"), Timeout("x", 3, "x")]
+        actions = [EventTimeout(1, "e"), StateTimeout(2, "s"), GenericTimeout("x", 3, "x")]
         w.node.cast(pid, lambda s: actions)
         await w.advance(0.9)
         await w.advance(0.1)
@@ -233,10 +233,16 @@ def test_any_event_stops_the_event_timeout_and_a_new_state_the_state_timeout() -
     async def test(w: World) -> None:
         pid = await w.node.start_server(Told)
         w.node.cast(
-            pid, lambda s: [EventTimeout(1), StateTimeout(1), Timeout("x", 1), Timeout("y", 1)]
+            pid,
+            lambda s: [
+                EventTimeout(1),
+                StateTimeout(1),
+                GenericTimeout("x", 1),
+                GenericTimeout("y", 1),
+            ],
         )
         w.node.cast(pid, "plain")
-        w.node.cast(pid, lambda s: NextState("b", Timeout.cancel("y")))
+        w.node.cast(pid, lambda s: NextState("b", GenericTimeout.cancel("y")))
         await w.advance(5)
         assert await log_of(w, pid) == [("a", "cast", "plain"), ("b", TimeoutEvent("x"), None)]
 
@@ -247,10 +253,12 @@ def test_a_timeout_is_started_anew_updated_and_absolute() -> None:
     async def test(w: World) -> None:
         pid = await w.node.start_server(Told)
         start_s = w.clock.monotonic()
-        w.node.cast(pid, lambda s: [Timeout("x", 1, 1), StateTimeout(5, "old"), EventTimeout(1)])
-        w.node.cast(pid, lambda s: [Timeout("x", 2, 2), StateTimeout.update("new")])
-        w.node.cast(pid, lambda s: Timeout("abs", start_s + 3, "abs", absolute=True))
-        w.node.cast(pid, lambda s: Timeout.update("none runs", "at once"))
+        w.node.cast(
+            pid, lambda s: [GenericTimeout("x", 1, 1), StateTimeout(5, "old"), EventTimeout(1)]
+        )
+        w.node.cast(pid, lambda s: [GenericTimeout("x", 2, 2), StateTimeout.update("new")])
+        w.node.cast(pid, lambda s: GenericTimeout("abs", start_s + 3, "abs", absolute=True))
+        w.node.cast(pid, lambda s: GenericTimeout.update("none runs", "at once"))
         await w.advance(1.5)
         assert await log_of(w, pid) == [("a", TimeoutEvent("none runs"), "at once")]
         await w.advance(5)
@@ -269,10 +277,10 @@ def test_a_timeout_that_is_stopped_while_its_event_is_in_the_mailbox_does_not_co
     async def test(w: World) -> None:
         async def busy(s: Told) -> Any:
             await s.sleep(2)  # meanwhile the timeouts ring
-            return [Timeout.cancel("x"), Timeout("y", 1, "second")]
+            return [GenericTimeout.cancel("x"), GenericTimeout("y", 1, "second")]
 
         pid = await w.node.start_server(Told)
-        w.node.cast(pid, lambda s: [Timeout("x", 1), Timeout("y", 1, "first")])
+        w.node.cast(pid, lambda s: [GenericTimeout("x", 1), GenericTimeout("y", 1, "first")])
         w.node.cast(pid, busy)
         await w.advance(10)
         assert await log_of(w, pid) == [("a", TimeoutEvent("y"), "second")]
@@ -286,7 +294,7 @@ def test_a_full_mailbox_loses_no_timeout() -> None:
             await s.sleep(2)
 
         pid = await w.node.start_server(Told, mailbox=MailboxLimit(2, "drop_oldest"))
-        w.node.cast(pid, lambda s: Timeout("x", 1))
+        w.node.cast(pid, lambda s: GenericTimeout("x", 1))
         await w.settle()
         w.node.cast(pid, busy)
         await w.settle()
@@ -361,7 +369,7 @@ def test_an_enter_call_may_be_a_coroutine_with_timeouts() -> None:
     [
         (lambda from_: Stop("odd"), CalleeExited, "odd"),
         (lambda from_: Stop(NORMAL, "bye"), "bye", NORMAL),
-        (lambda from_: StopAndReply(SHUTDOWN, Reply(from_, 1), data="last"), 1, SHUTDOWN),
+        (lambda from_: StopAndReply(SHUTDOWN, ReplyTo(from_, 1), data="last"), 1, SHUTDOWN),
         (lambda from_: 7, CalleeExited, BadReturn),
         (lambda from_: [NORMAL], CalleeExited, BadReturn),
     ],
@@ -488,7 +496,7 @@ def test_a_call_that_nobody_answers_times_out_and_may_be_answered_later() -> Non
             if isinstance(event, From):
                 kept.append(event)
                 return None
-            return [Reply(from_, content) for from_ in kept]
+            return [ReplyTo(from_, content) for from_ in kept]
 
         pid = await w.node.start_server(Told)
         w.node.cast(pid, lambda s: KeepState(data=keep))
@@ -519,7 +527,7 @@ def test_state_and_data_can_be_replaced_from_outside_of_the_machine() -> None:
         def two(self, event: Event, content: Any) -> Any:
             assert event != "enter"  # it is no transition
             assert isinstance(event, From)
-            return Reply(event, self.get_state())
+            return ReplyTo(event, self.get_state())
 
     async def test(w: World) -> None:
         pid = await w.node.start_server(Two)
@@ -534,7 +542,7 @@ def test_a_machine_that_ended_is_freed_at_once() -> None:
         refs: list[Any] = []
         pid = await w.node.start_server(Told)
         w.node.cast(pid, lambda s: refs.append(weakref.ref(s)))
-        w.node.cast(pid, lambda s: [EventTimeout(1), Timeout("x", 0), POSTPONE])
+        w.node.cast(pid, lambda s: [EventTimeout(1), GenericTimeout("x", 0), POSTPONE])
         await w.settle()
         gc.disable()
         try:
@@ -553,12 +561,12 @@ def test_reprs_say_what_they_are() -> None:
         repr(NextState("a", POSTPONE, data=1)): "NextState('a', *(POSTPONE,), data=1)",
         repr(KeepState(HIBERNATE)): "KeepState(*(HIBERNATE,), data=SAME)",
         repr(RepeatState()): "RepeatState(*(), data=SAME)",
-        repr(Timeout("x", 1, 2)): "Timeout(TimeoutEvent(name='x'), 1, 2)",
+        repr(GenericTimeout("x", 1, 2)): "GenericTimeout(TimeoutEvent(name='x'), 1, 2)",
         repr(EventTimeout.update(3)): "EventTimeout('timeout', UPDATE, 3)",
         repr(StateTimeout.cancel()): "StateTimeout('state_timeout', None, None)",
         repr(NextEvent("internal", 1)): "NextEvent('internal', 1)",
         repr(StopAndReply(NOREPLY)): "StopAndReply(NOREPLY, *(), data=SAME)",
-        repr(Reply(from_, 1)): f"Reply({from_!r}, 1)",  # type: ignore[arg-type]
+        repr(ReplyTo(from_, 1)): f"ReplyTo({from_!r}, 1)",  # type: ignore[arg-type]
     }
     assert list(texts) == list(texts.values())
     with pytest.raises(ValueError, match="enter call"):

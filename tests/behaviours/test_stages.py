@@ -50,6 +50,13 @@ class Books:
     def __init__(self) -> None:
         self.sent: Counter[Subscription] = Counter()
         self.handled: Counter[Subscription] = Counter()
+        # What happens once so many events have been handled.
+        self.when: tuple[int, Callable[[], None]] | None = None
+
+    def handle(self, subscription: Subscription, count: int) -> None:
+        self.handled[subscription] += count
+        if self.when is not None and self.handled.total() >= self.when[0]:
+            self.when[1]()
 
     def send(self, deliveries: Iterable[tuple[Subscription, list[Any]]]) -> None:
         for subscription, events in deliveries:
@@ -151,7 +158,7 @@ class Sink(Consumer[Event]):
 
     def keep(self, events: list[Event], subscription: Subscription) -> None:
         self.got.extend(events)
-        self.books.handled[subscription] += len(events)
+        self.books.handle(subscription, len(events))
         if subscription.manual:
             self.ask(subscription, len(events))
 
@@ -284,15 +291,8 @@ def test_a_consumer_that_dies_takes_at_most_its_demand_with_it(
             w.node.spawn(Sink, [source], demand, got, books, True)
             for (demand, _), got in zip(sinks, gots, strict=True)
         ]
+        books.when = (steps, lambda: w.node.exit(pids[0], KILL))
         w.node.send(source, ForwardDemand())
-        turns = w.node.scheduler.queue
-        left = steps
-        while turns and left:
-            left -= 1
-            w.node.scheduler.current = process = turns.popleft()
-            process.turn()
-            w.node.scheduler.current = None
-        w.node.exit(pids[0], KILL)
         await w.settle()
         got = sorted(event for got in gots for event in got)
         assert len(got) == len(set(got))

@@ -20,14 +20,14 @@ from palaver.actors.behaviours import (
     POSTPONE,
     Event,
     EventTimeout,
+    GenericTimeout,
     GenStatem,
     KeepState,
     NextEvent,
     NextState,
     RepeatState,
-    Reply,
+    ReplyTo,
     StateTimeout,
-    Timeout,
     TimeoutEvent,
 )
 from palaver.actors.runtime import (
@@ -67,7 +67,7 @@ class Machine(GenStatem[Any, Any]):
     def handle_event(self, kind: Event, content: Any) -> Any:
         if content == "sync":
             assert isinstance(kind, From)
-            return Reply(kind, "ok")
+            return ReplyTo(kind, "ok")
         name: Any = kind
         if isinstance(kind, From):
             name = "call"
@@ -99,7 +99,7 @@ class Machine(GenStatem[Any, Any]):
                     done.append(NextEvent(*event))
                 case "reply" if event is not None and isinstance(event[0], From):
                     self.log.append(f"reply:{event[1]}")
-                    done.append(Reply(event[0], event[1]))
+                    done.append(ReplyTo(event[0], event[1]))
                 case ("next_event", kind, content):
                     done.append(NextEvent(kind, content))
                 case (kind, *how):
@@ -130,7 +130,7 @@ class Methods(Machine):
 
 def timeout(kind: str, how: Any, content: Any = None) -> Any:
     generic = kind in ("a", "b")
-    cls: Any = Timeout if generic else EventTimeout if kind == "timeout" else StateTimeout
+    cls: Any = GenericTimeout if generic else EventTimeout if kind == "timeout" else StateTimeout
     name = (kind,) if generic else ()
     if how == "cancel":
         return cls.cancel(*name)
