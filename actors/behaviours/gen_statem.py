@@ -69,6 +69,7 @@ D = TypeVar("D")
 
 COROUTINES: Final = frozenset({CoroutineType, GeneratorType})
 ACTIONS: Final = (ReplyTo, NextEvent, TimeoutAction, Postpone, Hibernate)
+PLAIN: Final = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 
 BURST: Final = 32
 """Queued events handled in one go; then the other processes have their turn."""
@@ -185,7 +186,10 @@ class GenStatem(GenServer, Generic[S, D]):
         """An event whose type is the call's `From`."""
         result = getattr(self, self._function)(from_, request)
         if type(result) is ReplyTo and not self._timers:
-            result.from_.deliver(result.value)
+            value = result.value
+            if result.from_ is from_ and type(value) in PLAIN:
+                return value  # the shortest way; others the runtime might take for an instruction
+            result.from_.deliver(value)
             return NOREPLY
         return self._run(from_, request, result, NOREPLY)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
+import re
 import weakref
 from enum import Enum, StrEnum, auto
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -571,3 +574,34 @@ def test_reprs_say_what_they_are() -> None:
     assert list(texts) == list(texts.values())
     with pytest.raises(ValueError, match="enter call"):
         NextEvent("enter")
+
+
+def test_the_worked_example_of_the_docs_is_true() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "behaviours.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        compile(block, "docs/behaviours.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    (door_block,) = [block for block in blocks if "class Door" in block]
+    names: dict[str, Any] = dict(globals())
+    exec(door_block.split("\ndoor = ")[0], names)
+
+    async def test(w: World) -> None:
+        door = await w.node.start_server(names["Door"], "1234")
+        passing = asyncio.ensure_future(w.node.call(door, "pass", timeout_s=None))
+        await asyncio.sleep(0)
+        w.node.cast(door, "wrong")
+        await w.advance(2)
+        assert not passing.done()
+        w.node.cast(door, "1234")
+        assert await passing == "welcome"
+        assert await w.node.call(door, "pass") == "welcome"
+        await w.advance(10)
+        late = asyncio.ensure_future(w.node.call(door, "pass", timeout_s=1))
+        await asyncio.sleep(0)
+        await w.advance(1)
+        with pytest.raises(CallTimeout):
+            await late
+        assert not w.observer.crashes
+
+    run(test)

@@ -53,6 +53,7 @@ class DemandDispatcher(Generic[E]):
 
     def __init__(self) -> None:
         self._asked: dict[Subscription, int] = {}
+        self._total = 0
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin to serve it."""
@@ -60,16 +61,17 @@ class DemandDispatcher(Generic[E]):
 
     def cancel(self, subscription: Subscription) -> None:
         """Serve it no more."""
-        del self._asked[subscription]
+        self._total -= self._asked.pop(subscription)
 
     def ask(self, subscription: Subscription, count: int) -> None:
         """It can take `count` more."""
         # Behind those that have asked before: that is the order among equals.
         self._asked[subscription] = self._asked.pop(subscription) + count
+        self._total += count
 
     def demand(self) -> int:
         """All that was asked for."""
-        return sum(self._asked.values())
+        return self._total
 
     def dispatch(self, buffer: deque[E]) -> Deliveries[E]:
         """Send as much as was asked for."""
@@ -82,6 +84,7 @@ class DemandDispatcher(Generic[E]):
                 break
             deliveries.append((subscription, [buffer.popleft() for _ in range(count)]))
             self._asked[subscription] = asked - count
+            self._total -= count
         return deliveries
 
     def held(self) -> int:
@@ -163,6 +166,8 @@ class PartitionDispatcher(Generic[E]):
         self._of: dict[Subscription, Hashable] = {}
         self._subscribed: dict[Hashable, Subscription] = {}
         self._asked: dict[Subscription, int] = {}
+        self._total = 0
+        self._held = 0
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin to serve a partition."""
@@ -178,21 +183,23 @@ class PartitionDispatcher(Generic[E]):
     def cancel(self, subscription: Subscription) -> None:
         """Its partition waits for another consumer."""
         del self._subscribed[self._of.pop(subscription)]
-        del self._asked[subscription]
+        self._total -= self._asked.pop(subscription)
 
     def ask(self, subscription: Subscription, count: int) -> None:
         """It can take `count` more."""
         self._asked[subscription] += count
+        self._total += count
 
     def demand(self) -> int:
         """All that was asked for, less what waits."""
-        return max(0, sum(self._asked.values()) - self.held())
+        return max(0, self._total - self._held)
 
     def dispatch(self, buffer: deque[E]) -> Deliveries[E]:
         """Sort events by their partition, and send as much as that has asked for."""
         for _ in range(min(self.demand(), len(buffer))):
             event = buffer.popleft()
             self._waiting[self._partition(event)].append(event)
+            self._held += 1
         deliveries: Deliveries[E] = []
         for subscription, name in self._of.items():
             waiting = self._waiting[name]
@@ -200,11 +207,13 @@ class PartitionDispatcher(Generic[E]):
             if count:
                 deliveries.append((subscription, [waiting.popleft() for _ in range(count)]))
                 self._asked[subscription] -= count
+                self._total -= count
+                self._held -= count
         return deliveries
 
     def held(self) -> int:
         """How many events wait for their partition."""
-        return sum(len(waiting) for waiting in self._waiting.values())
+        return self._held
 
     def _partition(self, event: E) -> Hashable:
         name = self._key(event)

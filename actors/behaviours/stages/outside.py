@@ -45,7 +45,7 @@ class EventStream(Generic[E]):
 
     It ends when the producer exits normally. If the producer exits otherwise, `CalleeExited` is
     raised after the last event, with the exception that is the cause, if one is. Close it, or use
-    it in an `async with`: it is a process of the node.
+    it in an `async with`: it is a process of the node. For code in the node's own event loop.
     """
 
     def __init__(
