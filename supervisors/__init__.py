@@ -26,6 +26,7 @@ from palaver.supervisors.spec import (
     WhichChildren,
 )
 from palaver.supervisors.supervisor import Supervisor
+from palaver.supervisors.tasks import TaskSupervisor
 
 __all__ = [
     "AlreadyPresent",
@@ -47,6 +48,7 @@ __all__ = [
     "Supervisor",
     "SupervisorError",
     "SupervisorFlags",
+    "TaskSupervisor",
     "TerminateChild",
     "WhichChildren",
 ]

@@ -1,0 +1,34 @@
+"""A transition of a state machine on its way, and what a state is called."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, TypeAlias
+
+from palaver.actors.behaviours.transitions import Event, TimeoutAction
+
+__all__ = ["Change", "Queued", "method_name"]
+
+Queued: TypeAlias = tuple[Event, Any]
+"""An event that waits, with its content."""
+
+
+class Change:
+    """A transition on its way: it is complete when the enter calls have been made."""
+
+    __slots__ = ("content", "event", "inserted", "old", "postpone", "timeouts")
+
+    def __init__(self, old: Any, event: Event, content: Any) -> None:
+        self.old = old
+        self.event = event
+        self.content = content
+        self.postpone = False
+        self.inserted: list[Queued] | None = None
+        self.timeouts: list[TimeoutAction] | None = None
+
+
+def method_name(state: Any) -> str | None:
+    """The name of the method for a state; None if it names none."""
+    if isinstance(state, Enum):
+        return state.value if isinstance(state.value, str) else state.name.lower()
+    return state if isinstance(state, str) else None
