@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from runtime_kit import Server, World, inside, run
 
-from palaver.actors.names import AlreadyRegistered, Registry, RegistryServer, Via
+from palaver.actors.names import AlreadyRegistered, NotLocal, Registry, RegistryServer, Via
 from palaver.actors.runtime import (
     KILL,
     KILLED,
     NOPROC,
     Down,
+    GenServer,
     NameTaken,
+    Node,
     NoProcess,
     ProcessContext,
     StartError,
@@ -157,3 +160,19 @@ def test_a_via_is_a_value_that_reads_as_what_it_means() -> None:
     many: Registry[str, int] = Registry("topics", keys="duplicate")
     with pytest.raises(TypeError, match="duplicate keys"):
         Via(many, "topic")
+
+
+def test_a_name_that_its_registry_refuses_starts_nothing() -> None:
+    async def test() -> None:
+        async def runs(ctx: ProcessContext) -> None:
+            await ctx.receive()
+
+        async with Node("a") as a, Node("b") as b:
+            rooms: Registry[str, None] = Registry("rooms")
+            await a.start_server(RegistryServer, rooms)
+            for what in (GenServer, runs):
+                with pytest.raises(NotLocal):
+                    b.spawn(what, name=Via(rooms, "x"))
+            assert not list(b.processes())
+
+    asyncio.run(test())
