@@ -57,6 +57,7 @@ from palaver.actors.runtime import (
     From,
     GenServer,
     Hibernate,
+    Ignore,
     Overflow,
     Response,
     Stop,
@@ -407,8 +408,10 @@ class GenStatem(GenServer, Generic[S, D]):
 
     def _begin(self, first: Any) -> Any:
         """What `init` returned, as the runtime wants it."""
-        if not isinstance(first, NextState):
+        if type(first) is Ignore or type(first) is Stop:
             return first
+        if not isinstance(first, NextState):
+            raise BadReturn(f"{self._where()} returned {first!r} from init, not the first state")
         if first.data is SAME:
             if not hasattr(self, "data"):
                 self.data = cast("D", None)

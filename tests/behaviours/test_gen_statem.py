@@ -558,6 +558,71 @@ def test_a_machine_that_ended_is_freed_at_once() -> None:
     run(test)
 
 
+def test_what_is_missing_is_named() -> None:
+    class NoInit(GenStatem[Any, Any]):
+        pass
+
+    class NoFirst(GenStatem[Any, Any]):
+        def init(self) -> Any:
+            self.data = 1
+
+    class NoHandler(GenStatem[Any, Any]):
+        callback_mode = "handle_event_function"
+
+        def init(self) -> Any:
+            return NextState(1)
+
+    async def test(w: World) -> None:
+        for kind, text in [
+            (NoInit, "NoInit has no init"),
+            (NoFirst, "NoFirst returned None from init"),
+        ]:
+            with pytest.raises(StartError) as caught:
+                await w.node.start_server(kind)
+            assert isinstance(caught.value.reason, Crash)
+            assert text in str(caught.value.reason.exception)
+        pid = await w.node.start_server(NoHandler)
+        w.node.cast(pid, 1)
+        reason = await w.node.wait(pid)
+        assert isinstance(reason, Crash)
+        assert "has no handle_event, but got 'cast'" in str(reason.exception)
+
+    run(test)
+
+
+@pytest.mark.parametrize("value", [Stop("odd"), NOREPLY, Ignore(), None, [1]])
+def test_whatever_is_replied_is_a_value(value: Any) -> None:
+    class Answers(GenStatem[str, Any]):
+        def init(self) -> Any:
+            return NextState("on", data=value)
+
+        def on(self, event: Event, content: Any) -> Any:
+            assert isinstance(event, From)
+            return ReplyTo(event, self.data)
+
+    async def test(w: World) -> None:
+        pid = await w.node.start_server(Answers)
+        assert await w.node.call(pid, "?") is value
+        assert w.node.is_alive(pid)
+
+    run(test)
+
+
+def test_a_hibernating_machine_goes_on_where_it_was() -> None:
+    async def test(w: World) -> None:
+        pid = await w.node.start_server(Told)
+        w.node.cast(pid, lambda s: [HIBERNATE, NextEvent("internal", 1), GenericTimeout("x", 1)])
+        w.node.cast(pid, lambda s: HIBERNATE)
+        await w.advance(2)
+        w.node.cast(pid, lambda s: HIBERNATE)
+        assert await log_of(w, pid) == [
+            ("a", "internal", 1),
+            ("a", TimeoutEvent("x"), None),
+        ]
+
+    run(test)
+
+
 def test_reprs_say_what_they_are() -> None:
     from_ = object()
     texts = {
