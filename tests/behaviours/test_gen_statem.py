@@ -156,7 +156,7 @@ def test_a_plain_enumeration_and_names_that_cannot_be_states() -> None:
 
         def red(self, event: Event, content: Any) -> Transition:
             assert isinstance(event, From)
-            return ReplyTo(event, self.get_state())
+            return ReplyTo(event, self.system_get_state())
 
     async def test(w: World) -> None:
         colors = await w.node.start_server(Colors, Color.RED)
@@ -208,7 +208,7 @@ def test_a_subclass_may_go_through_its_parents_init() -> None:
 
     async def test(w: World) -> None:
         child = await w.node.start_server(Child)
-        w.node.cast(child, lambda s: s.log.append(s.get_state()))
+        w.node.cast(child, lambda s: s.log.append(s.system_get_state()))
         assert await log_of(w, child) == [("a", 2)]
 
     run(test)
@@ -525,12 +525,12 @@ def test_state_and_data_can_be_replaced_from_outside_of_the_machine() -> None:
 
         def one(self, event: Event, content: Any) -> Any:
             if event == "cast":
-                self.replace_state("two", 5)
+                self.system_replace_state(lambda old: ("two", old[1] + 5))
 
         def two(self, event: Event, content: Any) -> Any:
             assert event != "enter"  # it is no transition
             assert isinstance(event, From)
-            return ReplyTo(event, self.get_state())
+            return ReplyTo(event, self.system_get_state())
 
     async def test(w: World) -> None:
         pid = await w.node.start_server(Two)
@@ -540,18 +540,20 @@ def test_state_and_data_can_be_replaced_from_outside_of_the_machine() -> None:
     run(test)
 
 
-def test_a_machine_that_ended_is_freed_at_once() -> None:
+def test_a_machine_that_ended_is_freed_at_once_with_its_timers() -> None:
     async def test(w: World) -> None:
         refs: list[Any] = []
         pid = await w.node.start_server(Told)
         w.node.cast(pid, lambda s: refs.append(weakref.ref(s)))
-        w.node.cast(pid, lambda s: [EventTimeout(1), GenericTimeout("x", 0), POSTPONE])
+        w.node.cast(pid, lambda s: [StateTimeout(1), GenericTimeout("x", 0), POSTPONE])
+        w.node.cast(pid, lambda s: GenericTimeout("y", 1000))
         await w.settle()
         gc.disable()
         try:
             w.node.exit(pid, KILL)
             await w.node.wait(pid)
             assert refs[0]() is None
+            assert len(w.node.timers) == 0
         finally:
             gc.enable()
 
