@@ -57,6 +57,7 @@ from palaver.actors.runtime import (
     From,
     GenServer,
     Hibernate,
+    Ignore,
     Overflow,
     Response,
     Stop,
@@ -157,20 +158,22 @@ class GenStatem(GenServer, Generic[S, D]):
             f"in the state {self.state!r}"
         )
 
-    # -- for seeing in, and for a change of code ----------------------------------------------
+    # -- for `sys` ----------------------------------------------------------------------------
 
-    def get_state(self) -> tuple[S, D]:
+    def system_get_state(self) -> tuple[S, D]:
         """The state and the data: what OTP's `sys:get_state` shows of a gen_statem."""
         return self.state, self.data
 
-    def replace_state(self, state: S, data: D) -> None:
-        """Put other ones in their place, as OTP's `sys:replace_state`: that is no transition.
+    def system_replace_state(self, change: Callable[[Any], Any]) -> tuple[S, D]:
+        """Put what `change` makes of (state, data) in their place, as OTP's `sys:replace_state`.
 
-        To be called after a change of code too: it looks the state's callback up again.
+        That is no transition: nothing is entered, nothing postponed comes back. The state's
+        callback is looked up again, which a change of `callback_mode` needs too.
         """
+        state, data = change((self.state, self.data))
         self._function = self._function_of(state)
-        self.state = state
-        self.data = data
+        self.state, self.data = state, data
+        return state, data
 
     # -- events -------------------------------------------------------------------------------
 
@@ -407,8 +410,10 @@ class GenStatem(GenServer, Generic[S, D]):
 
     def _begin(self, first: Any) -> Any:
         """What `init` returned, as the runtime wants it."""
-        if not isinstance(first, NextState):
+        if type(first) is Ignore or type(first) is Stop:
             return first
+        if not isinstance(first, NextState):
+            raise BadReturn(f"{self._where()} returned {first!r} from init, not the first state")
         if first.data is SAME:
             if not hasattr(self, "data"):
                 self.data = cast("D", None)

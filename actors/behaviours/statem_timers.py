@@ -43,6 +43,13 @@ class StatemTimers:
         self._running: dict[TimeoutKind, StatemTimer] = {}
         self._zero: list[StatemTimer] = []  # those of 0, in the order in which they come
 
+    def __del__(self) -> None:
+        # The machine has exited, however: no callback would have heard of a kill. Its timers do not
+        # hold it, so this is when it is freed.
+        for timer in self._running.values():
+            if timer.running is not None:
+                self._timers.cancel(timer.running)
+
     def __len__(self) -> int:
         return len(self._running)
 

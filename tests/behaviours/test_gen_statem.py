@@ -156,7 +156,7 @@ def test_a_plain_enumeration_and_names_that_cannot_be_states() -> None:
 
         def red(self, event: Event, content: Any) -> Transition:
             assert isinstance(event, From)
-            return ReplyTo(event, self.get_state())
+            return ReplyTo(event, self.system_get_state())
 
     async def test(w: World) -> None:
         colors = await w.node.start_server(Colors, Color.RED)
@@ -208,7 +208,7 @@ def test_a_subclass_may_go_through_its_parents_init() -> None:
 
     async def test(w: World) -> None:
         child = await w.node.start_server(Child)
-        w.node.cast(child, lambda s: s.log.append(s.get_state()))
+        w.node.cast(child, lambda s: s.log.append(s.system_get_state()))
         assert await log_of(w, child) == [("a", 2)]
 
     run(test)
@@ -525,12 +525,12 @@ def test_state_and_data_can_be_replaced_from_outside_of_the_machine() -> None:
 
         def one(self, event: Event, content: Any) -> Any:
             if event == "cast":
-                self.replace_state("two", 5)
+                self.system_replace_state(lambda old: ("two", old[1] + 5))
 
         def two(self, event: Event, content: Any) -> Any:
             assert event != "enter"  # it is no transition
             assert isinstance(event, From)
-            return ReplyTo(event, self.get_state())
+            return ReplyTo(event, self.system_get_state())
 
     async def test(w: World) -> None:
         pid = await w.node.start_server(Two)
@@ -540,20 +540,87 @@ def test_state_and_data_can_be_replaced_from_outside_of_the_machine() -> None:
     run(test)
 
 
-def test_a_machine_that_ended_is_freed_at_once() -> None:
+def test_a_machine_that_ended_is_freed_at_once_with_its_timers() -> None:
     async def test(w: World) -> None:
         refs: list[Any] = []
         pid = await w.node.start_server(Told)
         w.node.cast(pid, lambda s: refs.append(weakref.ref(s)))
-        w.node.cast(pid, lambda s: [EventTimeout(1), GenericTimeout("x", 0), POSTPONE])
+        w.node.cast(pid, lambda s: [StateTimeout(1), GenericTimeout("x", 0), POSTPONE])
+        w.node.cast(pid, lambda s: GenericTimeout("y", 1000))
         await w.settle()
         gc.disable()
         try:
             w.node.exit(pid, KILL)
             await w.node.wait(pid)
             assert refs[0]() is None
+            assert len(w.node.timers) == 0
         finally:
             gc.enable()
+
+    run(test)
+
+
+def test_what_is_missing_is_named() -> None:
+    class NoInit(GenStatem[Any, Any]):
+        pass
+
+    class NoFirst(GenStatem[Any, Any]):
+        def init(self) -> Any:
+            self.data = 1
+
+    class NoHandler(GenStatem[Any, Any]):
+        callback_mode = "handle_event_function"
+
+        def init(self) -> Any:
+            return NextState(1)
+
+    async def test(w: World) -> None:
+        for kind, text in [
+            (NoInit, "NoInit has no init"),
+            (NoFirst, "NoFirst returned None from init"),
+        ]:
+            with pytest.raises(StartError) as caught:
+                await w.node.start_server(kind)
+            assert isinstance(caught.value.reason, Crash)
+            assert text in str(caught.value.reason.exception)
+        pid = await w.node.start_server(NoHandler)
+        w.node.cast(pid, 1)
+        reason = await w.node.wait(pid)
+        assert isinstance(reason, Crash)
+        assert "has no handle_event, but got 'cast'" in str(reason.exception)
+
+    run(test)
+
+
+@pytest.mark.parametrize("value", [Stop("odd"), NOREPLY, Ignore(), None, [1]])
+def test_whatever_is_replied_is_a_value(value: Any) -> None:
+    class Answers(GenStatem[str, Any]):
+        def init(self) -> Any:
+            return NextState("on", data=value)
+
+        def on(self, event: Event, content: Any) -> Any:
+            assert isinstance(event, From)
+            return ReplyTo(event, self.data)
+
+    async def test(w: World) -> None:
+        pid = await w.node.start_server(Answers)
+        assert await w.node.call(pid, "?") is value
+        assert w.node.is_alive(pid)
+
+    run(test)
+
+
+def test_a_hibernating_machine_goes_on_where_it_was() -> None:
+    async def test(w: World) -> None:
+        pid = await w.node.start_server(Told)
+        w.node.cast(pid, lambda s: [HIBERNATE, NextEvent("internal", 1), GenericTimeout("x", 1)])
+        w.node.cast(pid, lambda s: HIBERNATE)
+        await w.advance(2)
+        w.node.cast(pid, lambda s: HIBERNATE)
+        assert await log_of(w, pid) == [
+            ("a", "internal", 1),
+            ("a", TimeoutEvent("x"), None),
+        ]
 
     run(test)
 

@@ -38,6 +38,7 @@ from palaver.actors.runtime import (
     Crash,
     Overflow,
     Pid,
+    ProcessContext,
     Stop,
 )
 
@@ -638,6 +639,72 @@ def test_a_producer_may_wait_and_stop() -> None:
         await w.advance(1)
         assert got == [4]
         assert not w.node.is_alive(consumer)
+
+    run(test)
+
+
+def test_what_other_processes_say_is_the_users() -> None:
+    async def idle(ctx: ProcessContext) -> None:
+        await ctx.receive()
+
+    async def test(w: World) -> None:
+        producer = w.node.spawn(Pushed)
+        got: list[Any] = []
+        consumer = w.node.spawn(Plain, got, producer)
+        other = w.node.spawn(idle)
+        w.node.cast(consumer, lambda s: s.monitor(other))
+        w.node.cast(producer, lambda s: s.monitor(other) and None)
+        await w.settle()
+        w.node.exit(other, "odd")
+        await w.settle()
+        (kind, down) = got[0]
+        assert (kind, down.pid, down.reason) == ("info", other, "odd")
+        assert w.node.is_alive(producer)
+
+    run(test)
+
+
+def test_a_stage_may_stop_when_a_subscription_has_ended() -> None:
+    class Leaves(Plain):
+        def handle_cancel(self, reason: object, subscription: Subscription) -> Stop:
+            return Stop(("left", reason))
+
+    class Lonely(Pushed):
+        def handle_cancel(self, reason: object, subscription: Subscription) -> Any:
+            return Stop("lonely")
+
+    async def test(w: World) -> None:
+        producer = w.node.spawn(Lonely)
+        consumer = w.node.spawn(Leaves, [], producer, cancel="temporary")
+        other = w.node.spawn(Plain, [], producer, cancel="transient")
+        await w.settle()
+        waits = [asyncio.ensure_future(w.node.wait(pid)) for pid in (producer, consumer)]
+        await asyncio.sleep(0)
+        w.node.exit(other, KILL)
+        assert await asyncio.gather(*waits) == ["lonely", ("left", "lonely")]
+
+    run(test)
+
+
+def test_what_makes_no_sense_is_refused_or_named() -> None:
+    class Deaf(Consumer[Any]):
+        def init(self, producer: Any) -> None:
+            self.subscribe(producer)
+
+    async def test(w: World) -> None:
+        producer = w.node.spawn(Pushed, BroadcastDispatcher())
+        refused = w.node.spawn(Plain, [], producer, selector="even")
+        assert isinstance(await w.node.wait(refused), SubscriptionRefused)
+        w.node.spawn(Plain, [], producer)
+        await w.settle()
+        w.node.cast(producer, lambda s: s.dispatch_by(DemandDispatcher()))
+        reason = await w.node.wait(producer)
+        assert isinstance(reason, Crash)
+        assert "before the first consumer" in str(reason.exception)
+        deaf = w.node.spawn(Deaf, w.node.spawn(IteratorProducer, [1]))
+        reason = await w.node.wait(deaf)
+        assert isinstance(reason, Crash)
+        assert "Deaf has no handle_events" in str(reason.exception)
 
     run(test)
 
