@@ -69,7 +69,7 @@ class Node(Population):
         random: random_module.Random | None = None,
         observer: Observer | None = None,
         max_processes: int = 1_000_000,
-        reductions: int = 32,
+        reductions: int = 64,
         slice_s: float = 0.002,
         slow_s: float = 0.1,
         max_threads: int = 8,
