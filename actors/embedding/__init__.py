@@ -11,6 +11,7 @@ from palaver.actors.embedding.errors import (
     TopProcessFailed,
     WouldDeadlock,
 )
+from palaver.actors.embedding.garbage import calm_garbage_collector
 from palaver.actors.embedding.node_thread import NodeThread
 from palaver.actors.embedding.running import run
 from palaver.actors.embedding.threadsafe import ThreadsafeNode, node_threadsafe
@@ -27,6 +28,7 @@ __all__ = [
     "TopProcessFailed",
     "Watchdog",
     "WouldDeadlock",
+    "calm_garbage_collector",
     "node_threadsafe",
     "run",
 ]

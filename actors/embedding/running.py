@@ -10,12 +10,14 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from types import FrameType
 from typing import Any
 
 import structlog
 
 from palaver.actors.embedding.errors import TopProcessFailed
+from palaver.actors.embedding.garbage import calm_garbage_collector
 from palaver.actors.runtime import KILL, GenServer, Node, is_abnormal
 
 __all__ = ["run"]
@@ -31,6 +33,7 @@ def run(
     node: Node | None = None,
     signals: bool = True,
     stop_timeout_s: float = 10.0,
+    calm_garbage: bool = True,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
     """Start an event loop and a node, run `main` in it to its end, stop the node.
@@ -47,6 +50,8 @@ def run(
         node: The node to run, not started yet; `Node()` if None.
         signals: Whether to handle SIGTERM and SIGINT: only in the main thread.
         stop_timeout_s: How long the node's processes may take to stop.
+        calm_garbage: Whether the garbage collector looks less often meanwhile: see
+            `calm_garbage_collector`.
         loop_factory: Makes the event loop, as `uvloop.new_event_loop`.
 
     Returns:
@@ -62,7 +67,10 @@ def run(
     life = _Life(node or Node(), main, args, stop_timeout_s)
     before = {number: signal.signal(number, life.on_signal) for number in SIGNALS if signals}
     try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with (
+            calm_garbage_collector() if calm_garbage else nullcontext(),
+            asyncio.Runner(loop_factory=loop_factory) as runner,
+        ):
             return runner.run(life.live())
     except KeyboardInterrupt:
         if life.signal is None:

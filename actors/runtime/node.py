@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
+from contextvars import copy_context
+from functools import partial
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -91,7 +93,10 @@ class Node(Population):
         if self.running or self.spawned_total:
             raise NodeStopped(f"node {self.name} was started before")
         self.running = self._open = True
-        self.scheduler.start(asyncio.get_running_loop().call_soon)
+        # One context for every slice: else what runs would see the context variables of whoever
+        # happened to wake the scheduler.
+        call_soon = asyncio.get_running_loop().call_soon
+        self.scheduler.start(partial(call_soon, context=copy_context()))
 
     async def stop(self, *, timeout_s: float = 10.0) -> None:
         """End every process, then the timers and threads; nothing of the node is left.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import resource
@@ -19,6 +18,7 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
+from palaver.actors.embedding import calm_garbage_collector
 from palaver.actors.runtime import StartError
 from palaver.supervisors.cli.codes import FileCodeSender, TerminalCodeSender
 from palaver.supervisors.cli.options import ConfigOption, DataOption, settings_or_exit
@@ -161,17 +161,6 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-def _calm_garbage_collector() -> None:
-    """Spare what was made at the start, and look for cycles less often.
-
-    The message path makes no cycles: reference counts free what it used. Looking through every
-    connection's objects again and again cost 8 % of a busy node's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 async def serve(settings: Settings, make: Callable[[], System], announce: Path | None) -> int:
     """Start a node, wait for a signal or its failure, drain and stop it; returns the exit code.
 
@@ -194,7 +183,17 @@ async def serve(settings: Settings, make: Callable[[], System], announce: Path |
         text = _why(error)
         where = f"{settings.host}:{settings.port}, data {settings.data_dir}"
         raise CommandError(f"the node cannot start ({where}): {text}", _hint(text)) from error
-    _calm_garbage_collector()
+    with calm_garbage_collector():  # 8 % of a busy node's time
+        return await _live(system, settings, announce, stopping)
+
+
+async def _live(
+    system: System,
+    settings: Settings,
+    announce: Path | None,
+    stopping: asyncio.Future[signal.Signals],
+) -> int:
+    """A node that has started: until a signal or its failure, then drain and stop it."""
     _say_where(system, settings)
     if announce is not None:
         _announce(system, announce)

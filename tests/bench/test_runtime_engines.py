@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ needs_erlang = pytest.mark.skipif(shutil.which("erlc") is None, reason="Erlang i
     "engine",
     [
         "palaver",
+        "default_gc",
         "asyncio",
         "thespian",
         pytest.param("uvloop", marks=needs("uvloop")),
@@ -144,7 +146,7 @@ def test_a_driver_that_ends_fails_the_work() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(WorkFailed, match="ZeroDivisionError"):
-        palaver_engine.on_a_node(broken, None)(1, 1)
+        palaver_engine.on_a_node(broken, None, nullcontext)(1, 1)
 
 
 def test_failed_work_is_said_on_standard_error(

@@ -384,7 +384,7 @@ def test_a_process_that_only_calls_lets_others_run() -> None:
         seen: list[int] = []
 
         async def caller(ctx: ProcessContext) -> None:
-            for _ in range(3200):
+            for _ in range(6400):
                 await ctx.call(server, 1)
             seen.append(-1)
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -575,3 +576,14 @@ def test_every_public_name_exists_once() -> None:
     assert len(set(runtime.__all__)) == len(runtime.__all__)
     for name in runtime.__all__:
         assert getattr(runtime, name) is not None
+
+
+def test_processes_do_not_see_the_context_of_whoever_wakes_them() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+    async def test(w: World) -> None:
+        variable.set("outside")
+        server = await w.node.start_server(Server)
+        assert await w.node.call(server, lambda _s, _f: variable.get()) == "unset"
+
+    run(test)

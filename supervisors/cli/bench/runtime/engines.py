@@ -73,7 +73,7 @@ class Engine:
 
 
 def palaver() -> Engine:
-    """Return Palaver on asyncio's own event loop."""
+    """Return Palaver on asyncio's own event loop, with the garbage collector as `run` sets it."""
     return _python(PALAVER, "palaver")
 
 
@@ -89,6 +89,8 @@ def find(peer: Peer, folder: Path) -> Engine | str:
         return _python(peer, "palaver", without=without, version_of=sys.version.split()[0])
     if peer is Peer.UVLOOP:
         return _python_peer(peer, "uvloop", {})
+    if peer is Peer.DEFAULT_GC:
+        return _python(peer, "palaver")
     if peer in (Peer.XOSCAR, Peer.XOSCAR_REF):
         without = {"spawn_process": NO_BARE, "restart": NO_SUPERVISOR}
         without["restart_dynamic"] = NO_SUPERVISOR

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from palaver.actors.embedding import calm_garbage_collector
 from palaver.actors.runtime import (
     KILL,
     From,
@@ -240,7 +242,11 @@ async def _sender(ctx: ProcessContext, server: Pid, each: int) -> None:
 # -- running them ------------------------------------------------------------------------------
 
 
-def on_a_node(body: Body, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> Work:
+def on_a_node(
+    body: Body,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+    calm: Callable[[], AbstractContextManager[None]],
+) -> Work:
     """Make work of a process's body: it runs as the first process of a node of its own."""
 
     async def run(count: int, width: int) -> Result:
@@ -257,7 +263,7 @@ def on_a_node(body: Body, loop_factory: Callable[[], asyncio.AbstractEventLoop] 
         return results[0]
 
     def work(count: int, width: int) -> Result:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with calm(), asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(run(count, width))
 
     return work
@@ -276,11 +282,16 @@ FIGURES: dict[str, Body] = {
 }
 
 
-def works(*, uvloop: bool = False) -> dict[str, Work]:
-    """Return the work of each figure, on asyncio's own event loop or on uvloop's."""
+def works(*, uvloop: bool = False, default_gc: bool = False) -> dict[str, Work]:
+    """Return the work of each figure, on asyncio's own event loop or on uvloop's.
+
+    The garbage collector is set as `palaver.actors.embedding.run` and `palaver serve` set it, or
+    left as Python's default is.
+    """
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if uvloop:
         import uvloop as library  # only where it is asked for
 
         factory = library.new_event_loop
-    return {name: on_a_node(body, factory) for name, body in FIGURES.items()}
+    calm = nullcontext if default_gc else calm_garbage_collector
+    return {name: on_a_node(body, factory, calm) for name, body in FIGURES.items()}

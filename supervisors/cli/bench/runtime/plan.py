@@ -21,6 +21,7 @@ class Peer(StrEnum):
     THESPIAN = "thespian"
     ASYNCIO = "asyncio"
     UVLOOP = "uvloop"
+    DEFAULT_GC = "default_gc"
 
 
 class Clock(StrEnum):

@@ -12,10 +12,10 @@ from palaver.supervisors.cli.bench.runtime.results import Work, WorkFailed
 def works_of(engine: str) -> dict[str, Work]:
     """Return what an engine can do."""
     # Each is imported only where it is used: its modules would weigh on the others' memory.
-    if engine in ("palaver", "uvloop"):
+    if engine in ("palaver", "uvloop", "default_gc"):
         from palaver.supervisors.cli.bench.runtime import palaver_engine
 
-        return palaver_engine.works(uvloop=engine == "uvloop")
+        return palaver_engine.works(uvloop=engine == "uvloop", default_gc=engine == "default_gc")
     if engine == "asyncio":
         from palaver.supervisors.cli.bench.runtime import asyncio_engine
 
