@@ -24,6 +24,7 @@ from palaver.actors.programs.command import (
     RunningProgram,
     Started,
     StderrMode,
+    StopSteps,
 )
 from palaver.actors.programs.framing import (
     BadFrame,
@@ -50,7 +51,7 @@ from palaver.actors.programs.messages import (
     TooManyWriters,
     Write,
 )
-from palaver.actors.programs.program import Program, StopSteps
+from palaver.actors.programs.program import Program
 
 __all__ = [
     "Ack",

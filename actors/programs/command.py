@@ -29,6 +29,7 @@ __all__ = [
     "RunningProgram",
     "Started",
     "StderrMode",
+    "StopSteps",
 ]
 
 StderrMode: TypeAlias = Literal["log", "merge", "deliver", "inherit", "discard"]
@@ -93,6 +94,19 @@ class ExitStatus:
             return f"ended by {signals.Signals(self.signal).name}"
         except ValueError:  # a real-time signal has no name
             return f"ended by signal {self.signal}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopSteps:
+    """How long a program that is to stop may take for each step, in seconds; 0 goes on at once.
+
+    Together with a second for the rest they should be less than the `shutdown_s` of its
+    `ChildSpec`.
+    """
+
+    close_s: float = 1.0
+    term_s: float = 2.0
+    kill_s: float = 1.0
 
 
 # -- failures: the `reason` of the StartError ------------------------------------------------------

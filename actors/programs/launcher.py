@@ -37,14 +37,18 @@ from palaver.actors.programs.command import (
     Output,
     OutputClosed,
     ProgramEvent,
-    ProgramNotFound,
-    ProgramNotPermitted,
     ProgramStartError,
     Refused,
     Released,
     Started,
 )
 from palaver.actors.programs.pipes import PipeReader, PipeWriter
+from palaver.actors.programs.translation import (
+    environment_of,
+    folder_of,
+    latin_text,
+    start_error,
+)
 
 __all__ = ["SystemLauncher"]
 
@@ -53,8 +57,6 @@ MAX_UNCONSUMED: Final = 8
 """How many `Output` events may wait: 64 KiB each at the most."""
 DRAINED_BYTES: Final = 65536
 """`Drained` is told when no more than this waits to be written."""
-NOT_FOUND: Final = frozenset({2, 20})  # ENOENT, ENOTDIR
-NOT_PERMITTED: Final = frozenset({1, 13})  # EPERM, EACCES
 REAP_S: Final = 0.002
 """How soon to look again whether the helper has ended; doubled up to fifty times that."""
 
@@ -171,9 +173,9 @@ class _Helper:
         self.programs[self._number] = program
         message = {
             "id": self._number,
-            "argv": [_text(os.fsencode(arg)) for arg in command.argv],
-            "env": _environment(command),
-            "cwd": _folder(command),
+            "argv": [latin_text(os.fsencode(arg)) for arg in command.argv],
+            "env": environment_of(command),
+            "cwd": folder_of(command),
         }
         self.ask(message, program.their_ends)
         return program
@@ -234,7 +236,7 @@ class _Helper:
         if "pid" in message:
             program.started(message["pid"])
         elif "failed" in message:
-            program.refused(_start_error(program.command, message["failed"], message["errno"]))
+            program.refused(start_error(program.command, message["failed"], message["errno"]))
         else:
             code = message["status"]
             program.ended(ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code))
@@ -442,37 +444,3 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
 def _close_all(fds: tuple[int, ...]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def _text(data: bytes) -> str:
-    """Bytes for the operating system, as they travel in JSON."""
-    return data.decode("latin-1")
-
-
-def _environment(command: Command) -> dict[str, str]:
-    env = {} if command.clean_env else dict(os.environb)
-    for name, value in command.env.items():
-        if value is None:
-            env.pop(os.fsencode(name), None)
-        else:
-            env[os.fsencode(name)] = os.fsencode(value)
-    return {_text(name): _text(value) for name, value in env.items()}
-
-
-def _folder(command: Command) -> str | None:
-    try:
-        return _text(os.fsencode(os.getcwd() if command.cwd is None else command.cwd))  # noqa: PTH109 - bytes follow
-    except FileNotFoundError:  # it was deleted; the helper's own is as good
-        return None
-
-
-def _start_error(command: Command, stage: str, errno: int) -> ProgramStartError:
-    name = command.name
-    text = os.strerror(errno) if errno else "it could not be set up"
-    if stage == "cwd":
-        text = f"its working directory {os.fspath(command.cwd or '.')}: {text}"
-    if stage != "fork" and errno in NOT_FOUND:
-        return ProgramNotFound(name, text, errno)
-    if stage != "fork" and errno in NOT_PERMITTED:
-        return ProgramNotPermitted(name, text, errno)
-    return ProgramStartError(name, text, errno or None)

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -47,16 +46,16 @@ from palaver.actors.programs.command import (
     LauncherLost,
     Output,
     OutputClosed,
-    ProgramEvent,
     ProgramLauncher,
-    ProgramStartError,
     ProgramStartTimeout,
     Refused,
     Released,
     RunningProgram,
     Started,
+    StopSteps,
 )
 from palaver.actors.programs.framing import BadFrame, Framing, Lines
+from palaver.actors.programs.guard import Running, guard
 from palaver.actors.programs.launcher import SystemLauncher
 from palaver.actors.programs.messages import (
     Ack,
@@ -73,8 +72,9 @@ from palaver.actors.programs.messages import (
     TooManyWriters,
     Write,
 )
+from palaver.actors.programs.notes import Consumed, Linger, Retry
+from palaver.actors.programs.writers import Writers
 from palaver.actors.runtime import (
-    KILL,
     NOREPLY,
     NORMAL,
     BadReturn,
@@ -84,14 +84,12 @@ from palaver.actors.runtime import (
     From,
     GenServer,
     MailboxFull,
-    Pid,
-    ProcessContext,
     ReceiveTimeout,
     Shutdown,
     Stop,
 )
 
-__all__ = ["Program", "StopSteps"]
+__all__ = ["Program"]
 
 log = structlog.get_logger("palaver.actors.programs")
 
@@ -101,87 +99,11 @@ RELEASE_S: Final = 1.0
 STDERR_LINE: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class StopSteps:
-    """How long a program that is to stop may take for each step, in seconds; 0 goes on at once.
-
-    Together with a second for the rest they should be less than the `shutdown_s` of its
-    `ChildSpec`.
-    """
-
-    close_s: float = 1.0
-    term_s: float = 2.0
-    kill_s: float = 1.0
-
-
-class _Running:
-    """The guard has begun to start the program."""
-
-    __slots__ = ("running",)
-
-    def __init__(self, running: RunningProgram) -> None:
-        self.running = running
-
-
-class _Linger:
-    """The program has ended, but its output has not: somebody else still holds it."""
-
-    __slots__ = ("heard",)
-
-    def __init__(self, heard: int) -> None:
-        self.heard = heard
-
-
-class _Retry:
-    """The owner's mailbox was full: try again."""
-
-    __slots__ = ()
-
-
-class _Consumed:
-    """Among the frames for the owner: all of one `Output` come before this."""
-
-    __slots__ = ()
-
-
-async def guard(
-    ctx: ProcessContext, program: Pid, launcher: ProgramLauncher, command: Command
-) -> None:
-    """Start the program, and let go of it when its process has exited, however that was.
-
-    A coroutine of its own, because its `finally` runs even when it or the program's process is
-    killed.
-    """
-
-    def tell(event: ProgramEvent) -> None:
-        try:
-            ctx.node.send(program, event)
-        except MailboxFull:  # of a program's process with a limit: an event is never left out
-            ctx.node.exit(program, KILL)
-
-    ctx.trap_exit = True
-    watch = ctx.monitor(program)
-    running: RunningProgram | None = None
-    try:
-        try:
-            running = launcher.start(command, tell)
-        except OSError as error:
-            text = error.strerror or str(error)
-            tell(Refused(ProgramStartError(command.name, text, error.errno)))
-        else:
-            ctx.send(program, _Running(running))
-        await ctx.receive(lambda message: type(message) is Down and message.ref is watch)
-    finally:
-        if running is not None:
-            running.release()
-
-
 class Program(GenServer):
     """A program of the operating system, as a process. See the text of this module."""
 
     __slots__ = (
         "_bytes_read",
-        "_bytes_written",
         "_closing",
         "_command",
         "_decoder",
@@ -190,8 +112,6 @@ class Program(GenServer):
         "_framing",
         "_guard",
         "_heard",
-        "_max_buffered",
-        "_max_writers",
         "_os_pid",
         "_owner",
         "_owner_ref",
@@ -248,12 +168,10 @@ class Program(GenServer):
         self._err_decoder = Lines(STDERR_LINE).decoder()
         self._owner: Dest = owner
         self._window = window
-        self._max_buffered = max_buffered
-        self._max_writers = max_writers
         self._steps = stop or StopSteps()
-        self._pending: deque[Data | Stderr | _Consumed] = deque()
-        self._writers: deque[tuple[From, bytes]] = deque()
-        self._unacked = self._heard = self._bytes_read = self._bytes_written = 0
+        self._pending: deque[Data | Stderr | Consumed] = deque()
+        self._writers = Writers(command.name, max_buffered, max_writers)
+        self._unacked = self._heard = self._bytes_read = 0
         self._eof = self._released = self._retrying = False
         self._status: list[ExitStatus | None] = []
         self._closing: From | None = None
@@ -274,7 +192,7 @@ class Program(GenServer):
             except ReceiveTimeout:
                 text = f"not within {timeout_s:g} s"
                 return Stop(ProgramStartTimeout(self._command.name, text))
-            if type(event) is _Running:
+            if type(event) is Running:
                 self._running = event.running
             elif type(event) is Started:
                 self._os_pid = event.os_pid
@@ -287,7 +205,7 @@ class Program(GenServer):
         kind = type(message)
         if kind is Down:
             return message.ref is self._guard
-        return kind is _Running or kind is Started or kind is Refused
+        return kind is Running or kind is Started or kind is Refused
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -312,8 +230,8 @@ class Program(GenServer):
             self._unacked = max(0, self._unacked - message.count)
             return self._deliver()
         if kind is CloseStdin:
-            self._admit()
-            self._refuse_writers()
+            self._writers.admit(self._alive())
+            self._writers.refuse()
             running.close_stdin()
         elif kind is Signal:
             running.signal(message.number)
@@ -332,9 +250,9 @@ class Program(GenServer):
             buffered=self._alive().buffered,
             writers=len(self._writers),
             unacked=self._unacked,
-            waiting=sum(type(item) is not _Consumed for item in self._pending),
+            waiting=sum(type(item) is not Consumed for item in self._pending),
             bytes_read=self._bytes_read,
-            bytes_written=self._bytes_written,
+            bytes_written=self._writers.bytes_written,
         )
 
     # -- what the program writes, and its end -------------------------------------------------
@@ -345,21 +263,21 @@ class Program(GenServer):
         if kind is Output:
             return self._output(message)
         if kind is Drained:
-            self._admit()
+            self._writers.admit(self._alive())
         elif kind is OutputClosed:
             return self._output_closed()
         elif kind is Ended:
             self._status.append(message.status)
-            self._refuse_writers()
+            self._writers.refuse()
             self._linger()
             return self._deliver()
         elif kind is Released:  # its guard was killed
             self._released = True
             return None if self._eof else self._output_closed()
-        elif kind is _Retry:
+        elif kind is Retry:
             self._retrying = False
             return self._deliver()
-        elif kind is _Linger:
+        elif kind is Linger:
             return self._lingered(message)
         elif kind is Down and message.ref is self._owner_ref:
             return Stop(Shutdown(OwnerDown(message.reason)))
@@ -378,7 +296,7 @@ class Program(GenServer):
             except BadFrame as error:
                 return Stop(error)
             self._pending.extend(Data(self.pid, *piece) for piece in pieces)
-        self._pending.append(_Consumed())
+        self._pending.append(Consumed())
         return self._deliver()
 
     def _output_closed(self) -> Any:
@@ -405,7 +323,7 @@ class Program(GenServer):
         pending = self._pending
         while pending:
             item = pending[0]
-            if type(item) is _Consumed:
+            if type(item) is Consumed:
                 self._alive().consumed()
             elif self._window is not None and self._unacked >= self._window:
                 return None
@@ -415,7 +333,7 @@ class Program(GenServer):
                 except MailboxFull:
                     if not self._retrying:
                         self._retrying = True
-                        self.send_after(RETRY_S, self.pid, _Retry())
+                        self.send_after(RETRY_S, self.pid, Retry())
                     return None
                 self._unacked += 1
             pending.popleft()
@@ -430,9 +348,9 @@ class Program(GenServer):
 
     def _linger(self) -> None:
         """Wait for the end of the output as long as something comes, but not for ever."""
-        self.send_after(LINGER_S, self.pid, _Linger(self._heard))
+        self.send_after(LINGER_S, self.pid, Linger(self._heard))
 
-    def _lingered(self, note: _Linger) -> Any:
+    def _lingered(self, note: Linger) -> Any:
         if self._eof:
             return None
         if self._pending or note.heard != self._heard:  # it is the owner who does not keep up
@@ -446,49 +364,10 @@ class Program(GenServer):
         running = self._alive()
         try:
             data = self._framing.encode(frame)
-        except BadFrame as error:
+            self._writers.add(running, from_, data)
+        except (BadFrame, StdinClosed, TooManyWriters) as error:
             self.reply_error(from_, error)
-            return NOREPLY
-        if not running.stdin_open:
-            self.reply_error(from_, StdinClosed(f"the stdin of {self._command.name} is closed"))
-            return NOREPLY
-        if not self._writers and self._has_room(data):
-            self._bytes_written += len(data)
-            running.write(data)
-            return None
-        if len(self._writers) >= self._max_writers:
-            self._writers = deque(entry for entry in self._writers if entry[0].open)
-            if len(self._writers) >= self._max_writers:
-                text = f"{len(self._writers)} writes to {self._command.name} wait for room"
-                self.reply_error(from_, TooManyWriters(text))
-                return NOREPLY
-        self._writers.append((from_, data))
         return NOREPLY
-
-    def _has_room(self, data: bytes) -> bool:
-        buffered = self._alive().buffered
-        return not buffered or buffered + len(data) <= self._max_buffered
-
-    def _admit(self) -> None:
-        """Let the writers go on for whom there is room now."""
-        running = self._alive()
-        writers = self._writers
-        while writers and running.stdin_open:
-            from_, data = writers[0]
-            if from_.open:
-                if not self._has_room(data):
-                    return
-                self._bytes_written += len(data)
-                running.write(data)
-                self.reply(from_, None)
-            writers.popleft()
-        if not running.stdin_open:
-            self._refuse_writers()
-
-    def _refuse_writers(self) -> None:
-        writers, self._writers = self._writers, deque()
-        for from_, _ in writers:
-            self.reply_error(from_, StdinClosed(f"the stdin of {self._command.name} is closed"))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -521,7 +400,7 @@ class Program(GenServer):
 
     def _drop_output(self) -> None:
         for item in self._pending:
-            if type(item) is _Consumed:
+            if type(item) is Consumed:
                 self._alive().consumed()
         self._pending.clear()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
+from collections.abc import Iterable
 from contextvars import copy_context
 from functools import partial
-from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 

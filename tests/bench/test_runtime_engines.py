@@ -6,10 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 

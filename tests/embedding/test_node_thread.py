@@ -255,7 +255,11 @@ def test_the_node_s_own_thread_may_not_block_on_itself() -> None:
 
         ok: list[Any] = []
         counter = node.start_server(Counter)
-        assert node.wait(node.spawn(asks)) is NORMAL
+
+        async def both() -> Any:
+            return await node.node.wait(node.node.spawn(asks))
+
+        assert node.run(both()) is NORMAL
         assert ok == [[]]
 
 

@@ -403,7 +403,7 @@ def test_writing_to_a_closed_stdin_fails() -> None:
         ("echo up; cat; sleep 1000", StopSteps(0, 5, 0), ExitStatus(signal=15)),
         ("trap 'exit 7' TERM; echo up; cat; sleep 1000", StopSteps(0, 5, 0), ExitStatus(code=7)),
         ("trap '' TERM; echo up; cat; sleep 1000", StopSteps(0, 0, 5), ExitStatus(signal=9)),
-        ("echo up; kill -STOP $$", StopSteps(0, 0, 5), ExitStatus(signal=9)),
+        ("trap '' TERM; echo up; kill -STOP $$; cat", StopSteps(0, 0, 5), ExitStatus(signal=9)),
     ],
 )
 def test_a_program_is_stopped_step_by_step(script: str, steps: StopSteps, status: Any) -> None:
