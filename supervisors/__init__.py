@@ -1,49 +1,139 @@
 """Supervision: who starts, restarts and stops whom.
 
-from palaver.supervisors import ChildSpec, DynamicSupervisor, Supervisor
+    from palaver.supervisors import ChildSpec, DynamicSupervisor, Supervisor, which_children
+
+See `docs/supervision.md`.
 """
 
-from palaver.supervisors.dynamic import DynamicSupervisor
-from palaver.supervisors.spec import (
+from palaver.supervisors.application import (
+    Application,
+    ApplicationEnded,
+    ApplicationError,
+    ApplicationFailed,
+    ApplicationInfo,
+    ApplicationStarted,
+    BadApplication,
+    DependencyCycle,
+    DependencyNotStarted,
+    NotLoaded,
+    NotStarted,
+    StartType,
+)
+from palaver.supervisors.applications import (
+    change_env,
+    ensure_all_started,
+    get_env,
+    load_application,
+    loaded_applications,
+    start_application,
+    start_controller,
+    stop_application,
+    unload_application,
+    which_applications,
+)
+from palaver.supervisors.asking import (
+    Caller,
+    change_specification,
+    count_children,
+    delete_child,
+    get_childspec,
+    restart_child,
+    start_child,
+    start_from_template,
+    terminate_child,
+    which_children,
+)
+from palaver.supervisors.controller import (
+    ApplicationController,
+)
+from palaver.supervisors.dynamic import (
+    DynamicSupervisor,
+)
+from palaver.supervisors.failures import (
     AlreadyPresent,
-    AutoShutdown,
-    ChildCounts,
-    ChildInfo,
+    AlreadyStarted,
+    BadSpecification,
     ChildNotFound,
+    ChildRestarting,
     ChildRunning,
-    ChildSpec,
-    CountChildren,
-    DeleteChild,
     FailedToStart,
     MaxChildren,
-    Restart,
+    SimpleOneForOne,
+    SupervisorError,
+)
+from palaver.supervisors.partition import (
+    DEFAULT_PARTITIONS,
+    Partition,
+    PartitionKey,
+    PartitionSupervisor,
+    partition_of,
+)
+from palaver.supervisors.requests import (
+    ChangeSpecification,
+    ChildCounts,
+    ChildInfo,
+    CountChildren,
+    DeleteChild,
+    GetChildSpec,
     RestartChild,
     StartChild,
-    Strategy,
-    SupervisorError,
-    SupervisorFlags,
+    StartFromTemplate,
     TerminateChild,
     WhichChildren,
 )
-from palaver.supervisors.supervisor import Supervisor
-from palaver.supervisors.tasks import TaskSupervisor
+from palaver.supervisors.spec import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Strategy,
+    SupervisorFlags,
+    check_childspecs,
+)
+from palaver.supervisors.supervisor import (
+    Supervisor,
+)
 
 __all__ = [
+    "DEFAULT_PARTITIONS",
     "AlreadyPresent",
+    "AlreadyStarted",
+    "Application",
+    "ApplicationController",
+    "ApplicationEnded",
+    "ApplicationError",
+    "ApplicationFailed",
+    "ApplicationInfo",
+    "ApplicationStarted",
     "AutoShutdown",
+    "BadApplication",
+    "BadSpecification",
+    "Caller",
+    "ChangeSpecification",
     "ChildCounts",
     "ChildInfo",
     "ChildNotFound",
+    "ChildRestarting",
     "ChildRunning",
     "ChildSpec",
     "CountChildren",
     "DeleteChild",
+    "DependencyCycle",
+    "DependencyNotStarted",
     "DynamicSupervisor",
     "FailedToStart",
+    "GetChildSpec",
     "MaxChildren",
+    "NotLoaded",
+    "NotStarted",
+    "Partition",
+    "PartitionKey",
+    "PartitionSupervisor",
     "Restart",
     "RestartChild",
+    "SimpleOneForOne",
     "StartChild",
+    "StartFromTemplate",
+    "StartType",
     "Strategy",
     "Supervisor",
     "SupervisorError",
@@ -51,4 +141,25 @@ __all__ = [
     "TaskSupervisor",
     "TerminateChild",
     "WhichChildren",
+    "change_env",
+    "change_specification",
+    "check_childspecs",
+    "count_children",
+    "delete_child",
+    "ensure_all_started",
+    "get_childspec",
+    "get_env",
+    "load_application",
+    "loaded_applications",
+    "partition_of",
+    "restart_child",
+    "start_application",
+    "start_child",
+    "start_controller",
+    "start_from_template",
+    "stop_application",
+    "terminate_child",
+    "unload_application",
+    "which_applications",
+    "which_children",
 ]
