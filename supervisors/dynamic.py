@@ -32,12 +32,14 @@ from palaver.actors.runtime import (
     is_abnormal,
 )
 from palaver.supervisors.failures import (
+    BadSpecification,
     ChildNotFound,
     MaxChildren,
     SimpleOneForOne,
     SupervisorError,
 )
 from palaver.supervisors.requests import (
+    ChangeSpecification,
     ChildCounts,
     ChildInfo,
     CountChildren,
@@ -49,7 +51,13 @@ from palaver.supervisors.requests import (
     TerminateChild,
     WhichChildren,
 )
-from palaver.supervisors.spec import AutoShutdown, ChildSpec, SupervisorFlags, check_childspec
+from palaver.supervisors.spec import (
+    AutoShutdown,
+    ChildSpec,
+    SupervisorFlags,
+    check_childspec,
+    check_childspecs,
+)
 from palaver.supervisors.starting import CANNOT_START, begin_child, start_reason, stop_children
 from palaver.supervisors.window import RestartWindow
 
@@ -156,12 +164,37 @@ class DynamicSupervisor(GenServer):
         if isinstance(request, GetChildSpec):
             pid = self._find(request.child)
             return self._children.get(pid) or self._restarting[pid]
+        if isinstance(request, ChangeSpecification):
+            self._change(
+                request.flags, check_childspecs(request.children, request.flags.auto_shutdown)
+            )
+            return None
         if isinstance(request, (RestartChild, DeleteChild)):
             raise SimpleOneForOne(
                 "a dynamic supervisor keeps no children that do not run: start a new one"
             )
         self.reply_error(from_, TypeError(f"a dynamic supervisor does not understand {request!r}"))
         return NOREPLY
+
+    def _change(self, flags: SupervisorFlags, specs: tuple[ChildSpec, ...]) -> None:
+        """Replace the flags and the template; the children go on, and keep their arguments."""
+        if flags.strategy != "one_for_one" or len(specs) != (self._template is not None):
+            raise BadSpecification(
+                "a dynamic supervisor is one_for_one, and has one specification if it has a "
+                "template, else none"
+            )
+        self._auto_shutdown = flags.auto_shutdown
+        self._window.change(flags.intensity, flags.period_s)
+        if not specs:
+            return
+        self._template = template = specs[0]
+        for pid, spec in self._children.items():
+            self._children[pid] = replace(template, args=spec.args, options=spec.options)
+        for pid, spec in self._restarting.items():
+            self._restarting[pid] = replace(template, args=spec.args, options=spec.options)
+        everybody = len(self._children) + len(self._restarting)
+        self._supervisors = everybody if template.kind == "supervisor" else 0
+        self._significant = everybody if template.significant else 0
 
     async def _list(self) -> list[ChildInfo]:
         """All children; others have their turn meanwhile."""

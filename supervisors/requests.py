@@ -101,12 +101,15 @@ class CountChildren:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSpecification:
-    """Replace the flags and the specifications of a running `Supervisor`; nothing is started.
+    """Replace the flags and the specifications of a running supervisor; nothing is started.
 
     What OTP's supervisor does in `code_change`: a child whose id is in `children` keeps its process
     and has the new specification from now on; one that is new is there without a process, for
     `RestartChild`; one that is no longer specified is kept as it is, after the others. The restarts
     so far stay counted. Fails with `BadSpecification`, and then nothing is changed.
+
+    A `DynamicSupervisor` takes one specification if it has a template, else none; its children keep
+    their arguments, and have the rest from the new template.
     """
 
     flags: SupervisorFlags

@@ -129,10 +129,10 @@ class Supervisor(GenServer):
         """Stop the children in reverse."""
         await self._stop(list(self._children))
 
-    def code_change(self, old_version: object, extra: object) -> None:
-        """Ask `specification` again, with the arguments of `init`; see `ChangeSpecification`.
+    def code_change(self, old_version: Any, state: dict[str, Any], extra: Any) -> None:
+        """Ask `specification` again, with the arguments of `init`: see `ChangeSpecification`.
 
-        If it says `Ignore()`, nothing changes.
+        If it says `Ignore()`, nothing changes. Raises `BadSpecification`; nothing changes then.
         """
         specified = self.specification(*self._args, **self._options)
         if not isinstance(specified, Ignore):
