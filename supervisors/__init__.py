@@ -43,12 +43,8 @@ from palaver.supervisors.asking import (
     terminate_child,
     which_children,
 )
-from palaver.supervisors.controller import (
-    ApplicationController,
-)
-from palaver.supervisors.dynamic import (
-    DynamicSupervisor,
-)
+from palaver.supervisors.controller import ApplicationController
+from palaver.supervisors.dynamic import DynamicSupervisor
 from palaver.supervisors.failures import (
     AlreadyPresent,
     AlreadyStarted,
@@ -89,9 +85,8 @@ from palaver.supervisors.spec import (
     SupervisorFlags,
     check_childspecs,
 )
-from palaver.supervisors.supervisor import (
-    Supervisor,
-)
+from palaver.supervisors.supervisor import Supervisor
+from palaver.supervisors.tasks import TaskSupervisor
 
 __all__ = [
     "DEFAULT_PARTITIONS",
