@@ -75,6 +75,18 @@ def test_children_of_a_template_differ_in_their_further_arguments() -> None:
     run(test)
 
 
+def test_of_temporary_children_no_arguments_are_kept() -> None:
+    async def test(w: World) -> None:
+        life = Life()
+        template = ChildSpec("w", Worker, ("w", life), restart="temporary")
+        sup = await w.node.start_server(DynamicSupervisor, template=template)
+        pid = await start_from_template(w.node, sup, "large")
+        assert await w.node.call(pid, "?") == ("w", ("large",), {})
+        assert await get_childspec(w.node, sup, pid) is template
+
+    run(test)
+
+
 def test_extra_arguments_stand_before_those_of_every_child() -> None:
     async def test(w: World) -> None:
         life = Life()
