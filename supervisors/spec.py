@@ -1,35 +1,22 @@
-"""What a supervisor is told: its flags, its children, and the requests it answers."""
+"""What a supervisor is told: its flags and its children."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from palaver.actors.runtime import GenServer, MailboxLimit, Pid, RuntimeFault
+from palaver.actors.runtime import GenServer, MailboxLimit, Name
+from palaver.supervisors.failures import BadSpecification
 
 __all__ = [
-    "AlreadyPresent",
     "AutoShutdown",
-    "ChildCounts",
-    "ChildInfo",
-    "ChildNotFound",
-    "ChildRunning",
     "ChildSpec",
-    "CountChildren",
-    "DeleteChild",
-    "FailedToStart",
-    "MaxChildren",
     "Restart",
-    "RestartChild",
-    "StartChild",
     "Strategy",
-    "SupervisorError",
     "SupervisorFlags",
-    "TerminateChild",
-    "WhichChildren",
+    "check_childspecs",
 ]
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -50,7 +37,7 @@ class ChildSpec:
         shutdown_s: How long it may take to stop before it is killed; None: as long as it takes;
             0: killed at once. If not given, 5 for a worker and None for a supervisor.
         kind: ``supervisor`` for one that has children itself.
-        name: The name it is registered under.
+        name: The name it is registered under, of its node or of a registry.
         mailbox: The limit of its mailbox.
         significant: Its end by itself may end the supervisor: see `SupervisorFlags.auto_shutdown`.
             Not for a permanent child.
@@ -63,7 +50,7 @@ class ChildSpec:
     restart: Restart = "permanent"
     shutdown_s: float | None = math.nan
     kind: Literal["worker", "supervisor"] = "worker"
-    name: str | None = None
+    name: Name | None = None
     mailbox: MailboxLimit | None = None
     significant: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -111,143 +98,34 @@ class SupervisorFlags:
             raise ValueError("intensity is at least 0, period_s more than 0")
 
 
-class RestartWindow:
-    """Counts restarts: whether there were more than `intensity` within `period_s`."""
+def check_childspecs(
+    specs: Iterable[ChildSpec], auto_shutdown: AutoShutdown | None = None
+) -> tuple[ChildSpec, ...]:
+    """Check a list of child specifications as a supervisor does, and give it back as a tuple.
 
-    __slots__ = ("_intensity", "_period_s", "_times")
+    OTP's `supervisor:check_childspecs/2`. A single specification is checked when it is made. If
+    `auto_shutdown` is None, it is not asked whether a child may be significant.
 
-    def __init__(self, intensity: int, period_s: float) -> None:
-        self._intensity = intensity
-        self._period_s = period_s
-        self._times: deque[float] = deque()
-
-    def allows(self, now_s: float) -> bool:
-        """Count a restart that is wanted now; False if it is one too many."""
-        times = self._times
-        times.append(now_s)
-        while times and times[0] < now_s - self._period_s:
-            times.popleft()
-        return len(times) <= self._intensity
-
-
-@dataclass(frozen=True, slots=True)
-class FailedToStart:
-    """In a `Shutdown` or `StartError`: the child `id` did not start, for `reason`."""
-
-    id: object
-    reason: object
-
-    def __str__(self) -> str:
-        return f"child {self.id!r} did not start: {self.reason}"
-
-
-# -- requests, by `call` or `send_request` ---------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StartChild:
-    """Start a child; answered with its pid, None if its `init` said `Ignore()`.
-
-    Fails with `StartError`, `AlreadyPresent`, `MaxChildren`, `NameTaken` or `ProcessLimit`.
+    Raises:
+        BadSpecification: Something is not a `ChildSpec`, has the id of another, or is significant
+            where `auto_shutdown` is ``never``.
     """
-
-    spec: ChildSpec
-
-
-@dataclass(frozen=True, slots=True)
-class TerminateChild:
-    """Stop a child; answered with None when it has exited. Fails with `ChildNotFound`.
-
-    A `Supervisor` takes the id and keeps the specification (unless the child is temporary) for
-    `RestartChild`. A `DynamicSupervisor` takes a pid (or an id, which costs a search) and forgets
-    the child.
-    """
-
-    child: object
+    checked = tuple(specs)
+    seen: set[object] = set()
+    for spec in checked:
+        check_childspec(spec, auto_shutdown)
+        if spec.id in seen:
+            raise BadSpecification(f"two children have the id {spec.id!r}: give each its own")
+        seen.add(spec.id)
+    return checked
 
 
-@dataclass(frozen=True, slots=True)
-class RestartChild:
-    """Start a child that is not running; answered with its pid.
-
-    Fails with `ChildNotFound`, `ChildRunning` or `StartError`.
-    """
-
-    id: object
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteChild:
-    """Forget a child that is not running. Fails with `ChildNotFound` or `ChildRunning`."""
-
-    id: object
-
-
-@dataclass(frozen=True, slots=True)
-class WhichChildren:
-    """Answered with a list of `ChildInfo`, in start order."""
-
-
-@dataclass(frozen=True, slots=True)
-class CountChildren:
-    """Answered with `ChildCounts`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
-    """One child: `pid` is None while it does not run; `restarting` if it is tried again."""
-
-    id: object
-    pid: Pid | None
-    kind: str
-    restarting: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
-    """How many children: specified, running, and of each kind."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
-
-
-# -- failures --------------------------------------------------------------------------------------
-
-
-class SupervisorError(RuntimeFault):
-    """A supervisor could not do what it was asked."""
-
-
-class ChildNotFound(SupervisorError):
-    """There is no such child."""
-
-    def __init__(self, child: object) -> None:
-        super().__init__(f"no child {child!r}")
-        self.child = child
-
-
-class ChildRunning(SupervisorError):
-    """The child is running, or is being restarted."""
-
-    def __init__(self, child: object) -> None:
-        super().__init__(f"the child {child!r} is running")
-        self.child = child
-
-
-class AlreadyPresent(SupervisorError):
-    """There is a child with this id, running as `pid` or stopped (None)."""
-
-    def __init__(self, child: object, pid: Pid | None) -> None:
-        super().__init__(f"the child {child!r} is there already, as {pid}")
-        self.child = child
-        self.pid = pid
-
-
-class MaxChildren(SupervisorError):
-    """A `DynamicSupervisor` has as many children as it may have."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"there are {limit} children, which is the limit")
-        self.limit = limit
+def check_childspec(spec: ChildSpec, auto_shutdown: AutoShutdown | None) -> None:
+    """Check one specification; raises `BadSpecification`."""
+    if not isinstance(spec, ChildSpec):
+        raise BadSpecification(f"a child is specified by a ChildSpec, not {spec!r}")
+    if spec.significant and auto_shutdown == "never":
+        raise BadSpecification(
+            f"the child {spec.id!r} is significant, but auto_shutdown is never: "
+            "set auto_shutdown, or leave significant out"
+        )

@@ -28,7 +28,8 @@ from palaver.actors.behaviours.task import (
 from palaver.actors.behaviours.task_stream import TaskStream
 from palaver.actors.runtime import Dest, Node, Pid, ProcessContext
 from palaver.supervisors.dynamic import DynamicSupervisor
-from palaver.supervisors.spec import ChildInfo, ChildSpec, Restart, StartChild, WhichChildren
+from palaver.supervisors.requests import ChildInfo, StartChild, WhichChildren
+from palaver.supervisors.spec import ChildSpec, Restart
 
 __all__ = ["TaskSupervisor"]
 
