@@ -195,7 +195,7 @@ class Spawning:
         starter = ProcessCall()
         starter.process = process
         starter.callee = None
-        starter.lane = HANDED_OVER if at_once else None
+        starter.lane = HANDED_OVER  # what answers meanwhile answers one that is still running
         options = options or {}
         child = scheduler.node.start_process(
             what,
@@ -210,7 +210,7 @@ class Spawning:
         )
         if at_once:
             scheduler.hand_over(child, (args, options), INIT)
-            starter.lane = None
+        starter.lane = None
         if starter.process is not None:
             return _started(process, starter)
         outcome, process.resume = process.resume, None

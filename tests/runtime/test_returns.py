@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from runtime_kit import Server, World, run
+from runtime_kit import Server, World, inside, run
 
 from palaver.actors.runtime import (
     HIBERNATE,
@@ -16,6 +16,8 @@ from palaver.actors.runtime import (
     Crash,
     From,
     GenServer,
+    ProcessContext,
+    ReceiveTimeout,
     Reply,
     StartError,
     Timeout,
@@ -194,5 +196,26 @@ def test_start_link_now_gives_the_pid_or_something_to_await() -> None:
         await w.settle()
         assert not w.node.is_alive(plain)
         assert not w.node.is_alive(pid)
+
+    run(test)
+
+
+def test_a_started_function_does_not_put_its_parent_on_the_run_queue_twice() -> None:
+    async def test(w: World) -> None:
+        async def child(ctx: ProcessContext) -> None:
+            await ctx.receive()
+
+        async def parent(ctx: ProcessContext) -> str:
+            await ctx.start_link(child)
+            assert ctx.process_ not in w.node.scheduler.queue
+            try:
+                return await ctx.receive(timeout_s=1)  # a second turn would end this at once
+            except ReceiveTimeout:
+                return "timeout"
+
+        waiting = asyncio.ensure_future(inside(w, parent))
+        await asyncio.sleep(0)
+        await w.advance(2)
+        assert await waiting == "timeout"
 
     run(test)
