@@ -44,9 +44,6 @@ class Children:
         # How many that run, or are about to, are significant.
         self.significant = 0
 
-    def __len__(self) -> int:
-        return len(self._by_id)
-
     def __iter__(self) -> Iterator[Child]:
         """In start order; a copy, since children come and go while the supervisor waits."""
         return iter(list(self._by_id.values()))
