@@ -1,0 +1,50 @@
+"""From what `createActor` is given to an instance."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from thespian.actors import InvalidActorSpecification
+from thespian.system.sourceLoader import loadModuleFromHashSource
+from thespian.system.utilis import (
+    actualActorClass,
+    checkActorCapabilities,
+    withPossibleInitArgs,
+)
+
+__all__ = ["fits", "instantiate", "resolve"]
+
+
+def resolve(actor_class: Any, source_hash: str | None, sources: Mapping[str, bytes]) -> type[Any]:
+    """The class that is meant: itself, or by a name like `package.module.Class`.
+
+    Raises `InvalidActorSpecification`, `InvalidActorSourceHash` or `ImportError`.
+    """
+    loader = None
+    if source_hash is not None:
+        loader = functools.partial(loadModuleFromHashSource, source_hash, sources)
+    try:
+        found = actualActorClass(actor_class, loader)
+    except AttributeError as error:
+        raise ImportError(f"{actor_class}: {error}") from error
+    if not isinstance(found, type) or not hasattr(found, "receiveMessage"):
+        raise InvalidActorSpecification(actor_class, "an actor is a class with receiveMessage")
+    return found
+
+
+def fits(actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any) -> bool:
+    """Whether an actor may run where these capabilities are.
+
+    A check that raises says no: elsewhere it may say yes.
+    """
+    return bool(checkActorCapabilities(actor_class, capabilities, requirements))
+
+
+def instantiate(
+    actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any
+) -> Any:
+    """A new actor; `__init__` gets `capabilities` and `requirements` if it has such parameters."""
+    arguments = withPossibleInitArgs(capabilities=dict(capabilities), requirements=requirements)
+    return arguments.create(actor_class)
