@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -18,11 +19,12 @@ from thespian.actors import (
     Thespian_StatusReq,
     ThespianWatch,
     WakeupMessage,
+    WatchMessage,
 )
 
 from palaver.actors.runtime import (
-    NORMAL,
     NOREPLY,
+    NORMAL,
     Continue,
     Crash,
     Exit,
@@ -71,10 +73,10 @@ class Due:
 class ActorProcess(ThespianFace, GenServer):
     """A Thespian actor as a process: `ActorProcess(system, actor_class)` in a `ChildSpec`, say.
 
-    Actors and their children are linked: whatever ends a parent ends its children. A `receiveMessage`
-    that fails is tried once more, then the sender gets a `PoisonMessage`; it does not end the
-    actor. `ActorExitRequest` and `sys.exit` do, exit signals do, and a `Supervisor` that is its
-    parent does, as with any process.
+    Actors and their children are linked: whatever ends a parent ends its children. A
+    `receiveMessage` that fails is tried once more, then the sender gets a `PoisonMessage`; it does
+    not end the actor. `ActorExitRequest` and `sys.exit` do, exit signals do, and a `Supervisor`
+    that is its parent does, as with any process.
     """
 
     __slots__ = (
@@ -89,6 +91,7 @@ class ActorProcess(ThespianFace, GenServer):
         "system",
         "threaded",
         "wakeups",
+        "watched",
     )
 
     # The actor itself; None if it could not be made.
@@ -100,6 +103,8 @@ class ActorProcess(ThespianFace, GenServer):
     # Whether `receiveMessage` runs in a thread now.
     threaded: bool
     wakeups: dict[Due, None] | None
+    # The file numbers of the `ThespianWatch` that it returned last.
+    watched: set[int] | None
 
     def init(
         self,
@@ -121,7 +126,7 @@ class ActorProcess(ThespianFace, GenServer):
         self.trap_exit = True
         self.system = system
         self._address = address
-        self.actor = self.children = self.leaving = self.wakeups = None
+        self.actor = self.children = self.leaving = self.wakeups = self.watched = None
         self.threaded = False
         self.requirements = requirements
         self.global_name = self.source_hash = None
@@ -178,7 +183,8 @@ class ActorProcess(ThespianFace, GenServer):
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """A call: the first message that is sent to the sender of `request` is the answer."""
-        sender = Address(Asker(lambda answer: self.system.process.reply(from_, answer)), self.system)
+        system = self.system
+        sender = Address(Asker(functools.partial(system.process.reply, from_)), system)
         result = self.take(request, sender)
         if isinstance(result, Coroutine):
             return self.promise_answer(result)
@@ -223,18 +229,18 @@ class ActorProcess(ThespianFace, GenServer):
         """`receiveMessage`, once more if it fails; a `PoisonMessage` if it fails again."""
         try:
             result = self.actor.receiveMessage(message, sender)
-            if result is not None:
-                self.look_at(result)
+            if result is not None or self.watched:
+                self.watch(result)
             return None
         except SystemExit as error:
             return self.exited(error)
-        except Exception:  # noqa: BLE001 - Thespian's rule: a message harms no actor
+        except Exception:
             log.warning("message failed, tried again", **self.about(message), exc_info=True)
         try:
             self.actor.receiveMessage(message, sender)
         except SystemExit as error:
             return self.exited(error)
-        except Exception:  # noqa: BLE001
+        except Exception:
             log.exception("message failed again", **self.about(message))
             if not isinstance(message, PoisonMessage):
                 self.actor_send(sender, PoisonMessage(message, traceback.format_exc()))
@@ -262,10 +268,26 @@ class ActorProcess(ThespianFace, GenServer):
         self.wakeups[due] = None
         self.send_after(delay_s, self.pid, due)
 
-    def look_at(self, result: Any) -> None:
-        """`receiveMessage` returned something."""
-        if isinstance(result, ThespianWatch):
-            log.error("ThespianWatch is not supported", actor=str(self.address))
+    def watch(self, result: Any) -> None:
+        """Watch the files of the `ThespianWatch` that `receiveMessage` returned, and no others."""
+        filenos = set(result.filenos) if isinstance(result, ThespianWatch) else set()
+        if filenos != (self.watched or set()):
+            self.in_loop(self.watch_files, filenos)
+
+    def watch_files(self, filenos: set[int]) -> None:
+        """See `watch`."""
+        for fileno in (self.watched or set()) - filenos:
+            self.system.loop.remove_reader(fileno)
+        for fileno in filenos - (self.watched or set()):
+            self.system.loop.add_reader(fileno, self.file_ready, fileno)
+        self.watched = filenos or None
+
+    def file_ready(self, fileno: int) -> None:
+        """A watched file can be read, or has come to its end; called by the event loop."""
+        self.system.loop.remove_reader(fileno)
+        if self.watched is not None:
+            self.watched.discard(fileno)
+        self.system.deliver(self.address, WatchMessage([fileno]), self.address)
 
     def about(self, message: Any) -> dict[str, str]:
         """Who handles what, for the log."""
@@ -397,6 +419,7 @@ class ActorProcess(ThespianFace, GenServer):
             else:
                 self.say_goodbye(request, sender)
             recursive = request.isRecursive
+        self.watch_files(set())
         system.forget(self.address, self.global_name, self.source_hash)
         if self.children:
             await self.end_children(self.children, recursive)
@@ -410,7 +433,7 @@ class ActorProcess(ThespianFace, GenServer):
         """Let the actor handle the request that it exits by."""
         try:
             self.actor.receiveMessage(request, sender)
-        except (Exception, SystemExit):  # noqa: BLE001 - it exits in any case
+        except (Exception, SystemExit):
             log.warning("exit request failed", **self.about(request), exc_info=True)
 
     async def end_children(

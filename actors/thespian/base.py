@@ -1,4 +1,4 @@
-"""The system base: what stands behind Thespian's own `ActorSystem`, for programs without asyncio."""
+"""The system base: what stands behind Thespian's `ActorSystem`, for programs without asyncio."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ NAME: Final = "palaverBase"
 THREADS: Final = 32
 """Threads for actors that block."""
 
-STOP_S: Final = 10.0
-"""How long `shutdown` lets the actors take; one that blocks longer is left behind."""
+STOP_S: Final = 5.0
+"""How long the node's processes may take to stop when the actors have; then they are killed."""
+
+SHUTDOWN_S: Final = 30.0
+"""How long `shutdown` waits for all of it; only an actor that blocks the node takes so long."""
 
 MAX_BACKLOG: Final = 10_000
 """How many messages of the program the node may be behind, before `tell` waits for it."""
@@ -149,7 +152,8 @@ class SystemBase(Context):
         self._running: tuple[NodeThread, ThespianSystem] | None = None
         self._privates = 0
         if system is not None:
-            self.open()
+            # Thespian's is no address; with this one, the system can be asked for its status.
+            system.systemAddress = self.actors.address
 
     def open(self) -> tuple[NodeThread, ThespianSystem]:
         """The running node and system, started now if they were not."""
@@ -209,7 +213,7 @@ class SystemBase(Context):
             raise ActorSystemFailure("an actor uses actorSystemShutdown, not ActorSystem.shutdown")
         if thread.alive:
             system.run_soon(system.request_stop)
-        if not thread.join(3 * STOP_S):
+        if not thread.join(SHUTDOWN_S):
             raise ActorSystemRequestTimeout("an actor blocks the node: it does not shut down")
 
 

@@ -42,9 +42,7 @@ def fits(actor_class: type[Any], capabilities: Mapping[str, Any], requirements: 
     return bool(checkActorCapabilities(actor_class, capabilities, requirements))
 
 
-def instantiate(
-    actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any
-) -> Any:
+def instantiate(actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any) -> Any:
     """A new actor; `__init__` gets `capabilities` and `requirements` if it has such parameters."""
     arguments = withPossibleInitArgs(capabilities=dict(capabilities), requirements=requirements)
     return arguments.create(actor_class)

@@ -107,7 +107,7 @@ class ThespianFace:
     def preRegisterRemoteSystem(  # noqa: N802
         self,
         remoteAddress: Any,  # noqa: N803
-        remoteCapabilities: Any,  # noqa: N803, ARG002 - it has its own
+        remoteCapabilities: Any,  # noqa: N803 - it has its own
     ) -> None:
         """Take a system of this program, by its port, into the convention."""
         self.system.network.register(self.system, remoteAddress, True)

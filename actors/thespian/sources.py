@@ -24,10 +24,7 @@ Tell = Callable[["Address", Any], None]
 
 def read_source(source: str | IO[bytes]) -> tuple[str, bytes]:
     """The hash and the content of a file, or of what can be read like one. Raises `OSError`."""
-    if isinstance(source, str | Path):
-        data = Path(source).read_bytes()
-    else:
-        data = source.read()
+    data = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
     # Thespian's name for a source, not a protection: that is the source authority's task.
     return hashlib.md5(data, usedforsecurity=False).hexdigest(), data
 

@@ -155,6 +155,13 @@ class ThespianSystem:
             raise NodeStopped("the actor system has not been started")
         return self._address
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the node."""
+        if self._loop is None:
+            raise NodeStopped("the actor system has not been started")
+        return self._loop
+
     def address_of(self, pid: Pid) -> Address:
         """The address under which actors reach a process of this node, actor or not.
 
@@ -169,7 +176,9 @@ class ThespianSystem:
         """Send a message; an answer to it reaches nobody."""
         self.deliver(target, message, self.address)
 
-    async def ask(self, target: ActorAddress, message: Any, *, timeout_s: float | None = 5.0) -> Any:
+    async def ask(
+        self, target: ActorAddress, message: Any, *, timeout_s: float | None = 5.0
+    ) -> Any:
         """Send a message; the first one that is sent back.
 
         Unlike Thespian's `ask`, only an answer to *this* message counts. Raises `CallTimeout`, and,
@@ -448,6 +457,6 @@ class ThespianSystem:
             "Thespian Version": str(self.node.clock.time_ms()),
             "Thespian ActorSystem Name": "palaverBase",
             "Thespian ActorSystem Version": 1,
-            "Thespian Watch Supported": False,
+            "Thespian Watch Supported": True,
             ALLOWS_SOURCES: "Yes",
         }

@@ -13,8 +13,8 @@ from thespian.actors import (
 )
 
 from palaver.actors.runtime import (
-    NORMAL,
     NOREPLY,
+    NORMAL,
     Crash,
     Down,
     Exit,

@@ -1,4 +1,4 @@
-"""A pytest plugin that runs Thespian's own tests on one system base, and writes down what came of it.
+"""A pytest plugin that runs Thespian's own tests on one system base and reports what came of it.
 
 The environment says which: `CONFORM_BASE`. `CONFORM_REPORT` is the JSON file that is written.
 Thespian's tests get their systems from the fixture `asys` and the function `similar_asys`, which
@@ -11,7 +11,9 @@ import itertools
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,17 +34,17 @@ PICKLED = (
     "needs pickled messages: an address in a message is held back there until its actor has begun; "
     "here a message is passed on as it is"
 )
-INTERNALS = "opens Thespian's own TCP transport by its private names"
+HA = "test_HAConvention.py::TestFuncHAConvention::"
 DIFFERS = {
-    "test_HAConvention.py::TestFuncHAConvention::test03_actor_create_failure_on_leader_exit": PICKLED,
-    "test_HAConvention.py::TestFuncHAConvention::test04_actor_create_on_leader_re_enter": PICKLED,
+    HA + "test03_actor_create_failure_on_leader_exit": PICKLED,
+    HA + "test04_actor_create_on_leader_re_enter": PICKLED,
 }
 
 ports = itertools.count(1901)
 
 
 @pytest.fixture(params=[OURS])
-def asys(request: pytest.FixtureRequest) -> Any:
+def asys(request: pytest.FixtureRequest) -> Iterator[Any]:
     port = next(ports)
     capabilities = {
         "Foo Allowed": True,
@@ -55,8 +57,8 @@ def asys(request: pytest.FixtureRequest) -> Any:
     system = start(capabilities)
     if request.node.name.startswith(AS_SIMPLE):
         system.base_name = SIMPLE
-    request.addfinalizer(system.shutdown)
-    return system
+    yield system
+    system.shutdown()
 
 
 def similar_asys(
@@ -77,6 +79,10 @@ def start(capabilities: dict[str, Any]) -> Any:
     system.base_name = OURS
     system.port_num = capabilities["Admin Port"]
     system.txonly = False
+    # The tests of pre-registration look the system's own address up in Thespian's TCP transport.
+    system._systemBase.transport = SimpleNamespace(
+        getAddressFromString=lambda _: system.systemAddress
+    )
     return system
 
 
