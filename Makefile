@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: env run test lint types typing-tree clean help
+.PHONY: env run test lint types conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ lint: env       ## ruff and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+conform-thespian: env  ## Thespian's own test suite on our base and on its simple one, compared
+	$(BIN)/python tests/thespian/conform.py $(CONFORM_ARGS)
 
 # mypy and import-linter want to see the package as one tree.
 typing-tree: env

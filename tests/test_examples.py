@@ -20,6 +20,13 @@ SAYS = {
     "sync_program.py": ["balances: [1000, 1000, 1000, 1000]", "refused: account 0", "left: 600"],
     "counter.py": ["count: 42", "the call failed", "after the restart: 40"],
     "job_queue.py": ["done: 59, given up: 1, retried: 8", "longest backlog: 8 of at most 8"],
+    "thespian_program.py": [
+        "coffee for Ann",
+        "refused: tea",
+        "cocoa for Eve",
+        "1000 actors in one process: one of many",
+        "the café is closed",
+    ],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
     "rate_limiter.py": [
         "mallory's logins allowed: 3 of 10",

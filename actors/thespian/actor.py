@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import traceback
 from collections.abc import Callable, Coroutine
@@ -13,7 +12,6 @@ from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
     ActorSystemMessage,
-    ActorSystemRequestTimeout,
     ChildActorExited,
     PoisonMessage,
     Thespian_StatusReq,
@@ -48,9 +46,6 @@ log = structlog.get_logger("palaver.actors.thespian")
 
 CHILDREN_S: Final = 5.0
 """How long an actor that exits waits for its children to exit before it; then it ends them."""
-
-LOOP_S: Final = 60.0
-"""How long a handler in a thread waits for the node, before `ActorSystemRequestTimeout`."""
 
 CHECK_CAPABILITIES: Final = object()
 """A message: the capabilities have changed."""
@@ -133,7 +128,7 @@ class ActorProcess(ThespianFace, GenServer):
         self.parent_address = system.address if parent_address is None else parent_address
         try:
             found = creation.resolve(actor_class, source_hash, system.sources.zips)
-            self.actor = creation.instantiate(found, system.capabilities, requirements)
+            self.actor = system.maker.make(found, system.capabilities, requirements)
             if global_name is not None:
                 holder = system.find_name(global_name)
                 if holder is not None and holder != self.address:
@@ -234,16 +229,18 @@ class ActorProcess(ThespianFace, GenServer):
             return None
         except SystemExit as error:
             return self.exited(error)
-        except Exception:
-            log.warning("message failed, tried again", **self.about(message), exc_info=True)
+        except Exception as error:  # noqa: BLE001 - Thespian's rule: a message harms no actor
+            log.debug("message failed, tried again", **self.about(message), reason=repr(error))
         try:
             self.actor.receiveMessage(message, sender)
         except SystemExit as error:
             return self.exited(error)
-        except Exception:
-            log.exception("message failed again", **self.about(message))
+        except Exception:  # noqa: BLE001
+            details = traceback.format_exc()
+            # As text: a log that draws the traceback takes half a second for it.
+            log.error("message failed twice", **self.about(message), stack=details)
             if not isinstance(message, PoisonMessage):
-                self.actor_send(sender, PoisonMessage(message, traceback.format_exc()))
+                self.actor_send(sender, PoisonMessage(message, details))
         return None
 
     def actor_send(self, target: ActorAddress, message: Any) -> None:
@@ -299,24 +296,7 @@ class ActorProcess(ThespianFace, GenServer):
 
     def in_loop(self, call: Callable[..., Any], *args: Any) -> Any:
         """Call something in the loop's thread and wait for it, if the actor is in another."""
-        if not self.threaded:
-            return call(*args)
-        outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(call(*args))
-            except Exception as error:  # noqa: BLE001 - raised where it belongs, in the thread
-                outcome.set_exception(error)
-
-        if not self.system.run_soon(run):
-            raise ActorSystemRequestTimeout("the actor system has ended")
-        try:
-            return outcome.result(LOOP_S)
-        except TimeoutError:
-            if outcome.done():
-                raise
-            raise ActorSystemRequestTimeout(f"no answer of the node in {LOOP_S:g} s") from None
+        return self.system.inbox.run(call, *args) if self.threaded else call(*args)
 
     # -- children -----------------------------------------------------------------------------
 
@@ -433,8 +413,8 @@ class ActorProcess(ThespianFace, GenServer):
         """Let the actor handle the request that it exits by."""
         try:
             self.actor.receiveMessage(request, sender)
-        except (Exception, SystemExit):
-            log.warning("exit request failed", **self.about(request), exc_info=True)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it exits in any case
+            log.warning("exit request failed", **self.about(request), reason=repr(error))
 
     async def end_children(
         self, children: dict[Pid | RemoteActor, Address], recursive: bool

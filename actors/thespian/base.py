@@ -83,7 +83,7 @@ class Context:
         thread, system = self.open()
         if not system.post(anActor, msg, self._outside_address):
             return  # it has shut itself down: a dead letter, and nobody to give it to
-        if system.backlog > MAX_BACKLOG and not thread.inside:
+        if len(system.inbox) > MAX_BACKLOG and not thread.inside:
             wait_for(thread, nothing)
 
     def listen(self, timeout: Any) -> Any:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from thespian.actors import InvalidActorSpecification
 from thespian.system.sourceLoader import loadModuleFromHashSource
-from thespian.system.utilis import (
-    actualActorClass,
-    checkActorCapabilities,
-    withPossibleInitArgs,
-)
+from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
-__all__ = ["fits", "instantiate", "resolve"]
+__all__ = ["Maker", "fits", "resolve"]
 
 
 def resolve(actor_class: Any, source_hash: str | None, sources: Mapping[str, bytes]) -> type[Any]:
@@ -42,7 +40,24 @@ def fits(actor_class: type[Any], capabilities: Mapping[str, Any], requirements: 
     return bool(checkActorCapabilities(actor_class, capabilities, requirements))
 
 
-def instantiate(actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any) -> Any:
-    """A new actor; `__init__` gets `capabilities` and `requirements` if it has such parameters."""
-    arguments = withPossibleInitArgs(capabilities=dict(capabilities), requirements=requirements)
-    return arguments.create(actor_class)
+class Maker:
+    """Makes actors; remembers, while a class lives, what its `__init__` wants to know."""
+
+    __slots__ = ("_wants",)
+
+    def __init__(self) -> None:
+        self._wants: WeakKeyDictionary[type[Any], tuple[str, ...]] = WeakKeyDictionary()
+
+    def make(
+        self, actor_class: type[Any], capabilities: Mapping[str, Any], requirements: Any
+    ) -> Any:
+        """A new actor, whose `__init__` gets `capabilities` and `requirements` if it names them."""
+        wants = self._wants.get(actor_class)
+        if wants is None:
+            named = inspect.signature(actor_class.__init__).parameters
+            wants = tuple(name for name in ("capabilities", "requirements") if name in named)
+            self._wants[actor_class] = wants
+        if not wants:
+            return actor_class()
+        known = {"capabilities": dict(capabilities), "requirements": requirements}
+        return actor_class(**{name: known[name] for name in wants})

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,14 +29,17 @@ from thespian.actors import (
 from palaver.actors.runtime import (
     SHUTDOWN,
     CallTimeout,
+    Crash,
     MailboxFull,
     Node,
     NodeStopped,
     Pid,
+    StartError,
 )
 from palaver.actors.thespian import creation
 from palaver.actors.thespian.address import ActorMessage, Address, Asker, RemoteActor
 from palaver.actors.thespian.convention import LocalNetwork, port_of
+from palaver.actors.thespian.inbox import Inbox
 from palaver.actors.thespian.outside import Outside
 from palaver.actors.thespian.sources import Sources
 
@@ -50,9 +52,6 @@ log = structlog.get_logger("palaver.actors.thespian")
 
 BLOCKING_S: Final = 0.03
 """An actor whose `receiveMessage` took longer than this is handled in threads from then on."""
-
-DRAIN: Final = 256
-"""How many messages from other threads are taken in before the event loop has its turn."""
 
 ALLOWS_SOURCES: Final = "AllowRemoteActorSources"
 
@@ -92,6 +91,7 @@ class ThespianSystem:
         self.blocking_s = float("inf") if blocking_s is None else blocking_s
         # The classes of actors that have held up the node.
         self.blocking: set[type[Any]] = set()
+        self.maker = creation.Maker()
         self.names: dict[str, Address] = {}
         self.sources = Sources(self.tell)
         self.dead_letter_handler: Address | None = None
@@ -99,11 +99,9 @@ class ThespianSystem:
         self._process: SystemProcess | None = None
         self._address: Address | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: Inbox | None = None
         self._outsides: dict[Outside, None] = {}
         self._adopted_total = 0
-        # From other threads; `_woken` while the loop is on its way to look.
-        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._woken = False
 
     @classmethod
     async def start(
@@ -122,7 +120,10 @@ class ThespianSystem:
         from palaver.actors.thespian.system_process import SystemProcess
 
         system = cls(node, capabilities=capabilities, network=network, blocking_s=blocking_s)
-        await node.start_server(SystemProcess, system)
+        try:
+            await node.start_server(SystemProcess, system)
+        except StartError as error:
+            raise (error.reason.exception if isinstance(error.reason, Crash) else error) from None
         return system
 
     async def stop(self) -> None:
@@ -243,36 +244,15 @@ class ThespianSystem:
         return self.run_soon(self.deliver, target, message, sender)
 
     def run_soon(self, call: Callable[..., object], *args: Any) -> bool:
-        """Call something in the loop's thread, after what came before; False if there is none."""
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            return False
-        self._inbox.append((call, args))
-        # One wake-up for many messages: it costs a system call.
-        if not self._woken:
-            self._woken = True
-            try:
-                loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # closed since
-                return False
-        return True
+        """Make a call in the loop's thread, from any thread; False if the system has ended."""
+        return self._inbox is not None and self._inbox.run_soon(call, *args)
 
     @property
-    def backlog(self) -> int:
-        """How many messages of other threads have not been taken in."""
-        return len(self._inbox)
-
-    def _drain(self) -> None:
-        self._woken = False
-        inbox = self._inbox
-        for _ in range(DRAIN):
-            if not inbox:
-                return
-            call, args = inbox.popleft()
-            call(*args)
-        if inbox and self._loop is not None and not self._woken:
-            self._woken = True
-            self._loop.call_soon(self._drain)
+    def inbox(self) -> Inbox:
+        """What other threads want done in the loop's."""
+        if self._inbox is None:
+            raise NodeStopped("the actor system has not been started")
+        return self._inbox
 
     def open_outside(self, name: str) -> Address:
         """An address for the program outside: what is sent to it is waited for with `listen`."""
@@ -327,15 +307,16 @@ class ThespianSystem:
         self, actor_class: Any, requirements: Any, source_hash: str | None
     ) -> tuple[ThespianSystem, type[Any]]:
         """Where an actor can run, this system first, and its class; raises as `create_actor`."""
-        peers = self.network.peers(self)
         if source_hash is not None and source_hash not in self.sources.zips:
-            self._borrow(source_hash, peers)
+            self._borrow(source_hash)
         found = creation.resolve(actor_class, source_hash, self.sources.zips)
-        for system in [self, *peers]:
-            if creation.fits(found, system.capabilities, requirements) and (
-                system is self or source_hash is None or system.takes(source_hash, self)
+        if creation.fits(found, self.capabilities, requirements):
+            return self, found
+        for peer in self.network.peers(self):
+            if creation.fits(found, peer.capabilities, requirements) and (
+                source_hash is None or peer.takes(source_hash, self)
             ):
-                return system, found
+                return peer, found
         raise NoCompatibleSystemForActor(found, "No compatible ActorSystem could be found")
 
     def takes(self, source_hash: str, peer: ThespianSystem) -> bool:
@@ -347,8 +328,8 @@ class ThespianSystem:
             allowed == "leaderonly" and self.network.leader(self) is peer
         )
 
-    def _borrow(self, source_hash: str, peers: list[ThespianSystem]) -> None:
-        for peer in peers:
+    def _borrow(self, source_hash: str) -> None:
+        for peer in self.network.peers(self):
             data = peer.sources.zips.get(source_hash)
             if data is not None and self.takes(source_hash, peer):
                 self.sources.zips[source_hash] = data
@@ -428,6 +409,7 @@ class ThespianSystem:
         self._process = process
         self._address = Address(process.pid, self)
         self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox(self._loop)
         self.network.join(self)
 
     def end(self) -> None:

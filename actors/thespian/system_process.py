@@ -80,7 +80,9 @@ class SystemProcess(GenServer):
         system.begin(self)
 
     async def handle_call(self, request: Any, from_: From) -> Any:
-        """Create an actor; whatever prevents it is raised in the caller."""
+        """Create an actor, or say the status; whatever prevents it is raised in the caller."""
+        if isinstance(request, Thespian_StatusReq):
+            return system_status(self.system)
         if not isinstance(request, CreateActor):
             self.reply_error(from_, TypeError(f"an actor system cannot be asked {request!r}"))
             return NOREPLY
