@@ -21,7 +21,6 @@ from thespian.actors import (
     ActorSystemConventionUpdate,
     ChildActorExited,
     DeadEnvelope,
-    NoCompatibleSystemForActor,
     PoisonMessage,
     ThespianGeneration,
 )
@@ -38,9 +37,11 @@ from palaver.actors.runtime import (
 )
 from palaver.actors.thespian import creation
 from palaver.actors.thespian.address import ActorMessage, Address, Asker, RemoteActor
+from palaver.actors.thespian.blocking import Blocking
 from palaver.actors.thespian.convention import LocalNetwork, port_of
 from palaver.actors.thespian.inbox import Inbox
 from palaver.actors.thespian.outside import Outside
+from palaver.actors.thespian.placing import ALLOWS_SOURCES
 from palaver.actors.thespian.sources import Sources
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ log = structlog.get_logger("palaver.actors.thespian")
 
 BLOCKING_S: Final = 0.03
 """An actor whose `receiveMessage` took longer than this is handled in threads from then on."""
-
-ALLOWS_SOURCES: Final = "AllowRemoteActorSources"
 
 
 class ThespianSystem:
@@ -69,8 +68,8 @@ class ThespianSystem:
             `Admin Port`, the system can be in a convention: see `LocalNetwork`.
         network: The other systems that it may meet; none if None.
         blocking_s: An actor whose `receiveMessage` took longer than this has held up the whole
-            node. From then on all actors of its class are handled in the node's threads (there
-            are `Node(max_threads=...)` of them). None: never.
+            node. From then on the actors of its class are handled in the node's threads (there
+            are `Node(max_threads=...)` of them). None: never. See `blocking`.
     """
 
     def __init__(
@@ -83,14 +82,13 @@ class ThespianSystem:
     ) -> None:
         self.node = node
         self.monotonic = node.clock.monotonic
+        self.is_alive = node.is_alive  # kept, as the clock's function: they are asked per message
         self.network = network or LocalNetwork()
         self.capabilities: Mapping[str, Any] = {**self._own_capabilities(), **(capabilities or {})}
         self.port = port_of(self.capabilities.get("Admin Port"))
         where = f"127.0.0.1:{self.port}" if self.port else node.name.replace("@", "-")
         self.label = f"(P|{where})"
-        self.blocking_s = float("inf") if blocking_s is None else blocking_s
-        # The classes of actors that have held up the node.
-        self.blocking: set[type[Any]] = set()
+        self.blocking = Blocking(blocking_s)
         self.maker = creation.Maker()
         self.names: dict[str, Address] = {}
         self.sources = Sources(self.tell)
@@ -302,38 +300,6 @@ class ThespianSystem:
         details = address.addressDetails
         pid = details.pid if isinstance(details, RemoteActor) else details
         return pid is None or self.node.is_alive(pid)
-
-    def place(
-        self, actor_class: Any, requirements: Any, source_hash: str | None
-    ) -> tuple[ThespianSystem, type[Any]]:
-        """Where an actor can run, this system first, and its class; raises as `create_actor`."""
-        if source_hash is not None and source_hash not in self.sources.zips:
-            self._borrow(source_hash)
-        found = creation.resolve(actor_class, source_hash, self.sources.zips)
-        if creation.fits(found, self.capabilities, requirements):
-            return self, found
-        for peer in self.network.peers(self):
-            if creation.fits(found, peer.capabilities, requirements) and (
-                source_hash is None or peer.takes(source_hash, self)
-            ):
-                return peer, found
-        raise NoCompatibleSystemForActor(found, "No compatible ActorSystem could be found")
-
-    def takes(self, source_hash: str, peer: ThespianSystem) -> bool:
-        """Whether a source that `peer` has loaded is, or may be, loaded here."""
-        if source_hash in self.sources.zips:
-            return True
-        allowed = str(self.capabilities.get(ALLOWS_SOURCES, "yes")).lower()
-        return allowed in ("yes", "true") or (
-            allowed == "leaderonly" and self.network.leader(self) is peer
-        )
-
-    def _borrow(self, source_hash: str) -> None:
-        for peer in self.network.peers(self):
-            data = peer.sources.zips.get(source_hash)
-            if data is not None and self.takes(source_hash, peer):
-                self.sources.zips[source_hash] = data
-                return
 
     def adopt(
         self,

@@ -25,8 +25,10 @@ from palaver.actors.runtime import (
     StartError,
     Stop,
 )
-from palaver.actors.thespian.actor import CHECK_CAPABILITIES, ActorProcess
+from palaver.actors.thespian.actor import ActorProcess
 from palaver.actors.thespian.address import ActorMessage, Address, RemoteActor
+from palaver.actors.thespian.family import CHECK_CAPABILITIES
+from palaver.actors.thespian.placing import place
 from palaver.actors.thespian.status import system_status
 from palaver.actors.thespian.system import ThespianSystem
 
@@ -101,8 +103,8 @@ class SystemProcess(GenServer):
         found = system.find_name(request.global_name)
         if found is not None:
             return found
-        where, actor_class = system.place(
-            request.actor_class, request.requirements, request.source_hash
+        where, actor_class = place(
+            system, request.actor_class, request.requirements, request.source_hash
         )
         if where is not system:
             return where.adopt(
