@@ -2,8 +2,8 @@
 
     python tests/thespian/conform.py            both bases, every test (make conform-thespian)
     python tests/thespian/conform.py --quick    ours alone, without the slowest tests; what the
-                                                simple base passes is read from simple_passes.txt
-    python tests/thespian/conform.py --record   both, and write simple_passes.txt anew
+                                                simple base passes is read from recorded.json
+    python tests/thespian/conform.py --record   both, and write recorded.json anew
 
 A test that the simple base passes and ours does not is a failure, however ours gets out of it.
 Nearly all of the time is spent in the tests' own sleeps, so two processes share the test files.
@@ -26,44 +26,17 @@ from typing import Any
 import thespian.test
 
 HERE = Path(__file__).parent
-PASSES = HERE / "simple_passes.txt"
+RECORDED = HERE / "recorded.json"
 OURS, SIMPLE = "palaverBase", "simpleSystemBase"
 PROCESSES = 2
 TEST_S = 120  # one test may take so long
 RUN_S = 900
 
-# About how long these files take on either base; the others take a few seconds or less.
-SECONDS = {
-    "test_troupe.py": 80,
-    "test_threadedExternal.py": 50,
-    "test_updateSystemCapabilities.py": 60,
-    "test_sourceLoading.py": 50,
-    "test_deadLettering.py": 25,
-    "test_actorFailures.py": 20,
-    "test_runcommand.py": 18,
-    "test_manyActorSystems.py": 15,
-    "test_threadedActor.py": 15,
-    "test_wakeup.py": 10,
-    "test_HAConvention.py": 10,
-}
+NOTABLE_S = 0.3
+"""What takes less is not recorded."""
 
-# Left out by --quick: they take more than three seconds each, and sleep.
-SLOW = (
-    "testSmallHive",
-    "testSingleBee",
-    "testColony",
-    "testLoadableHive",
-    "testLoadableColony",
-    "test04_DLMultipleHandlers",
-    "test14_DLMultipleHandlers",
-    "test05_removingColor",
-    "test05_1_removingColor",
-    "test06_removingColor",
-    "test09_removingCapabilityTwice",
-    "test12_updateCapabilities",
-    "test_multiple_threads_private_context",
-    "test02_verifyNotification",
-)
+SLOW_S = 1.9
+"""What takes longer is left out by --quick: it only sleeps longer."""
 
 
 @dataclass
@@ -78,27 +51,62 @@ class Outcome:
         return [name for name, test in self.tests.items() if test["outcome"] == outcome]
 
 
-def shares() -> list[list[Path]]:
+@dataclass
+class Recorded:
+    """What was found out by --record: which tests the simple base passes, how long ours takes."""
+
+    thespian: str = ""
+    simple_passes: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls) -> Recorded:
+        if not RECORDED.exists():
+            return cls()
+        found = json.loads(RECORDED.read_text())
+        return cls(found["thespian"], set(found["simple_passes"]), found["seconds"])
+
+    def write(self) -> None:
+        found = {
+            "thespian": self.thespian,
+            "simple_passes": sorted(self.simple_passes),
+            "seconds": {name: self.seconds[name] for name in sorted(self.seconds)},
+        }
+        RECORDED.write_text(json.dumps(found, indent=1) + "\n")
+
+    @property
+    def slow(self) -> list[str]:
+        return [name for name, seconds in self.seconds.items() if seconds >= SLOW_S]
+
+
+def shares(recorded: Recorded, left_out: list[str]) -> list[list[Path]]:
     """The test files, shared out among the processes: the longest first, to whom has least."""
     files = sorted(Path(thespian.test.__file__).parent.glob("test_*.py"))
-    files.sort(key=lambda path: -SECONDS.get(path.name, 1))
+    takes = {path.name: 1.0 for path in files}
+    for name, seconds in recorded.seconds.items():
+        if name not in left_out:
+            takes[name.partition("::")[0]] = takes.get(name.partition("::")[0], 1.0) + seconds
+    files.sort(key=lambda path: -takes[path.name])
     parts: list[list[Path]] = [[] for _ in range(PROCESSES)]
-    loads = [0] * PROCESSES
+    loads = [0.0] * PROCESSES
     for path in files:
         least = loads.index(min(loads))
         parts[least].append(path)
-        loads[least] += SECONDS.get(path.name, 1)
+        loads[least] += takes[path.name]
     return parts
 
 
-def run(base: str, *, quick: bool = False) -> Outcome:
+def run(base: str, recorded: Recorded, *, quick: bool = False) -> Outcome:
     """Run the suite on one base, in processes of their own, with their own configuration."""
     outcome = Outcome()
+    left_out = recorded.slow if quick else []
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n")
+        left_out_file = Path(folder, "left_out.json")
+        left_out_file.write_text(json.dumps(left_out))
         runs = []
-        for index, files in enumerate(shares()):
+        for index, files in enumerate(shares(recorded, left_out)):
             report = Path(folder, f"report-{index}.json")
             output = Path(folder, f"output-{index}.txt")
             with output.open("w") as sink:
@@ -107,10 +115,9 @@ def run(base: str, *, quick: bool = False) -> Outcome:
                         *(sys.executable, "-m", "pytest", "-q", "-c", str(config)),
                         *("-p", "conform_plugin", "-p", "no:cacheprovider"),
                         *("--timeout", str(TEST_S), "--rootdir", str(files[0].parent)),
-                        *(["-k", " and ".join(f"not {slow}" for slow in SLOW)] * quick),
                         *map(str, files),
                     ],
-                    env=environment(base, report),
+                    env=environment(base, report, left_out_file),
                     stdout=sink,
                     stderr=subprocess.STDOUT,
                     cwd=folder,
@@ -121,8 +128,13 @@ def run(base: str, *, quick: bool = False) -> Outcome:
     return outcome
 
 
-def environment(base: str, report: Path) -> dict[str, str]:
-    found = {**os.environ, "CONFORM_BASE": base, "CONFORM_REPORT": str(report)}
+def environment(base: str, report: Path, left_out: Path) -> dict[str, str]:
+    found = {
+        **os.environ,
+        "CONFORM_BASE": base,
+        "CONFORM_REPORT": str(report),
+        "CONFORM_LEFT_OUT": str(left_out),
+    }
     found["PYTHONPATH"] = os.pathsep.join([str(HERE), found.get("PYTHONPATH", "")])
     found["PYTHONWARNINGS"] = "default"  # Thespian's own are not ours to judge
     # A test of Thespian's expects the output of a program that is killed to be lost.
@@ -190,24 +202,25 @@ def table(ours: Outcome, simple_passes: set[str], failed: dict[str, str]) -> lis
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--quick", action="store_true", help="ours alone, without slow tests")
-    options.add_argument("--record", action="store_true", help="write simple_passes.txt anew")
+    options.add_argument("--record", action="store_true", help="write recorded.json anew")
     chosen = options.parse_args()
     version = metadata.version("thespian")
-    ours = run(OURS, quick=chosen.quick)
-    if chosen.quick:
-        recorded = PASSES.read_text().splitlines()
-        if recorded[0] != f"# thespian {version}":
-            print(f"{PASSES.name} is of another version than thespian {version}: use --record")
-            return 2
-        simple_passes = {name for name in recorded if not name.startswith("#")}
-        problems = ours.problems
-    else:
-        simple = run(SIMPLE)
+    recorded = Recorded.read()
+    if chosen.quick and recorded.thespian != version:
+        print(f"{RECORDED.name} is of thespian {recorded.thespian}, not {version}: use --record")
+        return 2
+    ours = run(OURS, recorded, quick=chosen.quick)
+    problems = ours.problems
+    simple_passes = recorded.simple_passes
+    if not chosen.quick:
+        simple = run(SIMPLE, recorded)
         simple_passes = set(simple.names("passed"))
         problems = ours.problems + simple.problems
-        if chosen.record:
-            PASSES.write_text("\n".join([f"# thespian {version}", *sorted(simple_passes)]) + "\n")
         print(f"{SIMPLE}: {len(simple_passes)} passed in {simple.seconds:.0f} s")
+    if chosen.record:
+        took = {name: round(test["seconds"], 1) for name, test in ours.tests.items()}
+        seconds = {name: found for name, found in took.items() if found >= NOTABLE_S}
+        Recorded(version, simple_passes, seconds).write()
     failed = failures(ours, simple_passes, quick=chosen.quick)
     failed.update({f"run {index}": problem for index, problem in enumerate(problems, 1)})
     print("\n".join(table(ours, simple_passes, failed)))

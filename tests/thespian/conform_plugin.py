@@ -1,6 +1,7 @@
 """A pytest plugin that runs Thespian's own tests on one system base and reports what came of it.
 
-The environment says which: `CONFORM_BASE`. `CONFORM_REPORT` is the JSON file that is written.
+The environment says which: `CONFORM_BASE`. `CONFORM_REPORT` is the JSON file that is written,
+`CONFORM_LEFT_OUT` one with the names of tests that do not run.
 Thespian's tests get their systems from the fixture `asys` and the function `similar_asys`, which
 know Thespian's bases only: for ours, both are replaced before the tests import them.
 """
@@ -103,7 +104,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of Thespian's tests, leave those that are about a base; skip what is known to differ."""
-    chosen = [item for item in items if BASE in item.nodeid]
+    left_out = set(json.loads(Path(os.environ["CONFORM_LEFT_OUT"]).read_text()))
+    chosen = [item for item in items if BASE in item.nodeid and plain(item.nodeid) not in left_out]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
     if BASE == OURS:
