@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +18,9 @@ TURN: Final = 256
 
 WAIT_S: Final = 60.0
 """How long another thread waits for a call, before `ActorSystemRequestTimeout`."""
+
+LOOK_S: Final = 0.5
+"""How often it looks meanwhile whether there is still a loop."""
 
 
 class Inbox:
@@ -61,9 +65,12 @@ class Inbox:
 
         if not self.run_soon(make):
             raise ActorSystemRequestTimeout("the actor system has ended")
-        if not concurrent.futures.wait([outcome], WAIT_S).done:
-            raise ActorSystemRequestTimeout(f"no answer of the node in {WAIT_S:g} s")
-        return outcome.result()
+        for _ in range(math.ceil(WAIT_S / LOOK_S)):
+            if concurrent.futures.wait([outcome], LOOK_S).done:
+                return outcome.result()
+            if self._loop.is_closed():
+                raise ActorSystemRequestTimeout("the actor system has ended")
+        raise ActorSystemRequestTimeout(f"no answer of the node in {WAIT_S:g} s")
 
     def _turn(self) -> None:
         # Before the calls are taken: one that is added from now on wakes the loop again.

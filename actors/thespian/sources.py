@@ -73,7 +73,7 @@ class Sources:
             self.watchers.pop(watcher, None)
             return
         self.watchers[watcher] = None
-        for source_hash in self.zips:
+        for source_hash in list(self.zips):  # other systems add to it
             self._tell(watcher, LoadedSource(source_hash, ""))
 
     def unloaded(self, source_hash: str) -> None:

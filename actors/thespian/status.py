@@ -51,8 +51,8 @@ def system_status(system: ThespianSystem) -> Thespian_SystemStatus:
             status.addConventioneer(peer.address, "while it runs")
     status.setDeadLetterHandler(system.dead_letter_handler)
     status.setNotifyHandlers(list(system.convention_watchers))
-    for name, address in system.names.items():
+    for name, address in list(system.names.items()):  # other systems add to it
         status.addGlobalActor(name, address)
     status.sourceAuthority = system.sources.authority
-    status.loadedSources = [(source_hash, "") for source_hash in system.sources.zips]
+    status.loadedSources = [(source_hash, "") for source_hash in list(system.sources.zips)]
     return status

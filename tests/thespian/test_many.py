@@ -21,6 +21,7 @@ from palaver.actors.runtime import (
     Node,
 )
 from palaver.actors.thespian import (
+    Address,
     ThespianSystem,
     pid_of,
 )
@@ -70,6 +71,39 @@ async def test_actors_that_block_run_beside_each_other() -> None:
             await actors.ask(one, "exit")
         await actors.stop()
         assert not node.is_alive(pid_of(two))
+
+
+class Lingering(Actor):
+    """Is in a thread when it is killed."""
+
+    began = threading.Event()
+    go = threading.Event()
+
+    def receiveMessage(self, message: Any, sender: Any) -> None:
+        if message == "linger":
+            self.began.set()
+            self.go.wait(60)
+            self.send(self.friend, "after my death")
+        elif isinstance(message, Address):
+            self.friend = message
+
+
+async def test_an_actor_that_is_killed_in_a_thread_is_gone_at_once() -> None:
+    Lingering.began.clear()
+    Lingering.go.clear()
+    async with Node() as node:
+        actors = await ThespianSystem.start(node)
+        friend = await actors.create_actor(Parent)
+        lingering = await actors.create_actor(Lingering)
+        actors.tell(lingering, friend)
+        actors.blocking.held_up(Lingering, 1)
+        actors.tell(lingering, "linger")
+        await asyncio.to_thread(Lingering.began.wait, 60)
+        node.exit(pid_of(lingering), KILL)
+        await node.wait(pid_of(lingering))
+        Lingering.go.set()  # its thread goes on to its end, and what it sends arrives
+        while await actors.ask(friend, "got") != ["after my death"]:
+            pass
 
 
 class Quick(Actor):
