@@ -260,6 +260,7 @@ async def watch(ctx: Any, system: ThespianSystem, thread: NodeThread) -> None:
     """A process that ends the node when the system has ended, whatever ended it."""
     ctx.monitor(system.pid)
     await ctx.receive()
+    system.end()  # again, should its process have been killed
     thread.request_stop()
 
 

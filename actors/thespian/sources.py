@@ -89,7 +89,7 @@ class Sources:
 
     def release(self, source_hash: str) -> None:
         """An actor that ran this source has exited."""
-        left = self._used.pop(source_hash) - 1
+        left = self._used.pop(source_hash, 1) - 1
         if left:
             self._used[source_hash] = left
         elif source_hash not in self.zips:
@@ -100,6 +100,8 @@ class Sources:
         for source_hash in {*self.zips, *self._used}:
             forget_modules(source_hash)
         self.zips.clear()
+        self.watchers.clear()
+        self.authority = None
         self._used.clear()
 
 

@@ -238,11 +238,11 @@ class ThespianSystem:
             self.deliver(handler, DeadEnvelope(target, message), sender)
 
     def post(self, target: ActorAddress, message: Any, sender: Address) -> bool:
-        """`deliver`, from any thread; False if the system has ended."""
+        """`deliver`, from any thread; False if the node's loop has ended."""
         return self.run_soon(self.deliver, target, message, sender)
 
     def run_soon(self, call: Callable[..., object], *args: Any) -> bool:
-        """Make a call in the loop's thread, from any thread; False if the system has ended."""
+        """Make a call in the loop's thread, from any thread; False if the loop has ended."""
         return self._inbox is not None and self._inbox.run_soon(call, *args)
 
     @property
@@ -371,20 +371,24 @@ class ThespianSystem:
     # -- for the processes of the system ------------------------------------------------------
 
     def begin(self, process: SystemProcess) -> None:
-        """The system's process runs."""
+        """The system's process runs, perhaps anew: the one before it may have been killed."""
+        self.end()
         self._process = process
         self._address = Address(process.pid, self)
-        self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox(self._loop)
+        if self._inbox is None:
+            self._loop = asyncio.get_running_loop()
+            self._inbox = Inbox(self._loop)
         self.network.join(self)
 
     def end(self) -> None:
-        """The system's process exits: nobody waits for it, nothing of it stays."""
+        """The system's process has ended: nobody waits for it, nothing of it stays."""
         self.network.leave(self)
         for outside in list(self._outsides):
             self.close_outside(outside)
         self.sources.close()
         self.names.clear()
+        self.convention_watchers.clear()
+        self.dead_letter_handler = None
 
     def forget(self, address: Address, global_name: str | None, source_hash: str | None) -> None:
         """An actor exits: it handles and watches nothing more."""

@@ -26,7 +26,7 @@ from thespian.actors import (
 from thespian_kit import Echo, Parent
 
 import palaver.actors.thespian.base as base_module
-from palaver.actors.runtime import Node
+from palaver.actors.runtime import KILL, Node
 from palaver.actors.thespian import SystemBase, pid_of, use
 
 WAIT = timedelta(seconds=20)
@@ -133,6 +133,21 @@ def test_an_actor_may_shut_the_system_down(actors: ActorSystem) -> None:
     with pytest.raises(ActorSystemFailure):
         actors.createActor(Echo)
     assert not system.run_soon(print)
+
+
+def test_a_program_hears_of_the_end_of_a_system_that_is_killed() -> None:
+    threads = threading.enumerate()
+    base = SystemBase(capabilities={"Admin Port": 1})
+    actors = ActorSystem(base, transientUnique=True)
+    killer = actors.createActor(Parent)
+    pid = base.actors.pid
+    actors.tell(killer, ("call", lambda _: base.actors.node.exit(pid, KILL)))
+    assert actors.listen() is None
+    thread, system = base.open()
+    assert thread.join(20)
+    assert threading.enumerate() == threads
+    assert system.network.leader(system) is None
+    actors.shutdown()
 
 
 def test_an_actor_cannot_wait_for_the_end_of_its_own_system(actors: ActorSystem) -> None:

@@ -183,6 +183,23 @@ async def test_actors_in_a_supervision_tree() -> None:
         assert await ask(actors, second, 2) == ("echo", 2)
 
 
+async def test_a_system_that_is_killed_begins_anew_under_its_supervisor() -> None:
+    async with system() as (here, _):
+        actors = ThespianSystem(here.node, capabilities={"Admin Port": 1})
+        await here.node.start_server(Supervisor, [ChildSpec("system", SystemProcess, (actors,))])
+        first = await actors.create_actor(Echo, global_name="echo")
+        await ask(actors, await actors.create_actor(Parent), HANDLE)
+        here.node.exit(actors.pid, KILL)
+        await here.settle()
+        assert not here.node.is_alive(pid_of(first))
+        assert actors.dead_letter_handler is None
+        second = await actors.create_actor(Echo, global_name="echo")
+        assert await ask(actors, second, 1) == ("echo", 1)
+
+
+HANDLE = ("call", lambda actor: actor.handleDeadLetters())
+
+
 async def test_when_the_system_stops_every_actor_is_asked_to_exit() -> None:
     async with system() as (here, actors):
         thespian_kit.LAST_WORDS.clear()
