@@ -201,11 +201,21 @@ class ActorProcess(ActorFamily):
 
     async def take_in_thread(self, message: Any, sender: ActorAddress) -> Any:
         """Let the actor handle a message in a thread; no other message until it has."""
+        result, took_s = await self.in_thread(self.attempt_timed, message, sender)
+        self.system.blocking.took(type(self.actor), took_s)
+        return result
+
+    async def in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Run a method that lets the actor handle something in a thread."""
         self.threaded = True
-        result, took_s = await self.run_blocking(self.attempt_timed, message, sender)
+        try:
+            result = await self.run_blocking(call, *args)
+        except RuntimeError:
+            # None of the actor's gets here. The program is ending: Python has no more threads.
+            self.threaded = False
+            return call(*args)
         # Not in a `finally`: if the process is killed, the thread goes on, and is still one.
         self.threaded = False
-        self.system.blocking.took(type(self.actor), took_s)
         return result
 
     def attempt_timed(self, message: Any, sender: ActorAddress) -> tuple[Stop | None, float]:
@@ -305,9 +315,7 @@ class ActorProcess(ActorFamily):
                 self.leaving = (ActorExitRequest(), system.address)
             request, sender = self.leaving
             if type(self.actor) in system.blocking.kinds:
-                self.threaded = True
-                await self.run_blocking(self.say_goodbye, request, sender)
-                self.threaded = False
+                await self.in_thread(self.say_goodbye, request, sender)
             else:
                 self.say_goodbye(request, sender)
             recursive = request.isRecursive

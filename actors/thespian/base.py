@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging.config
 import sys
 import threading
@@ -188,6 +189,7 @@ class SystemBase(Context):
             thread.join(STOP_S)
             raise
         self._outside_address = system.open_outside("main")
+        atexit.register(self.shutdown)  # what the program has said is heard, though it forgot this
         return thread, system
 
     def external_clone(self) -> PrivateContext:
@@ -202,12 +204,14 @@ class SystemBase(Context):
     def shutdown(self) -> None:
         """Let every actor exit, and end the node and its thread.
 
-        Raises `ActorSystemRequestTimeout` if an actor blocks the node for longer than that takes.
+        It happens at the end of the program if not before. Raises `ActorSystemRequestTimeout` if an
+        actor blocks the node for longer than that takes.
         """
         with self._lock:
             running = self._running
         if running is None:
             return
+        atexit.unregister(self.shutdown)
         thread, system = running
         if thread.inside:
             raise ActorSystemFailure("an actor uses actorSystemShutdown, not ActorSystem.shutdown")

@@ -30,7 +30,7 @@ class NodeThread:
         self._ready: concurrent.futures.Future[Node] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
-        # A daemon: a program that forgets to stop it can end nevertheless.
+        # A daemon: a program can end although an actor blocks it.
         self._thread = threading.Thread(target=self._main, name="palaver-thespian", daemon=True)
 
     def start(self) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
 import sys
 import threading
 import types
@@ -133,6 +134,43 @@ def test_an_actor_may_shut_the_system_down(actors: ActorSystem) -> None:
     with pytest.raises(ActorSystemFailure):
         actors.createActor(Echo)
     assert not system.run_soon(print)
+
+
+FORGETFUL = """
+import time
+from palaver.actors.thespian import use
+from thespian.actors import Actor, ActorExitRequest, ActorSystem
+
+class Last(Actor):
+    def receiveMessage(self, message, sender):
+        if message == "block":
+            time.sleep(0.05)
+            self.send(sender, "blocked")
+        elif isinstance(message, ActorExitRequest):
+            print("and exits", flush=True)
+        else:
+            print(message, flush=True)
+
+use()
+actors = ActorSystem("palaverBase")
+last = actors.createActor(Last)
+actors.ask(last, "block", 20)
+for word in ("is", "handled"):
+    actors.tell(last, word)
+"""
+
+
+def test_a_program_that_forgets_to_shut_down_ends_in_order() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORGETFUL],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-3:] == ["is", "handled", "and exits"]
 
 
 def test_a_program_hears_of_the_end_of_a_system_that_is_killed() -> None:
