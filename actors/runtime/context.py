@@ -162,7 +162,8 @@ class ProcessContext(Spawning):
             scheduler.hand_over(callee, request, call)
             if call.process is None:
                 outcome, process.resume = process.resume, None
-                if process.charge() or process.exiting is not ALIVE:
+                process.reductions = count = process.reductions + 1  # `charge`, in place
+                if count % process.budget == 0 or process.exiting is not ALIVE:
                     await PREEMPTED
                 if type(outcome) is Raise:
                     raise outcome.error

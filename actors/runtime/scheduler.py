@@ -217,8 +217,12 @@ class Scheduler:
                 if type(result) in NOT_A_REPLY:
                     goes_on = callee.settle(result, message, tag)
                 else:
-                    tag.deliver(result)
                     goes_on = True
+                    if tag.callee is None and tag.process is not None:
+                        tag.process.resume = result  # `ProcessCall.deliver`, in place
+                        tag.process = None
+                    else:  # the handler has promised it, or has answered already
+                        tag.deliver(result)
             if goes_on:
                 if callee.fast is None:
                     callee.leave()
