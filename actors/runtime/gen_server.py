@@ -20,10 +20,12 @@ exception as the reason.
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic
 
 import structlog
 
+from palaver.actors.runtime.attributes import attributes, replace_attributes
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.context import ProcessContext
 from palaver.actors.runtime.errors import BadReturn
@@ -39,6 +41,9 @@ class GenServer(ProcessContext, Generic[P]):
     """The base of servers; the instance is the state, so give subclasses `__slots__`."""
 
     __slots__ = ()
+
+    supervises: ClassVar[bool] = False
+    """Whether it is a supervisor: what looks at the tree shows it so."""
 
     def init(self, *args: Any, **options: Any) -> Any:
         """Set up the state. Return None, `Continue(arg)`, `Ignore()` or `Stop(reason)`.
@@ -81,5 +86,38 @@ class GenServer(ProcessContext, Generic[P]):
         """
 
     def format_status(self) -> Any:
-        """What a crash report shows as the state; None shows nothing (there may be secrets)."""
+        """What crash reports, `sys.get_status` and the observer show as the state.
+
+        None, as long as it is not overridden: a crash report then shows no state (there may be
+        secrets), `sys.get_status` shows `system_get_state`.
+        """
         return None
+
+    def code_change(self, old_version: Any, state: dict[str, Any], extra: Any) -> Any:
+        """Adapt the state to this version of the class, which has just replaced another one.
+
+        Args:
+            old_version: The other class's `__vsn__`, None if it has none.
+            state: All attributes by name, as the other class left them. Those that this class
+                also has are carried over already: only what is new or different is to be set.
+            extra: What was given to `change_code`.
+
+        Must be a plain `def`. If it raises, the process goes on with the old class and the old
+        attributes. See `gen_server:code_change/3`.
+        """
+
+    # -- for `sys`; to be overridden by behaviours, hardly by servers -----------------------------
+
+    def system_get_state(self) -> Any:
+        """What `sys.get_state` shows: all attributes by name."""
+        return attributes(self)
+
+    def system_replace_state(self, change: Callable[[Any], Any]) -> Any:
+        """Put what `change` makes of the state in its place; the new state."""
+        state = change(self.system_get_state())
+        replace_attributes(self, state)
+        return state
+
+    def system_code_change(self, old_version: Any, state: dict[str, Any], extra: Any) -> Any:
+        """A new class has taken over: call `code_change`, do what a behaviour must, pass it on."""
+        return self.code_change(old_version, state, extra)

@@ -136,10 +136,15 @@ class ServerProcess(Process):
             result = server.handle_cast(message)
         elif tag is INFO or tag is SIGNAL:
             result = server.handle_info(message)
+        elif tag is CONTINUE:
+            result = server.handle_continue(message)
         elif isinstance(tag, Tag):
             return self.control(message, tag)
         else:
             result = server.handle_call(message, tag)
+        inspection = self.inspection
+        if inspection is not None and inspection.lookers:
+            result = inspection.watch(self, message, tag, result)
         return self.settle(result, message, tag)
 
     def control(self, message: Any, tag: Tag) -> bool:
