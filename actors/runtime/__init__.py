@@ -52,6 +52,8 @@ from palaver.actors.runtime.observer import (
     NullObserver,
     Observer,
     StructlogObserver,
+    SupervisorReport,
+    report_supervisor,
 )
 from palaver.actors.runtime.pid import Addressable, Dest, Name, Pid, Ref, RegistryName
 from palaver.actors.runtime.protocol import Call, Cast, Untyped
@@ -136,10 +138,12 @@ __all__ = [
     "StartIgnored",
     "Stop",
     "StructlogObserver",
+    "SupervisorReport",
     "SystemClock",
     "Timeout",
     "TimerHandle",
     "TimerRef",
     "Untyped",
     "is_abnormal",
+    "report_supervisor",
 ]

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from operator import length_hint
 from typing import Literal, TypeAlias
 
+from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.links import linked
 from palaver.actors.runtime.mailbox import CONTINUE, INIT, TERMINATE, Item
 from palaver.actors.runtime.observer import CrashReport, shorten
-from palaver.actors.runtime.parking import RECEIVING, SUSPENDED
+from palaver.actors.runtime.parking import FROZEN, RECEIVING, SUSPENDED
 from palaver.actors.runtime.pid import Pid
 from palaver.actors.runtime.process import ALIVE, Process
 
-__all__ = ["NodeStats", "ProcessInfo", "ProcessStatus", "describe", "report"]
+__all__ = ["NodeStats", "ProcessInfo", "ProcessStatus", "ancestors", "describe", "report"]
+
+MAX_ANCESTORS = 32
+MAX_LINKS = 32
 
 ProcessStatus: TypeAlias = Literal["idle", "runnable", "running", "waiting", "suspended", "exiting"]
 
@@ -58,7 +62,7 @@ def status_of(process: Process) -> ProcessStatus:
         return "exiting"
     if process.scheduler.current is process:
         return "running"
-    if process.wait is SUSPENDED:
+    if process.wait is SUSPENDED or process.wait is FROZEN:
         return "suspended"
     if process.wait is RECEIVING:
         return "idle"
@@ -90,6 +94,16 @@ def describe(process: Process) -> ProcessInfo:
     )
 
 
+def ancestors(process: Process) -> tuple[Pid, ...]:
+    """Its parent, the parent's parent and so on, as far as they live; the nearest first."""
+    found: list[Pid] = []
+    parent = process.parent
+    while parent is not None and len(found) < MAX_ANCESTORS:
+        found.append(parent)
+        parent = None if parent.process_ is None else parent.process_.parent
+    return tuple(found)
+
+
 def report(process: Process, reason: object, item: Item | None) -> CrashReport:
     """What there is to say about a process that ends abnormally while handling `item`."""
     return CrashReport(
@@ -101,7 +115,18 @@ def report(process: Process, reason: object, item: Item | None) -> CrashReport:
         state=_state(process),
         parent=process.parent,
         mailbox_len=waiting(process),
+        ancestors=tuple(map(_named, ancestors(process))),
+        links=tuple(_named(other.pid) for other in linked(process)[:MAX_LINKS]),
+        client=None if item is None or not isinstance(item[1], From) else item[1].pid,
+        trap_exit=process.trap_exit,
+        status=status_of(process),
+        reductions=process.reductions,
     )
+
+
+def _named(pid: Pid) -> str:
+    names = None if pid.process_ is None else pid.process_.names
+    return f"{names[0]} {pid}" if names else str(pid)
 
 
 def _last_message(item: Item) -> object:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import structlog
 
 from palaver.actors.runtime.pid import Pid
 from palaver.actors.runtime.reasons import Crash
 
-__all__ = ["CrashReport", "NullObserver", "Observer", "StructlogObserver"]
+if TYPE_CHECKING:
+    from palaver.actors.runtime.node import Node
+
+__all__ = [
+    "CrashReport",
+    "NullObserver",
+    "Observer",
+    "StructlogObserver",
+    "SupervisorReport",
+    "report_supervisor",
+]
 
 MAX_TEXT = 500
 
@@ -38,23 +48,86 @@ class CrashReport:
     """What `format_status` said; None if it is not defined."""
     parent: Pid | None
     mailbox_len: int
+    ancestors: tuple[str, ...] = ()
+    """Its parent, that one's parent and so on: names and pids, the nearest first."""
+    links: tuple[str, ...] = ()
+    client: Pid | None = None
+    """Which process's call it was handling."""
+    trap_exit: bool = False
+    status: str = "running"
+    reductions: int = 0
 
     def __str__(self) -> str:
-        """The report, readable, with the traceback and its chain of causes."""
+        """The report as OTP words it, with the traceback and its chain of causes."""
         name = f" ({self.name})" if self.name else ""
         lines = [f"{self.behaviour} {self.pid}{name} terminating: {self.reason}"]
         if self.last_message is not None:
             lines.append(f"  last message: {shorten(self.last_message)}")
+        if self.client is not None:
+            lines.append(f"  client: {self.client}")
         if self.state is not None:
             lines.append(f"  state: {shorten(self.state)}")
         lines.append(f"  parent: {self.parent}, waiting messages: {self.mailbox_len}")
+        if self.ancestors:
+            lines.append(f"  ancestors: {', '.join(self.ancestors)}")
+        if self.links:
+            lines.append(f"  links: {', '.join(self.links)}")
+        lines.append(f"  trap_exit: {self.trap_exit}, reductions: {self.reductions}")
         if isinstance(self.reason, Crash):
             lines.append(self.reason.traceback.rstrip())
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class SupervisorReport:
+    """What a supervisor says of a child, as OTP's supervisor reports.
+
+    `context` is ``start_error``, ``child_terminated``, ``shutdown_error`` (the child did not stop
+    as it should) or ``shutdown`` (more restarts than the intensity allows: the supervisor stops).
+    """
+
+    supervisor: Pid
+    name: str | None
+    """The supervisor's name."""
+    context: Literal["start_error", "child_terminated", "shutdown_error", "shutdown"]
+    reason: object
+    child_id: object
+    child: Pid | None
+    """The process that ended; None if it never ran."""
+    start: str
+    """What the child is started from."""
+    restart: str
+    kind: str
+    restarts: int = 0
+    """Restarts within the period, with the one that follows."""
+    intensity: int = 0
+    period_s: float = 0.0
+
+    def __str__(self) -> str:
+        """The report as OTP words it."""
+        who = f"{self.supervisor} ({self.name})" if self.name else str(self.supervisor)
+        return "\n".join(
+            [
+                f"supervisor {who}: {self.context}",
+                f"  reason: {shorten(self.reason)}",
+                f"  child: {self.child_id!r} {self.child} {self.start}, {self.restart} {self.kind}",
+                f"  restarts: {self.restarts} of {self.intensity} within {self.period_s:g} s",
+            ]
+        )
+
+
+def report_supervisor(node: Node, report: SupervisorReport) -> None:
+    """Give a report to the node's observer, if that has a method `supervisor_report`."""
+    tell = getattr(node.observer, "supervisor_report", None)
+    if tell is not None:
+        node.notify(tell, report)
+
+
 class Observer(Protocol):
-    """Port for metrics and logs; called within the scheduler, so it must be quick."""
+    """Port for metrics and logs; called within the scheduler, so it must be quick.
+
+    It may also have a method `supervisor_report(report: SupervisorReport)`.
+    """
 
     def process_crashed(self, report: CrashReport) -> None:
         """A process ended abnormally."""
@@ -84,6 +157,9 @@ class NullObserver:
     def handler_slow(self, pid: Pid, seconds: float) -> None:
         """Ignored."""
 
+    def supervisor_report(self, report: SupervisorReport) -> None:
+        """Ignored."""
+
 
 class StructlogObserver:
     """Logs by structlog, with what OTP's reports say."""
@@ -99,9 +175,30 @@ class StructlogObserver:
             name=report.name,
             behaviour=report.behaviour,
             reason=str(report.reason),
-            stack=str(
-                report
-            ),  # by this name structlog's console prints it as it is, below the line
+            last_message=shorten(report.last_message),
+            ancestors=list(report.ancestors),
+            links=list(report.links),
+            # By this name structlog's console prints it as it is, below the line.
+            stack=str(report),
+        )
+
+    def supervisor_report(self, report: SupervisorReport) -> None:
+        """Log it as an error."""
+        self._log.error(
+            "supervisor report",
+            supervisor=str(report.supervisor),
+            name=report.name,
+            context=report.context,
+            reason=str(report.reason),
+            child=str(report.child_id),
+            pid=str(report.child),
+            start=report.start,
+            restart=report.restart,
+            kind=report.kind,
+            restarts=report.restarts,
+            intensity=report.intensity,
+            period_s=report.period_s,
+            stack=str(report),
         )
 
     def child_restarted(self, supervisor: Pid, child_id: object, reason: object) -> None:

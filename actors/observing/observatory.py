@@ -1,0 +1,350 @@
+"""A live view of a node: its figures, its processes sorted and in pages, its supervision tree.
+
+Made for nodes with a hundred thousand processes: all that is asked within `interval_s` is answered
+from one look at them, which gives the event loop its turn after every thousand; what is built for
+an answer is bounded by the answer. A node that nobody looks at pays nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NamedTuple
+
+from palaver.actors.observing.details import process_info, state_view
+from palaver.actors.observing.memory import resident_bytes, shallow_bytes
+from palaver.actors.observing.records import (
+    NodeFigures,
+    ProcessDetails,
+    ProcessPage,
+    ProcessRow,
+    SortKey,
+    StateView,
+    TreeNode,
+)
+from palaver.actors.runtime import Node, Pid
+from palaver.actors.runtime.introspection import status_of, waiting
+from palaver.actors.runtime.links import linked
+from palaver.actors.runtime.process import Process
+
+__all__ = ["MAX_PAGE", "MAX_TREE", "Observatory"]
+
+MAX_PAGE: Final = 1000
+"""Rows in a page at most."""
+
+MAX_TREE: Final = 2000
+"""Processes in a tree at most."""
+
+MAX_DEPTH: Final = 32
+PER_SLICE: Final = 1000
+FORGET_S: Final = 30.0
+
+
+class _Seen(NamedTuple):
+    """A process as the look found it."""
+
+    serial: int
+    process: Process
+    mailbox: int
+    reductions: int
+    rate: float
+    memory: int  # 0 until it is measured
+
+
+class _Below:
+    """What is below a process in the tree."""
+
+    __slots__ = ("children", "count", "mailbox", "rate")
+
+    def __init__(self) -> None:
+        self.children: list[_Seen] = []
+        self.count = 0
+        self.mailbox = 0
+        self.rate = 0.0
+
+
+class _Look:
+    """One look at all processes of a node."""
+
+    __slots__ = ("at_s", "below", "figures", "measured", "reductions", "seen")
+
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+        self.seen: list[_Seen] = []
+        self.reductions: dict[int, int] = {}
+        self.below: dict[int, _Below] | None = None
+        self.figures: NodeFigures | None = None
+        self.measured = False
+
+
+class Observatory:
+    """Looks at one node on behalf of any number of people; asked from asyncio code.
+
+    Args:
+        node: The node.
+        interval_s: What is asked within this time is answered from the same look.
+        show_state: Whether the state of a server without a `format_status` may be shown.
+        memory: Tells the resident memory of the operating system's process in bytes.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        interval_s: float = 0.5,
+        show_state: bool = True,
+        memory: Callable[[], int | None] = resident_bytes,
+    ) -> None:
+        self.node = node
+        self.show_state = show_state
+        self._interval_s = interval_s
+        self._memory = memory
+        self._look: _Look | None = None
+        self._looking = asyncio.Lock()
+
+    # -- what can be asked --------------------------------------------------------------------
+
+    async def figures(self) -> NodeFigures:
+        """The node as a whole."""
+        figures = (await self._now()).figures
+        assert figures is not None
+        return figures
+
+    async def processes(
+        self, sort: SortKey = "mailbox", *, limit: int = 50, offset: int = 0, search: str = ""
+    ) -> ProcessPage:
+        """A page of the processes, the greatest first (by `pid`: the oldest first).
+
+        `search` is looked for in names, behaviours and pids, whatever the case. At most 1000 rows;
+        `offset` at most 100,000. Raises `ValueError` for an unknown `sort`.
+        """
+        if sort not in ("mailbox", "reductions", "rate", "memory", "pid"):
+            raise ValueError(f"processes are not sorted by {sort!r}")
+        limit = max(1, min(limit, MAX_PAGE))
+        offset = max(0, min(offset, 100_000))
+        look = await self._now(measure=sort == "memory")
+        found = look.seen
+        if search:
+            wanted = search.lower()
+            found = [seen for seen in found if _matches(seen.process, wanted)]
+        if sort == "pid":
+            page = found[offset : offset + limit]
+        else:
+            # `nlargest` keeps equal ones in their order, that of the pids.
+            page = heapq.nlargest(offset + limit, found, key=attrgetter(sort))[offset:]
+        return ProcessPage(len(found), offset, tuple(map(_row, page)))
+
+    async def tree(
+        self, root: Pid | None = None, *, depth: int = MAX_DEPTH, per_parent: int = 50
+    ) -> tuple[TreeNode, ...]:
+        """Who has spawned whom, from the program's own processes down, or from `root`.
+
+        Processes whose parent has exited stand at the top. Of each one's children, the first
+        `per_parent` are shown, supervisors before others; 2000 processes in all.
+        """
+        look = await self._now()
+        below = await self._below(look)
+        if root is None:
+            tops = below[0].children if 0 in below else []
+        else:
+            tops = [seen for seen in look.seen if seen.process.pid is root]
+        budget = [MAX_TREE]
+        depth, per_parent = max(1, min(depth, MAX_DEPTH)), max(1, min(per_parent, MAX_PAGE))
+        shown = _chosen(tops, per_parent)
+        budget[0] -= len(shown)
+        return tuple(_tree(seen, below, depth - 1, per_parent, budget) for seen in shown)
+
+    async def details(self, pid: Pid | str) -> ProcessDetails | None:
+        """One process in full; None if there is no such process (any more)."""
+        found = self.find(pid)
+        if found is None:
+            return None
+        children = None
+        if self._look is not None and self._look.below is not None:
+            under = self._look.below.get(found.serial)
+            children = 0 if under is None else len(under.children)
+        return process_info(found, children=children)
+
+    async def state(self, pid: Pid | str, *, timeout_s: float = 1.0) -> StateView:
+        """The state of one server, read between two of its messages."""
+        found = self.find(pid)
+        if found is None:
+            return StateView("gone")
+        return await state_view(self.node, found, allowed=self.show_state, timeout_s=timeout_s)
+
+    def find(self, pid: Pid | str) -> Pid | None:
+        """The living process of a pid, its text, its number or a registered name."""
+        if isinstance(pid, Pid):
+            return pid if pid.process_ is not None else None
+        if pid in self.node.names:
+            return self.node.names[pid]
+        number = pid.strip("<>").rpartition(".")[2]
+        if not (number.isascii() and number.isdigit() and len(number) < 20):
+            return None
+        return next((p for p in list(self.node.table) if p.serial == int(number)), None)
+
+    # -- looking ------------------------------------------------------------------------------
+
+    async def _now(self, *, measure: bool = False) -> _Look:
+        async with self._looking:
+            look = self._look
+            now_s = self.node.clock.monotonic()
+            if look is None or now_s - look.at_s >= self._interval_s:
+                recent = look is not None and now_s - look.at_s < FORGET_S
+                self._look = look = await self._scan(look if recent else None)
+            if measure and not look.measured:
+                await self._measure(look)
+            return look
+
+    async def _scan(self, before: _Look | None) -> _Look:
+        node = self.node
+        look = _Look(node.clock.monotonic())
+        interval_s = 0.0 if before is None else look.at_s - before.at_s
+        earlier = {} if before is None else before.reductions
+        mailbox_total = mailbox_max = messages = 0
+        for number, process in enumerate(list(node.table.values()), 1):
+            if number % PER_SLICE == 0:
+                await asyncio.sleep(0)
+            if process.pid.process_ is None:  # has exited meanwhile
+                continue
+            serial = process.pid.serial
+            mailbox, reductions = waiting(process), process.reductions
+            rate = 0.0
+            if interval_s > 0:
+                rate = (reductions - earlier.get(serial, 0)) / interval_s
+            look.seen.append(_Seen(serial, process, mailbox, reductions, rate, 0))
+            look.reductions[serial] = reductions
+            messages += reductions
+            mailbox_total += mailbox
+            mailbox_max = max(mailbox, mailbox_max)
+        last = before.figures if before is not None and interval_s > 0 else None
+        spawned = node._spawned_total  # noqa: SLF001 - `Node.stats` would look at all of them again
+        messages += node._messages_total  # noqa: SLF001
+        if last is not None:  # one that exited during the look may have been counted twice
+            messages = max(messages, last.messages_total)
+        look.figures = NodeFigures(
+            name=node.name,
+            time_ms=node.clock.time_ms(),
+            interval_s=interval_s,
+            processes=len(node.table),
+            run_queue=len(node.scheduler.queue),
+            mailbox_total=mailbox_total,
+            mailbox_max=mailbox_max,
+            messages_total=messages,
+            messages_per_s=(messages - last.messages_total) / interval_s if last else 0.0,
+            spawned_total=spawned,
+            spawned_per_s=(spawned - last.spawned_total) / interval_s if last else 0.0,
+            exited_total=spawned - len(node.table),
+            restarts_total=node.restarts_total,
+            timers=len(node.timers),
+            memory_bytes=self._memory(),
+            cpu_s=time.process_time(),
+        )
+        return look
+
+    async def _measure(self, look: _Look) -> None:
+        measured = []
+        for number, seen in enumerate(look.seen, 1):
+            if number % PER_SLICE == 0:
+                await asyncio.sleep(0)
+            measured.append(seen._replace(memory=shallow_bytes(seen.process)))
+        look.seen = measured
+        look.below = None
+        look.measured = True
+
+    async def _below(self, look: _Look) -> dict[int, _Below]:
+        """What is below each process; 0 stands for the program itself."""
+        if look.below is not None:
+            return look.below
+        below: dict[int, _Below] = {}
+        known = look.reductions
+        # Parents are older than their children: from the youngest up, all sums are complete.
+        for number, seen in enumerate(reversed(look.seen), 1):
+            if number % PER_SLICE == 0:
+                await asyncio.sleep(0)
+            parent = seen.process.parent
+            at = parent.serial if parent is not None and parent.serial in known else 0
+            over = below.get(at)
+            if over is None:
+                over = below[at] = _Below()
+            own = below.get(seen.serial)
+            over.children.append(seen)
+            over.count += 1 + (own.count if own is not None else 0)
+            over.mailbox += seen.mailbox + (own.mailbox if own is not None else 0)
+            over.rate += seen.rate + (own.rate if own is not None else 0.0)
+        for each in below.values():
+            each.children.reverse()
+        look.below = below
+        return below
+
+
+def _chosen(children: list[_Seen], limit: int) -> list[_Seen]:
+    """Those to show when there are too many: supervisors first, then the oldest."""
+    if len(children) <= limit:
+        return children
+    chosen = heapq.nlargest(limit, children, key=lambda s: (_supervises(s.process), -s.serial))
+    return sorted(chosen, key=itemgetter(0))
+
+
+def _tree(
+    seen: _Seen, below: dict[int, _Below], depth: int, per_parent: int, budget: list[int]
+) -> TreeNode:
+    under = below.get(seen.serial)
+    if under is None:
+        return TreeNode(_row(seen), 0, 0, 0.0, (), 0)
+    shown = _chosen(under.children, min(per_parent, max(0, budget[0]))) if depth > 0 else []
+    budget[0] -= len(shown)
+    return TreeNode(
+        _row(seen),
+        under.count,
+        under.mailbox,
+        under.rate,
+        tuple(_tree(child, below, depth - 1, per_parent, budget) for child in shown),
+        len(under.children) - len(shown),
+    )
+
+
+def _row(seen: _Seen) -> ProcessRow:
+    process = seen.process
+    return ProcessRow(
+        pid=process.pid,
+        name=process.names[0] if process.names else None,
+        behaviour=process.label,
+        supervisor=_supervises(process),
+        status=status_of(process),
+        mailbox=seen.mailbox,
+        reductions=seen.reductions,
+        reductions_per_s=seen.rate,
+        memory_bytes=seen.memory or shallow_bytes(process),
+        links=len(linked(process)),
+        monitors=len(process.monitors or ()),
+        child_id=_child_id(process),
+    )
+
+
+def _supervises(process: Process) -> bool:
+    return getattr(process.context, "supervises", False) is True
+
+
+def _child_id(process: Process) -> str | None:
+    """What its parent calls it: asked of a server with a method `child_id(pid)`."""
+    parent = None if process.parent is None else process.parent.process_
+    ask: Any = None if parent is None else getattr(parent.context, "child_id", None)
+    if not callable(ask):
+        return None
+    try:
+        found = ask(process.pid)
+    except Exception:  # noqa: BLE001 - a view must not fail on what it looks at
+        return None
+    return None if found is None else str(found)[:100]
+
+
+def _matches(process: Process, wanted: str) -> bool:
+    return (
+        wanted in process.label.lower()
+        or wanted in str(process.pid).lower()
+        or any(wanted in name.lower() for name in process.names or ())
+    )
