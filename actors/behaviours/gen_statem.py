@@ -175,6 +175,12 @@ class GenStatem(GenServer, Generic[S, D]):
         self.state, self.data = state, data
         return state, data
 
+    def system_code_change(self, old_version: Any, state: dict[str, Any], extra: Any) -> Any:
+        """Call `code_change`, then look the state's callback up in the new class."""
+        result = super().system_code_change(old_version, state, extra)
+        self.system_replace_state(lambda pair: pair)
+        return result
+
     # -- events -------------------------------------------------------------------------------
 
     def handle_cast(self, message: Any) -> Any:

@@ -119,19 +119,19 @@ def _stack(coroutine: Any) -> tuple[str, ...]:
 
 
 async def state_view(
-    node: Node, pid: Pid, *, allowed: bool = True, timeout_s: float = 1.0
+    node: Node, pid: Pid, *, raw: bool = True, timeout_s: float = 1.0
 ) -> StateView:
     """The state of a server as short texts, read between two of its messages.
 
     What its class's `format_status` shows, where it has one. Else every attribute's repr,
-    shortened: only if `allowed`, for there may be secrets in it.
+    shortened: only if `raw`, for there may be secrets in it.
     """
 
     def look(process: ServerProcess) -> StateView:
         server = process.server
         if type(server).format_status is not GenServer.format_status:
             return _view("format_status", server.format_status())
-        return _view("state", server.system_get_state()) if allowed else StateView("hidden")
+        return _view("state", server.system_get_state()) if raw else StateView("hidden")
 
     try:
         return await ask(node, pid, look, timeout_s)

@@ -86,7 +86,6 @@ class Observatory:
     Args:
         node: The node.
         interval_s: What is asked within this time is answered from the same look.
-        show_state: Whether the state of a server without a `format_status` may be shown.
         memory: Tells the resident memory of the operating system's process in bytes.
     """
 
@@ -95,11 +94,9 @@ class Observatory:
         node: Node,
         *,
         interval_s: float = 0.5,
-        show_state: bool = True,
         memory: Callable[[], int | None] = resident_bytes,
     ) -> None:
         self.node = node
-        self.show_state = show_state
         self._interval_s = interval_s
         self._memory = memory
         self._look: _Look | None = None
@@ -168,12 +165,15 @@ class Observatory:
             children = 0 if under is None else len(under.children)
         return process_info(found, children=children)
 
-    async def state(self, pid: Pid | str, *, timeout_s: float = 1.0) -> StateView:
-        """The state of one server, read between two of its messages."""
+    async def state(self, pid: Pid | str, *, raw: bool = True, timeout_s: float = 1.0) -> StateView:
+        """The state of one server, read between two of its messages.
+
+        Without `raw`, only what a `format_status` of its class shows.
+        """
         found = self.find(pid)
         if found is None:
             return StateView("gone")
-        return await state_view(self.node, found, allowed=self.show_state, timeout_s=timeout_s)
+        return await state_view(self.node, found, raw=raw, timeout_s=timeout_s)
 
     def find(self, pid: Pid | str) -> Pid | None:
         """The living process of a pid, its text, its number or a registered name."""
@@ -221,8 +221,9 @@ class Observatory:
             mailbox_total += mailbox
             mailbox_max = max(mailbox, mailbox_max)
         last = before.figures if before is not None and interval_s > 0 else None
-        spawned = node._spawned_total  # noqa: SLF001 - `Node.stats` would look at all of them again
-        messages += node._messages_total  # noqa: SLF001
+        # Not `Node.stats`, which would look at all of them again.
+        spawned = node.spawned_total
+        messages += node.messages_total
         if last is not None:  # one that exited during the look may have been counted twice
             messages = max(messages, last.messages_total)
         look.figures = NodeFigures(

@@ -139,8 +139,8 @@ class StateView:
     """The state of a server, for people: each attribute as a shortened text.
 
     `source` says where it is from: ``format_status``, if its class has one; else ``state``; or why
-    there is none: ``hidden`` (not allowed), ``busy``, ``function`` (no server), ``gone``,
-    ``failed`` (what shows it raised).
+    there is none: ``hidden`` (its class shows nothing, and nothing more may be shown), ``busy``,
+    ``function`` (no server), ``gone``, ``failed`` (what shows it raised).
     """
 
     source: Literal["format_status", "state", "hidden", "busy", "function", "gone", "failed"]

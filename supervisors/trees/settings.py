@@ -86,6 +86,13 @@ class Settings:
     admin_port: Annotated[
         int, Key(read.integer(0, 65535), "port of metrics and health; 0 takes a free one")
     ] = 4401
+    observer_state: Annotated[
+        str,
+        Key(
+            read.choice("hidden", "shown"),
+            "whether /observer shows local clients bare states, secrets included",
+        ),
+    ] = "hidden"
     tls_cert: Annotated[
         Path | None,
         Key(read.optional(read.path), "certificate chain (PEM); with tls_key: wss and https"),

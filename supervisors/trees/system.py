@@ -34,6 +34,7 @@ from palaver.actors.runtime import Clock, Node, NodeStats, Pid, RuntimeFault, Sy
 from palaver.storage import Store, StoreStats
 from palaver.storage.blobs import BlobStore
 from palaver.supervisors import Supervisor
+from palaver.supervisors.observer_page import NodeObserver
 from palaver.supervisors.trees.chat import ChatParts, tree
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.metrics import MetricSources, registry_of
@@ -208,6 +209,8 @@ class ChatSystem:
             port=settings.admin_port,
             admin=operator,
             socket_path=settings.socket_path,
+            observer=NodeObserver(node),
+            show_state=settings.observer_state == "shown",
         )
 
     async def _open_media(self, ledger: Ledger) -> MediaService:

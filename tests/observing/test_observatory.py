@@ -313,37 +313,37 @@ def test_states_are_shown_as_far_as_they_may() -> None:
             raise RuntimeError("no repr")
 
     async def test(w: World) -> None:
-        open_, closed = Observatory(w.node), Observatory(w.node, show_state=False)
+        scope = Observatory(w.node)
         leaf, discreet = w.node.spawn(Leaf, 10_000), w.node.spawn(Discreet)
         w.node.cast(leaf, Evil())
-        view = await open_.state(leaf)
+        view = await scope.state(leaf)
         shown = dict(view.attributes)
         assert view.source == "state"
         assert len(shown["big"]) < 500
         assert "kept" in shown
-        assert (await closed.state(leaf)).source == "hidden"
-        for scope in (open_, closed):
-            view = await scope.state(discreet)
+        assert (await scope.state(leaf, raw=False)).source == "hidden"
+        for raw in (True, False):
+            view = await scope.state(discreet, raw=raw)
             assert (view.source, view.attributes) == ("format_status", (("kept", "0"),))
-        failed = await open_.state(w.node.spawn(Broken))
+        failed = await scope.state(w.node.spawn(Broken))
         assert (failed.source, failed.attributes) == ("failed", (("error", "ValueError('no')"),))
 
         async def function(ctx: ProcessContext) -> None:
             await ctx.receive()
 
-        assert (await open_.state(w.node.spawn(function))).source == "function"
-        assert (await open_.state("nobody")).source == "gone"
+        assert (await scope.state(w.node.spawn(function))).source == "function"
+        assert (await scope.state("nobody")).source == "gone"
         busy = asyncio.ensure_future(w.node.call(leaf, "slow", timeout_s=None))
         await asyncio.sleep(0)
         await w.settle()
-        asking = asyncio.ensure_future(open_.state(leaf))
+        asking = asyncio.ensure_future(scope.state(leaf))
         await asyncio.sleep(0)
         await w.advance(1)
         assert (await asking).source == "busy"
         await w.advance(5)
         await busy
         many = w.node.spawn(Server, lambda s: vars(s).update({f"a{n}": n for n in range(100)}))
-        view = await open_.state(many)
+        view = await scope.state(many)
         assert len(view.attributes) + view.hidden == 101
         assert view.hidden > 0
 

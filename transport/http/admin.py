@@ -1,6 +1,7 @@
 """The operator's HTTP: metrics and health on a TCP port, administration on a Unix socket.
 
-The TCP port answers `/metrics`, `/healthz` and `/readyz` and changes nothing. Administration is
+The TCP port answers `/metrics`, `/healthz`, `/readyz` and `/observer` (see `observer`) and changes
+nothing. Administration is
 JSON over `admin.sock` in the data folder, mode 0600: who may open the file may administer the node.
 Nothing here knows how a node works: it speaks to an `AdminPort` and a `HealthPort`.
 
@@ -39,6 +40,8 @@ from palaver.transport.http.admin_port import (
     new_device,
     text_field,
 )
+from palaver.transport.http.observer import add_observer
+from palaver.transport.http.observer_port import ObserverPort
 from palaver.transport.http.unix import unix_listener
 
 STATUS: dict[str, int] = {
@@ -72,8 +75,14 @@ __all__ = [
 MAX_BODY_BYTES = 4 << 20
 
 
-def public_app(registry: CollectorRegistry, health: HealthPort) -> web.Application:
-    """The application of the TCP port: `/metrics`, `/healthz`, `/readyz`."""
+def public_app(
+    registry: CollectorRegistry,
+    health: HealthPort,
+    observer: ObserverPort | None = None,
+    *,
+    show_state: bool = False,
+) -> web.Application:
+    """The application of the TCP port: `/metrics`, `/healthz`, `/readyz`, `/observer`."""
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -92,11 +101,13 @@ def public_app(registry: CollectorRegistry, health: HealthPort) -> web.Applicati
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", ready)
+    if observer is not None:
+        add_observer(app, observer, with_state=show_state)
     return app
 
 
-def operator_app(port: AdminPort) -> web.Application:
-    """The application of the Unix socket: the `AdminPort` as JSON under `/v1`."""
+def operator_app(port: AdminPort, observer: ObserverPort | None = None) -> web.Application:
+    """The application of the Unix socket: the `AdminPort` as JSON under `/v1`, and the observer."""
     api = _OperatorApi(port)
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     route = app.router
@@ -110,6 +121,8 @@ def operator_app(port: AdminPort) -> web.Application:
     route.add_post("/v1/devices", api.add_devices)
     route.add_get("/v1/stats", api.stats)
     route.add_post("/v1/backup", api.backup)
+    if observer is not None:
+        add_observer(app, observer, trusted=True)
     return app
 
 
@@ -212,8 +225,13 @@ class AdminServer:
         admin: AdminPort | None = None,
         socket_path: Path | None = None,
         tls: ssl.SSLContext | None = None,
+        observer: ObserverPort | None = None,
+        show_state: bool = False,
     ) -> AdminServer:
         """Listen on `host:port` (0 takes a free one), and on `socket_path` where one is given.
+
+        With an `observer`, both serve its page; bare states are shown on the socket, and on the
+        port to local clients with `show_state`.
 
         A socket file left by an earlier process is replaced; the caller owns its folder.
 
@@ -222,12 +240,14 @@ class AdminServer:
         """
         runners: list[web.AppRunner] = []
         try:
-            public = await _runner(public_app(registry, health), runners)
+            public = await _runner(
+                public_app(registry, health, observer, show_state=show_state), runners
+            )
             site = web.TCPSite(public, host, port, ssl_context=tls)
             await site.start()
             bound = public.addresses[0][1]
             if admin is not None and socket_path is not None:
-                operator = await _runner(operator_app(admin), runners)
+                operator = await _runner(operator_app(admin, observer), runners)
                 await web.SockSite(operator, unix_listener(socket_path)).start()
         except BaseException:
             for runner in runners:

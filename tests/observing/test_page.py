@@ -1,0 +1,240 @@
+"""The observer's page: real HTTP, and a real browser where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from runtime_kit import Recorder, Server
+
+from palaver.actors.runtime import GenServer, Node, Pid
+from palaver.supervisors import ChildSpec, Supervisor
+from palaver.supervisors.observer_page import ObserverPage, serve_observer
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+Work = Callable[[Node, ObserverPage, aiohttp.ClientSession], Awaitable[None]]
+
+
+class Secret(GenServer):
+    def init(self) -> None:
+        self.password = "hunter2"
+
+
+class Open(Secret):
+    def format_status(self) -> Any:
+        return {"password": "***"}
+
+
+class Angry(GenServer):
+    """Its name and state try to be HTML."""
+
+    def format_status(self) -> Any:
+        return {"<script>alert(1)</script>": "<img src=x onerror=alert(2)>"}
+
+
+def serve(work: Work, **options: Any) -> None:
+    async def main() -> None:
+        specs = [
+            ChildSpec("secret", Secret, name="secret"),
+            ChildSpec("open", Open, name="open"),
+            ChildSpec("angry", Angry, name="<b>angry</b>"),
+        ]
+        async with Node("shop@test", observer=Recorder()) as node:
+            await node.start_server(Supervisor, specs, name="root")
+            async with (
+                await serve_observer(node, **options) as page,
+                aiohttp.ClientSession(f"http://127.0.0.1:{page.port}") as http,
+            ):
+                await work(node, page, http)
+
+    asyncio.run(main())
+
+
+async def get(http: aiohttp.ClientSession, path: str, **options: Any) -> tuple[int, Any]:
+    async with http.get(path, **options) as answer:
+        return answer.status, await answer.json()
+
+
+def test_the_page_and_its_parts_are_served_and_locked_down() -> None:
+    async def work(_: Node, page: ObserverPage, http: aiohttp.ClientSession) -> None:
+        assert page.url == f"http://127.0.0.1:{page.port}/observer"
+        async with http.get("/") as answer:
+            assert answer.url.path == "/observer"
+        for path, kind in (
+            ("/observer", "text/html"),
+            ("/observer/app.js", "text/javascript"),
+            ("/observer/style.css", "text/css"),
+        ):
+            async with http.get(path) as answer:
+                assert answer.status == 200
+                assert answer.content_type == kind
+                policy = answer.headers["Content-Security-Policy"]
+                assert "default-src 'none'" in policy
+                assert "unsafe" not in policy
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        for method in ("post", "put", "delete"):
+            async with http.request(method, "/observer/v1/node") as answer:
+                assert answer.status == 405
+
+    serve(work)
+
+
+class Page(HTMLParser):
+    """Collects ids, references to them, and whatever a strict policy forbids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.wanted: list[str] = []
+        self.links: list[str] = []
+        self.inline: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        for name in ("aria-controls", "aria-labelledby", "for"):
+            if given.get(name):
+                self.wanted.append(str(given[name]))
+        self.links += [str(given[name]) for name in ("src", "href") if name in given]
+        self.inline += [name for name in given if name.startswith("on") or name == "style"]
+        if tag == "script" and "src" not in given:
+            self.inline.append("script")
+        if tag not in ("meta", "link", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere() -> None:
+    folder = files("palaver.transport.http") / "pages"
+    page = Page()
+    page.feed((folder / "observer.html").read_text("utf-8"))
+    assert page.open == ["html"] or not page.open
+    assert len(set(page.ids)) == len(page.ids)
+    assert set(page.wanted) <= set(page.ids)
+    assert page.inline == []
+    assert all(link.startswith(("/observer/", "#", "data:")) for link in page.links)
+    script = (folder / "observer.js").read_text("utf-8")
+    assert "innerHTML" not in script
+    assert "http://" not in script.replace("http://www.w3.org/2000/svg", "")
+    for used in {part.split('"')[0] for part in script.split('$("')[1:]}:
+        assert used in page.ids or any(name.startswith(used) for name in page.ids)
+    assert "http" not in (folder / "observer.css").read_text("utf-8")
+
+
+def test_everything_is_answered_as_json() -> None:
+    async def work(node: Node, _: ObserverPage, http: aiohttp.ClientSession) -> None:
+        status, figures = await get(http, "/observer/v1/node")
+        assert (status, figures["name"], figures["processes"]) == (200, "shop@test", 4)
+        assert figures["memory_bytes"] > 1 << 20
+        _, page = await get(http, "/observer/v1/processes?sort=pid&limit=2&offset=1")
+        assert (page["total"], [row["name"] for row in page["rows"]]) == (4, ["secret", "open"])
+        _, page = await get(http, "/observer/v1/processes", params={"search": "ANGRY"})
+        assert [row["name"] for row in page["rows"]] == ["<b>angry</b>"]
+        _, (root,) = await get(http, "/observer/v1/tree")
+        assert (root["row"]["name"], root["below"], len(root["children"])) == ("root", 3, 3)
+        _, (cut,) = await get(http, "/observer/v1/tree?depth=1&root=root")
+        assert (cut["children"], cut["hidden"]) == ([], 3)
+        assert (await get(http, "/observer/v1/tree?root=nobody"))[1] == []
+        pid = str(node.whereis("secret"))
+        _, found = await get(http, "/observer/v1/process", params={"pid": pid})
+        assert (found["registered_names"], found["parent"]) == (["secret"], root["row"]["pid"])
+        assert (await get(http, "/observer/v1/process?pid=nobody"))[0] == 404
+        assert (await get(http, "/observer/v1/process"))[0] == 404
+
+    serve(work)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "processes?sort=colour", "processes?limit=0", "processes?limit=1001", "processes?limit=x",
+        "processes?offset=-1", "processes?offset=9999999", "processes?limit=²",
+        "tree?depth=0", "tree?depth=99", "tree?per_parent=0",
+        "processes?search=" + "x" * 201,
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(query: str) -> None:
+    async def work(_: Node, __: ObserverPage, http: aiohttp.ClientSession) -> None:
+        status, answer = await get(http, f"/observer/v1/{query}")
+        assert (status, answer["error"]["code"]) == (400, "bad_request")
+
+    serve(work)
+
+
+def test_bare_states_are_for_local_clients_that_are_allowed() -> None:
+    async def view(http: aiohttp.ClientSession, pid: str, host: str = "localhost:1") -> Any:
+        headers = {"Host": host}
+        return (await get(http, f"/observer/v1/state?pid={pid}", headers=headers))[1]
+
+    async def shown(_: Node, __: ObserverPage, http: aiohttp.ClientSession) -> None:
+        for host in ("localhost", "127.0.0.1:80", "[::1]:80", "[::1]"):
+            secret = await view(http, "secret", host)
+            assert secret["attributes"] == [["password", "'hunter2'"]]
+        for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "x:y:z"):
+            assert (await view(http, "secret", host))["source"] == "hidden"
+            assert (await view(http, "open", host))["attributes"] == [["password", "'***'"]]
+        assert (await view(http, "nobody"))["source"] == "gone"
+
+    async def hidden(_: Node, __: ObserverPage, http: aiohttp.ClientSession) -> None:
+        assert (await view(http, "secret"))["source"] == "hidden"
+        assert (await view(http, "open"))["source"] == "format_status"
+
+    serve(shown)
+    serve(hidden, show_state=False)
+
+
+def test_a_taken_port_leaves_nothing_behind() -> None:
+    async def work(node: Node, page: ObserverPage, _: aiohttp.ClientSession) -> None:
+        with pytest.raises(OSError, match="in use"):
+            await serve_observer(node, port=page.port)
+
+    serve(work)
+
+
+def browse(url: str, folder: Path) -> str:
+    """What the page's document is once its script has run for a while."""
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update",
+        "--disable-sync", f"--user-data-dir={folder}", "--virtual-time-budget=8000",
+        "--enable-logging=stderr", "--dump-dom", url,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    for line in done.stderr.splitlines():
+        assert "CONSOLE" not in line, line  # a refused resource, or an uncaught error
+    return done.stdout
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_browser_shows_the_tree_the_list_and_one_process(tmp_path: Path) -> None:
+    async def work(node: Node, page: ObserverPage, _: aiohttp.ClientSession) -> None:
+        late: Pid = node.spawn(Server, name="spawned late")
+        tree = await asyncio.to_thread(browse, page.url, tmp_path / "a")
+        assert 'class="on">live<' in tree
+        assert '<span id="node">shop@test</span>' in tree
+        for text in (">root<", ">secret<", ">spawned late<", "&lt;b&gt;angry&lt;/b&gt;"):
+            assert text in tree
+        assert "<b>angry" not in tree
+        place = f"{page.url}#view=list&pid={quote(str(late))}"
+        shown = await asyncio.to_thread(browse, place, tmp_path / "b")
+        assert "5 of 5" in shown
+        assert ">Show its state<" in shown
+        assert 'aria-sort="descending"' in shown
+        assert "<h2>spawned late</h2>" in shown
+
+    serve(work)
