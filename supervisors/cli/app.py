@@ -18,6 +18,7 @@ from palaver.supervisors.cli.options import help_of
 from palaver.supervisors.cli.output import EXIT_FAILED, CommandError, console, print_error
 from palaver.supervisors.cli.serve import serve_command
 from palaver.supervisors.cli.settings_command import settings_command
+from palaver.supervisors.cli.top import top_command
 from palaver.supervisors.cli.user import user_app
 from palaver.transport.http.admin_port import AdminRefused
 
@@ -37,6 +38,7 @@ for _name, _command, _panel in (
     ("serve", serve_command, _RUN),
     ("chat", chat_command, _RUN),
     ("demo", demo_command, _RUN),
+    ("top", top_command, _OPERATE),
     ("settings", settings_command, _OPERATE),
     ("check", check_command, _OPERATE),
     ("backup", backup_command, _OPERATE),

@@ -14,11 +14,13 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from runtime_kit import Recorder, Server
 
 from palaver.actors.runtime import GenServer, Node, Pid
 from palaver.supervisors import ChildSpec, Supervisor
-from palaver.supervisors.observer_page import ObserverPage, serve_observer
+from palaver.supervisors.observer_page import NodeObserver, ObserverPage, serve_observer
+from palaver.transport.http.admin import AdminServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -195,6 +197,39 @@ def test_bare_states_are_for_local_clients_that_are_allowed() -> None:
 
     serve(shown)
     serve(hidden, show_state=False)
+
+
+class Health:
+    async def not_ready(self) -> list[str]:
+        return []
+
+
+def test_the_operator_s_ports_show_bare_states_as_they_are_told(tmp_path: Path) -> None:
+    async def bare(http: aiohttp.ClientSession, base: str) -> str:
+        status, view = await get(http, base + "/observer/v1/state?pid=secret")
+        assert status == 200
+        return str(view["source"])
+
+    async def main(show_state: bool) -> list[str]:
+        socket = tmp_path / "admin.sock"
+        async with Node("shop@test") as node:
+            await node.start_server(Secret, name="secret")
+            admin: Any = Health()
+            server = await AdminServer.start(
+                registry=CollectorRegistry(), health=admin, admin=admin, socket_path=socket,
+                observer=NodeObserver(node), show_state=show_state,
+            )  # fmt: skip
+            unix = aiohttp.UnixConnector(str(socket))
+            async with aiohttp.ClientSession() as tcp, aiohttp.ClientSession(connector=unix) as own:
+                async with own.get("http://node/observer") as page:
+                    assert page.status == 200
+                found = [await bare(tcp, f"http://127.0.0.1:{server.port}")]
+                found.append(await bare(own, "http://node"))
+            await server.close()
+            return found
+
+    assert asyncio.run(main(show_state=False)) == ["hidden", "state"]
+    assert asyncio.run(main(show_state=True)) == ["state", "state"]
 
 
 def test_a_taken_port_leaves_nothing_behind() -> None:
