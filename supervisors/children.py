@@ -52,6 +52,11 @@ class Children:
         """The child with this id; None if there is none."""
         return self._by_id.get(child_id)
 
+    def id_of(self, pid: Pid) -> object | None:
+        """The id of the child that runs as `pid`; None if none does."""
+        child = self._by_pid.get(pid)
+        return None if child is None else child.spec.id
+
     def find(self, child_id: object) -> Child:
         """The child with this id; raises `ChildNotFound`."""
         child = self._by_id.get(child_id)

@@ -16,7 +16,7 @@ With a `template` all children have one specification, and only their further ar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,8 @@ from palaver.supervisors.failures import (
     SimpleOneForOne,
     SupervisorError,
 )
+from palaver.supervisors.new_code import renewed
+from palaver.supervisors.reporting import MAX_INTENSITY, report_child, report_exit
 from palaver.supervisors.requests import (
     ChangeSpecification,
     ChildCounts,
@@ -98,6 +100,8 @@ class DynamicSupervisor(GenServer):
         "_window",
     )
 
+    supervises = True
+
     def init(
         self,
         *,
@@ -134,6 +138,26 @@ class DynamicSupervisor(GenServer):
         # How many of both are supervisors, and how many are significant.
         self._supervisors = 0
         self._significant = 0
+
+    # -- to be seen into ----------------------------------------------------------------------
+
+    def child_id(self, pid: Pid) -> object | None:
+        """What a child is called here, for the observer; None if it is none."""
+        spec = self._children.get(pid)
+        return None if spec is None else spec.id
+
+    def replace_code(self, changes: Mapping[Any, Any]) -> None:
+        """Start children from the new classes and functions from now on; see `hot_code`."""
+        self._extra = renewed(self._extra, changes)
+        self._template = renewed(self._template, changes)
+        kept: list[dict[Any, ChildSpec]] = [self._children, self._restarting]
+        # Children often share a specification; it is replaced once.
+        done: dict[int, tuple[ChildSpec, ChildSpec]] = {}
+        for specs in kept:
+            for pid, spec in specs.items():
+                if id(spec) not in done:
+                    done[id(spec)] = (spec, renewed(spec, changes))
+                specs[pid] = done[id(spec)][1]
 
     async def terminate(self, reason: object) -> None:
         """Stop all children at the same time."""
@@ -284,7 +308,10 @@ class DynamicSupervisor(GenServer):
         if kind is Exit:
             spec = self._children.pop(message.sender, None)
             # None: one that we have stopped, or some other linked process.
-            return None if spec is None else self._child_exited(spec, message)
+            if spec is None:
+                return None
+            report_exit(self, spec, message.sender, message.reason, self._window)
+            return self._child_exited(spec, message)
         if kind is _TryAgain:
             spec = self._restarting.pop(message.pid, None)
             return None if spec is None else self._restart(message.pid, spec, message.reason)
@@ -305,6 +332,7 @@ class DynamicSupervisor(GenServer):
     def _restart(self, old: Pid, spec: ChildSpec, reason: object) -> Any:
         if not self._window.allows(self.clock.monotonic()):
             self._left(spec)
+            report_child(self, "shutdown", MAX_INTENSITY, spec, None, self._window)
             self.node.notify(self.node.observer.supervisor_gave_up, self.pid, reason)
             return Stop(SHUTDOWN)
         try:
@@ -332,7 +360,9 @@ class DynamicSupervisor(GenServer):
             self._left(spec)
         else:
             self._restarting[old] = spec
-            self.send(self.pid, _TryAgain(old, start_reason(error)))
+            reason = start_reason(error)
+            report_child(self, "start_error", reason, spec, None, self._window)
+            self.send(self.pid, _TryAgain(old, reason))
 
     def _restarted(self, pid: Pid, spec: ChildSpec, reason: object) -> None:
         self._children[pid] = spec

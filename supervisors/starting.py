@@ -18,6 +18,7 @@ from palaver.actors.runtime import (
     StartError,
     StartIgnored,
 )
+from palaver.supervisors.reporting import report_shutdown
 from palaver.supervisors.spec import ChildSpec
 
 __all__ = ["CANNOT_START", "begin_child", "start_child", "start_reason", "stop_children"]
@@ -81,13 +82,16 @@ async def stop_children(supervisor: GenServer, children: Sequence[tuple[Pid, Chi
         if number % AT_ONCE == 0:
             await supervisor.sleep(0)
     began_s = supervisor.clock.monotonic()
+    reasons: dict[Pid, object] = {}
     for patience_s in sorted(by_patience, key=lambda s: inf if s is None else s):
         pids: Iterable[Pid] = by_patience[patience_s]
         if patience_s:
             left_s = max(0.0, began_s + patience_s - supervisor.clock.monotonic())
             exited = await supervisor.join(pids, timeout_s=left_s)
+            reasons.update(exited)
             pids = [pid for pid in pids if pid not in exited]
             for pid in pids:
                 supervisor.exit(pid, KILL)
         if pids:
-            await supervisor.join(pids)
+            reasons.update(await supervisor.join(pids))
+    report_shutdown(supervisor, children, reasons)

@@ -27,7 +27,7 @@ The specification, in short (https://www.erlang.org/doc/man/supervisor.html has 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from palaver.actors.runtime import (
@@ -50,6 +50,8 @@ from palaver.supervisors.failures import (
     FailedToStart,
     SupervisorError,
 )
+from palaver.supervisors.new_code import renewed
+from palaver.supervisors.reporting import MAX_INTENSITY, report_child, report_exit
 from palaver.supervisors.requests import (
     ChangeSpecification,
     ChildCounts,
@@ -96,6 +98,8 @@ class Supervisor(GenServer):
 
     __slots__ = ("_args", "_children", "_flags", "_options", "_window")
 
+    supervises = True
+
     def specification(
         self, *args: Any, **options: Any
     ) -> tuple[SupervisorFlags, Iterable[ChildSpec]] | Ignore:
@@ -121,8 +125,10 @@ class Supervisor(GenServer):
             try:
                 await self._start(child)
             except CANNOT_START as error:
+                reason = start_reason(error)
+                report_child(self, "start_error", reason, child.spec, None, self._window)
                 await self._stop(list(self._children))
-                return Stop(Shutdown(FailedToStart(child.spec.id, start_reason(error))))
+                return Stop(Shutdown(FailedToStart(child.spec.id, reason)))
         return None
 
     async def terminate(self, reason: object) -> None:
@@ -137,6 +143,19 @@ class Supervisor(GenServer):
         specified = self.specification(*self._args, **self._options)
         if not isinstance(specified, Ignore):
             self._change(*specified)
+
+    # -- to be seen into ----------------------------------------------------------------------
+
+    def child_id(self, pid: Pid) -> object | None:
+        """What a child is called here, for the observer; None if it is none."""
+        return self._children.id_of(pid)
+
+    def replace_code(self, changes: Mapping[Any, Any]) -> None:
+        """Start children from the new classes and functions from now on; see `hot_code`."""
+        self._args = renewed(self._args, changes)
+        self._options = renewed(self._options, changes)
+        for child in self._children:
+            child.spec = renewed(child.spec, changes)
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -215,7 +234,10 @@ class Supervisor(GenServer):
         if kind is Exit:
             # None: one that we have stopped, or some other linked process.
             child = self._children.exited(message.sender)
-            return None if child is None else self._child_exited(child, message.reason)
+            if child is None:
+                return None
+            report_exit(self, child.spec, message.sender, message.reason, self._window)
+            return self._child_exited(child, message.reason)
         if kind is _TryAgain:
             child = message.child
             # Meanwhile it may have been stopped, or restarted together with others.
@@ -241,6 +263,7 @@ class Supervisor(GenServer):
     def _restart(self, child: Child, reason: object) -> Any:
         if not self._window.allows(self.clock.monotonic()):
             self._children.stopped(child)
+            report_child(self, "shutdown", MAX_INTENSITY, child.spec, None, self._window)
             self.node.notify(self.node.observer.supervisor_gave_up, self.pid, reason)
             return Stop(SHUTDOWN)
         if self._flags.strategy != "one_for_one":
@@ -287,7 +310,9 @@ class Supervisor(GenServer):
             self._children.stopped(child)
         else:
             self._children.failed(child)
-            self.send(self.pid, _TryAgain(child, start_reason(error)))
+            reason = start_reason(error)
+            report_child(self, "start_error", reason, child.spec, None, self._window)
+            self.send(self.pid, _TryAgain(child, reason))
 
     def _restarted(self, child: Child, pid: Pid, reason: object) -> None:
         self._children.started(child, pid)

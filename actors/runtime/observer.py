@@ -157,9 +157,6 @@ class NullObserver:
     def handler_slow(self, pid: Pid, seconds: float) -> None:
         """Ignored."""
 
-    def supervisor_report(self, report: SupervisorReport) -> None:
-        """Ignored."""
-
 
 class StructlogObserver:
     """Logs by structlog, with what OTP's reports say."""

@@ -7,7 +7,6 @@ import importlib
 import sys as python
 import textwrap
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,10 @@ from runtime_kit import Server, World, inside, run, world
 
 from palaver.actors.observing import hot_code, sys
 from palaver.actors.observing.asking import CallbackFailed
-from palaver.supervisors import ChildSpec, Supervisor
+from palaver.actors.runtime import KILL
+from palaver.supervisors import ChildSpec, DynamicSupervisor, StartChild, Supervisor, WhichChildren
+from palaver.supervisors.new_code import renewed
+from palaver.supervisors.requests import GetChildSpec
 
 FIRST = """
     from palaver.actors.runtime import GenServer, NOREPLY
@@ -323,31 +325,54 @@ def test_a_behaviour_s_hook_runs_after_its_user_s(code: Code) -> None:
     run(test)
 
 
-class Keeper(Supervisor):
-    """A supervisor that replaces code in its specifications."""
-
-    def replace_code(self, changes: Any) -> None:
-        for child in self._children.values():
-            child.spec = replace(child.spec, start=changes.get(child.spec.start, child.spec.start))
-
-
 def test_supervisors_restart_into_the_new_code(code: Code) -> None:
     module = code.module()
 
     async def test(w: World) -> None:
+        inner = [ChildSpec("deep", module.Shelf.Counter, name="deep")]
         specs = [
             ChildSpec("counter", module.Shelf.Counter, name="counter"),
             ChildSpec("job", module.job),
+            ChildSpec("inner", Supervisor, (inner,), kind="supervisor", name="inner"),
+            ChildSpec("pool", DynamicSupervisor, kind="supervisor", name="pool"),
         ]
-        root = await w.node.start_server(Keeper, specs, intensity=9)
+        root = await w.node.start_server(Supervisor, specs, intensity=9)
+        pooled = ChildSpec("pooled", module.Shelf.Counter)
+        crowd = [await w.node.call("pool", StartChild(pooled)) for _ in range(20)]
         old_job = module.job
         code.write(SECOND)
-        await hot_code.load_module(w.node, module)
+        loaded = await hot_code.load_module(w.node, module)
+        assert len(loaded.changed) == 22
         assert module.job is not old_job
-        w.node.exit(w.node.whereis("counter"), "crash")  # type: ignore[arg-type]
+        # The inner supervisor is itself restarted, from what its own specification holds.
+        for pid in (w.node.whereis("counter"), w.node.whereis("inner"), crowd[7]):
+            w.node.exit(pid, KILL)  # type: ignore[arg-type]
         await w.settle()
-        assert await w.node.call("counter", "count") == ("two", 10)
-        state = await sys.get_state(w.node, root)
-        assert state["_children"]["job"].spec.start is module.job
+        for name in ("counter", "deep"):
+            assert await w.node.call(name, "count") == ("two", 10)
+        children = await w.node.call("pool", WhichChildren())
+        assert len(children) == 20
+        for child in children:
+            assert (await w.node.call(child.pid, "count"))[0] == "two"
+        job = await w.node.call(root, GetChildSpec("job"))
+        assert job.start is module.job
 
     run(test)
+
+
+def test_new_code_is_found_wherever_a_specification_holds_it() -> None:
+    def old() -> None: ...
+    def new() -> None: ...
+
+    changes = {Server: World, old: new}
+    spec = ChildSpec("a", Server, ([1, (Server, {"k": old})],), options={"more": [Server]})
+    changed = renewed(spec, changes)
+    assert changed.start is World
+    assert changed.args == ([1, (World, {"k": new})],)
+    assert changed.options == {"more": [World]}
+    assert (changed.id, changed.restart, changed.shutdown_s) == ("a", "permanent", 5.0)
+    assert renewed(spec, {int: str}) is spec
+    deep: Any = Server
+    for _ in range(20):
+        deep = [deep]
+    assert renewed(deep, changes) is deep  # further down than it looks

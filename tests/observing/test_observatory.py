@@ -41,13 +41,6 @@ class Leaf(GenServer):
         await self.sleep(5)
 
 
-class Boss(Supervisor):
-    supervises = True
-
-    def child_id(self, pid: Any) -> Any:
-        return self._by_pid[pid].spec.id
-
-
 def test_figures_are_rates_between_two_looks() -> None:
     async def test(w: World) -> None:
         scope = Observatory(w.node, memory=lambda: 4096)
@@ -125,9 +118,9 @@ def test_the_tree_is_who_spawned_whom() -> None:
         scope = Observatory(w.node)
         specs = [
             ChildSpec("store", Leaf),
-            ChildSpec("pool", Boss, ([ChildSpec("a", Leaf), ChildSpec("b", Leaf)],)),
+            ChildSpec("pool", Supervisor, ([ChildSpec("a", Leaf), ChildSpec("b", Leaf)],)),
         ]
-        root = await w.node.start_server(Boss, specs, name="root")
+        root = await w.node.start_server(Supervisor, specs, name="root")
         w.node.spawn(Server, name="alone")
         tree = await scope.tree()
         assert shape(tree) == [
@@ -209,7 +202,9 @@ def test_a_hundred_thousand_processes_are_one_look_that_lets_the_loop_run() -> N
 def test_a_process_in_full() -> None:
     async def test(w: World) -> None:
         scope = Observatory(w.node)
-        root = await w.node.start_server(Boss, [ChildSpec("a", Leaf, name="leaf")], name="root")
+        root = await w.node.start_server(
+            Supervisor, [ChildSpec("a", Leaf, name="leaf")], name="root"
+        )
         leaf = w.node.whereis("leaf")
         assert leaf is not None
 
