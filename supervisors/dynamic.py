@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from palaver.actors.runtime import (
@@ -140,6 +141,19 @@ class DynamicSupervisor(GenServer):
         self._significant = 0
 
     # -- to be seen into ----------------------------------------------------------------------
+
+    def format_status(self) -> dict[str, object]:
+        """Its limits, how many children there are, and the first ten of them."""
+        first = islice(self._children.items(), 10)
+        return {
+            "intensity": self._window.intensity,
+            "period_s": self._window.period_s,
+            "max_children": self._max_children,
+            "template": self._template,
+            "children": len(self._children),
+            "restarting": len(self._restarting),
+            "first_children": {str(pid): spec.id for pid, spec in first},
+        }
 
     def child_id(self, pid: Pid) -> object | None:
         """What a child is called here, for the observer; None if it is none."""

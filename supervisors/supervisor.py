@@ -146,6 +146,20 @@ class Supervisor(GenServer):
 
     # -- to be seen into ----------------------------------------------------------------------
 
+    def format_status(self) -> dict[str, object]:
+        """Its flags and its children by id: their pids, ``restarting`` or ``stopped``."""
+        flags = self._flags
+        return {
+            "strategy": flags.strategy,
+            "intensity": flags.intensity,
+            "period_s": flags.period_s,
+            "auto_shutdown": flags.auto_shutdown,
+            "children": {
+                child.spec.id: child.pid or ("restarting" if child.restarting else "stopped")
+                for child in self._children
+            },
+        }
+
     def child_id(self, pid: Pid) -> object | None:
         """What a child is called here, for the observer; None if it is none."""
         return self._children.id_of(pid)

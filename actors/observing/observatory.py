@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
-from operator import attrgetter, itemgetter
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from palaver.actors.observing.details import process_info, state_view
 from palaver.actors.observing.memory import resident_bytes, shallow_bytes
@@ -25,7 +24,7 @@ from palaver.actors.observing.records import (
     StateView,
     TreeNode,
 )
-from palaver.actors.runtime import Node, Pid
+from palaver.actors.runtime import Node, Pid, TimerRef
 from palaver.actors.runtime.introspection import status_of, waiting
 from palaver.actors.runtime.links import linked
 from palaver.actors.runtime.process import Process
@@ -43,41 +42,58 @@ PER_SLICE: Final = 1000
 FORGET_S: Final = 30.0
 
 
-class _Seen(NamedTuple):
-    """A process as the look found it."""
-
-    serial: int
-    process: Process
-    mailbox: int
-    reductions: int
-    rate: float
-    memory: int  # 0 until it is measured
-
-
 class _Below:
-    """What is below a process in the tree."""
+    """What is below a process in the tree; the children by their places in the look."""
 
     __slots__ = ("children", "count", "mailbox", "rate")
 
     def __init__(self) -> None:
-        self.children: list[_Seen] = []
+        self.children: list[int] = []
         self.count = 0
         self.mailbox = 0
         self.rate = 0.0
 
 
 class _Look:
-    """One look at all processes of a node."""
+    """One look at all processes of a node, the oldest first.
 
-    __slots__ = ("at_s", "below", "figures", "measured", "reductions", "seen")
+    Lists of plain numbers, one for each figure: an object for each process would have the garbage
+    collector go through everything again and again.
+    """
+
+    __slots__ = (
+        "at_s", "below", "figures", "mailbox", "memory", "processes", "rate", "reductions",
+        "serials",
+    )  # fmt: skip
 
     def __init__(self, at_s: float) -> None:
         self.at_s = at_s
-        self.seen: list[_Seen] = []
-        self.reductions: dict[int, int] = {}
+        self.processes: list[Process] = []
+        self.mailbox: list[int] = []
+        self.reductions: list[int] = []
+        self.rate: list[float] = []
+        self.memory: list[int] = []  # empty until it is measured
+        self.serials: dict[int, int] = {}  # the place of each
         self.below: dict[int, _Below] | None = None
         self.figures: NodeFigures | None = None
-        self.measured = False
+
+    def row(self, at: int) -> ProcessRow:
+        """The row of the process at a place."""
+        process = self.processes[at]
+        return ProcessRow(
+            pid=process.pid,
+            name=process.names[0] if process.names else None,
+            behaviour=process.label,
+            supervisor=_supervises(process),
+            status=status_of(process),
+            mailbox=self.mailbox[at],
+            reductions=self.reductions[at],
+            reductions_per_s=self.rate[at],
+            memory_bytes=self.memory[at] if self.memory else shallow_bytes(process),
+            links=len(linked(process)),
+            monitors=len(process.monitors or ()),
+            child_id=_child_id(process),
+        )
 
 
 class Observatory:
@@ -101,6 +117,7 @@ class Observatory:
         self._memory = memory
         self._look: _Look | None = None
         self._looking = asyncio.Lock()
+        self._forgetting: TimerRef | None = None
 
     # -- what can be asked --------------------------------------------------------------------
 
@@ -123,16 +140,16 @@ class Observatory:
         limit = max(1, min(limit, MAX_PAGE))
         offset = max(0, min(offset, 100_000))
         look = await self._now(measure=sort == "memory")
-        found = look.seen
+        found: Sequence[int] = range(len(look.processes))
         if search:
-            wanted = search.lower()
-            found = [seen for seen in found if _matches(seen.process, wanted)]
+            found = await self._matching(look, search.lower())
         if sort == "pid":
             page = found[offset : offset + limit]
         else:
             # `nlargest` keeps equal ones in their order, that of the pids.
-            page = heapq.nlargest(offset + limit, found, key=attrgetter(sort))[offset:]
-        return ProcessPage(len(found), offset, tuple(map(_row, page)))
+            figure: list[Any] = getattr(look, sort)
+            page = heapq.nlargest(offset + limit, found, key=figure.__getitem__)[offset:]
+        return ProcessPage(len(found), offset, tuple(map(look.row, page)))
 
     async def tree(
         self, root: Pid | None = None, *, depth: int = MAX_DEPTH, per_parent: int = 50
@@ -147,12 +164,10 @@ class Observatory:
         if root is None:
             tops = below[0].children if 0 in below else []
         else:
-            tops = [seen for seen in look.seen if seen.process.pid is root]
-        budget = [MAX_TREE]
+            tops = [look.serials[root.serial]] if root.serial in look.serials else []
         depth, per_parent = max(1, min(depth, MAX_DEPTH)), max(1, min(per_parent, MAX_PAGE))
-        shown = _chosen(tops, per_parent)
-        budget[0] -= len(shown)
-        return tuple(_tree(seen, below, depth - 1, per_parent, budget) for seen in shown)
+        growing = _Growing(look, below, per_parent)
+        return tuple(growing.node(at, depth - 1) for at in growing.chosen(tops))
 
     async def details(self, pid: Pid | str) -> ProcessDetails | None:
         """One process in full; None if there is no such process (any more)."""
@@ -195,31 +210,45 @@ class Observatory:
             if look is None or now_s - look.at_s >= self._interval_s:
                 recent = look is not None and now_s - look.at_s < FORGET_S
                 self._look = look = await self._scan(look if recent else None)
-            if measure and not look.measured:
+                if self._forgetting is None:
+                    self._forgetting = self.node.timers.add(FORGET_S, self._forget)
+            if measure and not look.memory:
                 await self._measure(look)
             return look
+
+    def _forget(self) -> None:
+        """Let go of the last look if nobody has looked for long: it holds every process."""
+        self._forgetting = None
+        if self._look is None:
+            return
+        left_s = self._look.at_s + FORGET_S - self.node.clock.monotonic()
+        if left_s > 0:
+            self._forgetting = self.node.timers.add(left_s, self._forget)
+        else:
+            self._look = None
 
     async def _scan(self, before: _Look | None) -> _Look:
         node = self.node
         look = _Look(node.clock.monotonic())
         interval_s = 0.0 if before is None else look.at_s - before.at_s
-        earlier = {} if before is None else before.reductions
-        mailbox_total = mailbox_max = messages = 0
+        messages = 0
         for number, process in enumerate(list(node.table.values()), 1):
             if number % PER_SLICE == 0:
                 await asyncio.sleep(0)
             if process.pid.process_ is None:  # has exited meanwhile
                 continue
-            serial = process.pid.serial
-            mailbox, reductions = waiting(process), process.reductions
+            serial, reductions = process.pid.serial, process.reductions
             rate = 0.0
-            if interval_s > 0:
-                rate = (reductions - earlier.get(serial, 0)) / interval_s
-            look.seen.append(_Seen(serial, process, mailbox, reductions, rate, 0))
-            look.reductions[serial] = reductions
+            if before is not None and interval_s > 0:
+                place = before.serials.get(serial)
+                earlier = 0 if place is None else before.reductions[place]
+                rate = (reductions - earlier) / interval_s
+            look.serials[serial] = len(look.processes)
+            look.processes.append(process)
+            look.mailbox.append(waiting(process))
+            look.reductions.append(reductions)
+            look.rate.append(rate)
             messages += reductions
-            mailbox_total += mailbox
-            mailbox_max = max(mailbox, mailbox_max)
         last = before.figures if before is not None and interval_s > 0 else None
         # Not `Node.stats`, which would look at all of them again.
         spawned = node.spawned_total
@@ -232,8 +261,8 @@ class Observatory:
             interval_s=interval_s,
             processes=len(node.table),
             run_queue=len(node.scheduler.queue),
-            mailbox_total=mailbox_total,
-            mailbox_max=mailbox_max,
+            mailbox_total=sum(look.mailbox),
+            mailbox_max=max(look.mailbox, default=0),
             messages_total=messages,
             messages_per_s=(messages - last.messages_total) / interval_s if last else 0.0,
             spawned_total=spawned,
@@ -247,83 +276,84 @@ class Observatory:
         return look
 
     async def _measure(self, look: _Look) -> None:
-        measured = []
-        for number, seen in enumerate(look.seen, 1):
+        sizes = []
+        for number, process in enumerate(look.processes, 1):
             if number % PER_SLICE == 0:
                 await asyncio.sleep(0)
-            measured.append(seen._replace(memory=shallow_bytes(seen.process)))
-        look.seen = measured
-        look.below = None
-        look.measured = True
+            sizes.append(shallow_bytes(process))
+        look.memory = sizes
+
+    async def _matching(self, look: _Look, wanted: str) -> list[int]:
+        found = []
+        for at, process in enumerate(look.processes):
+            if at % PER_SLICE == 0:
+                await asyncio.sleep(0)
+            if _matches(process, wanted):
+                found.append(at)
+        return found
 
     async def _below(self, look: _Look) -> dict[int, _Below]:
-        """What is below each process; 0 stands for the program itself."""
+        """What is below each process, by its number; 0 stands for the program itself."""
         if look.below is not None:
             return look.below
         below: dict[int, _Below] = {}
-        known = look.reductions
         # Parents are older than their children: from the youngest up, all sums are complete.
-        for number, seen in enumerate(reversed(look.seen), 1):
-            if number % PER_SLICE == 0:
+        for at in reversed(range(len(look.processes))):
+            if at % PER_SLICE == 0:
                 await asyncio.sleep(0)
-            parent = seen.process.parent
-            at = parent.serial if parent is not None and parent.serial in known else 0
-            over = below.get(at)
+            process = look.processes[at]
+            parent = process.parent
+            number = parent.serial if parent is not None and parent.serial in look.serials else 0
+            over = below.get(number)
             if over is None:
-                over = below[at] = _Below()
-            own = below.get(seen.serial)
-            over.children.append(seen)
+                over = below[number] = _Below()
+            own = below.get(process.pid.serial)
+            over.children.append(at)
             over.count += 1 + (own.count if own is not None else 0)
-            over.mailbox += seen.mailbox + (own.mailbox if own is not None else 0)
-            over.rate += seen.rate + (own.rate if own is not None else 0.0)
+            over.mailbox += look.mailbox[at] + (own.mailbox if own is not None else 0)
+            over.rate += look.rate[at] + (own.rate if own is not None else 0.0)
         for each in below.values():
             each.children.reverse()
         look.below = below
         return below
 
 
-def _chosen(children: list[_Seen], limit: int) -> list[_Seen]:
-    """Those to show when there are too many: supervisors first, then the oldest."""
-    if len(children) <= limit:
+class _Growing:
+    """Makes the nodes of a tree, as many as a tree may have."""
+
+    __slots__ = ("_below", "_left", "_look", "_per_parent")
+
+    def __init__(self, look: _Look, below: dict[int, _Below], per_parent: int) -> None:
+        self._look = look
+        self._below = below
+        self._per_parent = per_parent
+        self._left = MAX_TREE
+
+    def chosen(self, children: list[int]) -> list[int]:
+        """Those to show where there are too many: supervisors first, then the oldest."""
+        limit = min(self._per_parent, self._left)
+        if len(children) > limit:
+            processes = self._look.processes
+            first = heapq.nlargest(limit, children, key=lambda at: _supervises(processes[at]))
+            children = sorted(first)
+        self._left -= len(children)
         return children
-    chosen = heapq.nlargest(limit, children, key=lambda s: (_supervises(s.process), -s.serial))
-    return sorted(chosen, key=itemgetter(0))
 
-
-def _tree(
-    seen: _Seen, below: dict[int, _Below], depth: int, per_parent: int, budget: list[int]
-) -> TreeNode:
-    under = below.get(seen.serial)
-    if under is None:
-        return TreeNode(_row(seen), 0, 0, 0.0, (), 0)
-    shown = _chosen(under.children, min(per_parent, max(0, budget[0]))) if depth > 0 else []
-    budget[0] -= len(shown)
-    return TreeNode(
-        _row(seen),
-        under.count,
-        under.mailbox,
-        under.rate,
-        tuple(_tree(child, below, depth - 1, per_parent, budget) for child in shown),
-        len(under.children) - len(shown),
-    )
-
-
-def _row(seen: _Seen) -> ProcessRow:
-    process = seen.process
-    return ProcessRow(
-        pid=process.pid,
-        name=process.names[0] if process.names else None,
-        behaviour=process.label,
-        supervisor=_supervises(process),
-        status=status_of(process),
-        mailbox=seen.mailbox,
-        reductions=seen.reductions,
-        reductions_per_s=seen.rate,
-        memory_bytes=seen.memory or shallow_bytes(process),
-        links=len(linked(process)),
-        monitors=len(process.monitors or ()),
-        child_id=_child_id(process),
-    )
+    def node(self, at: int, depth: int) -> TreeNode:
+        """A process and what is below it, `depth` further down at most."""
+        row = self._look.row(at)
+        under = self._below.get(row.pid.serial)
+        if under is None:
+            return TreeNode(row, 0, 0, 0.0, (), 0)
+        shown = self.chosen(under.children) if depth > 0 else []
+        return TreeNode(
+            row,
+            under.count,
+            under.mailbox,
+            under.rate,
+            tuple(self.node(child, depth - 1) for child in shown),
+            len(under.children) - len(shown),
+        )
 
 
 def _supervises(process: Process) -> bool:

@@ -121,11 +121,12 @@ def node_name(raw: object) -> str:
 
 def path(raw: object) -> Path:
     """A path; `~` is the home folder."""
-    if isinstance(raw, Path):
-        return raw.expanduser()
-    if not isinstance(raw, str) or not raw or "\0" in raw:
+    if not isinstance(raw, Path) and (not isinstance(raw, str) or not raw or "\0" in raw):
         raise ValueError("a path")
-    return Path(raw).expanduser()
+    try:
+        return Path(raw).expanduser()
+    except RuntimeError:  # ~ of somebody who is not there
+        raise ValueError("a path, and ~ the home folder of a user of this machine") from None
 
 
 def blob_url(raw: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from palaver.supervisors import ChildSpec, DynamicSupervisor, StartChild, Superv
 
 
 class Leaf(GenServer):
-    __slots__ = ("big", "kept")
+    __slots__ = ("__weakref__", "big", "kept")
 
     def init(self, size: int = 0) -> None:
         self.big = "x" * size
@@ -358,5 +359,46 @@ def test_estimates_of_memory_grow_with_what_is_held_and_have_an_end() -> None:
         assert size > 500_000
         assert not complete
         assert 1 << 20 < (resident_bytes() or 0) < 1 << 40
+
+    run(test)
+
+
+def test_a_look_is_forgotten_when_nobody_looks_any_more() -> None:
+    async def test(w: World) -> None:
+        scope = Observatory(w.node)
+        leaf = w.node.spawn(Leaf)
+        await w.settle()
+        await scope.figures()
+        await w.advance(20)
+        await scope.figures()
+        dying = weakref.ref(leaf.process_.context)  # type: ignore[union-attr]
+        await w.advance(29)
+        assert len(w.node.timers) == 1
+        await w.advance(2)
+        assert len(w.node.timers) == 0
+        assert scope._look is None
+        w.node.exit(leaf, "gone")
+        await w.settle()
+        assert dying() is None
+
+    run(test)
+
+
+def test_supervisors_show_their_children() -> None:
+    async def test(w: World) -> None:
+        scope = Observatory(w.node)
+        specs = [
+            ChildSpec("a", Leaf),
+            ChildSpec("pool", DynamicSupervisor, kind="supervisor", name="pool"),
+        ]
+        root = await w.node.start_server(Supervisor, specs, strategy="rest_for_one")
+        for n in range(30):
+            await w.node.call("pool", StartChild(ChildSpec(n, Leaf)))
+        shown = dict((await scope.state(root, raw=False)).attributes)
+        assert shown["strategy"] == "'rest_for_one'"
+        assert "'a': <palaver@local.2>" in shown["children"]
+        status = await sys.get_status(w.node, "pool")
+        assert status.state["children"] == 30
+        assert len(status.state["first_children"]) == 10
 
     run(test)
