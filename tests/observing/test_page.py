@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import shutil
-import subprocess
 from collections.abc import Awaitable, Callable
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -240,36 +241,119 @@ def test_a_taken_port_leaves_nothing_behind() -> None:
     serve(work)
 
 
-def browse(url: str, folder: Path) -> str:
-    """What the page's document is once its script has run for a while."""
-    command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-        "--no-first-run", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", f"--user-data-dir={folder}", "--virtual-time-budget=8000",
-        "--enable-logging=stderr", "--dump-dom", url,
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    for line in done.stderr.splitlines():
-        assert "CONSOLE" not in line, line  # a refused resource, or an uncaught error
-    return done.stdout
+class Browser:
+    """A page in a real browser, asked over the DevTools protocol."""
+
+    def __init__(self, http: aiohttp.ClientSession, folder: Path) -> None:
+        self._http = http
+        self._folder = folder
+        self._number = 0
+        self.complaints: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={self._folder}", "--remote-debugging-port=0",
+            "--remote-allow-origins=*", "about:blank",
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            found = re.search(rb"ws://127\.0\.0\.1:(\d+)/", line)
+            if found is not None:
+                break
+        else:
+            raise AssertionError("the browser has not started")
+        self._draining = asyncio.ensure_future(self._process.stderr.read())
+        async with self._http.get(f"http://127.0.0.1:{int(found[1])}/json/list") as answer:
+            pages = await answer.json(content_type=None)
+        target = next(page for page in pages if page["type"] == "page")
+        self._socket = await self._http.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0)
+        for domain in ("Log", "Runtime", "Page"):
+            await self.tell(f"{domain}.enable")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._socket.close()
+        self._process.kill()
+        await self._draining
+        await self._process.wait()
+
+    async def tell(self, method: str, **params: Any) -> Any:
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": params})
+        async for message in self._socket:
+            event = json.loads(message.data)
+            if event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                self.complaints.append(str(event["params"]))
+            if event.get("id") == self._number:
+                assert "error" not in event, event
+                return event["result"]
+        raise AssertionError("the browser has gone")
+
+    async def run(self, script: str) -> Any:
+        result = await self.tell("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def until(self, condition: str) -> None:
+        """Until a condition holds in the page: it draws what comes from the node when it comes."""
+        async with asyncio.timeout(60):
+            while not await self.run(f"Boolean({condition})"):
+                await self.run("0")
 
 
 @pytest.mark.peer
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 def test_a_browser_shows_the_tree_the_list_and_one_process(tmp_path: Path) -> None:
-    async def work(node: Node, page: ObserverPage, _: aiohttp.ClientSession) -> None:
-        late: Pid = node.spawn(Server, name="spawned late")
-        tree = await asyncio.to_thread(browse, page.url, tmp_path / "a")
-        assert 'class="on">live<' in tree
-        assert '<span id="node">shop@test</span>' in tree
-        for text in (">root<", ">secret<", ">spawned late<", "&lt;b&gt;angry&lt;/b&gt;"):
-            assert text in tree
-        assert "<b>angry" not in tree
-        place = f"{page.url}#view=list&pid={quote(str(late))}"
-        shown = await asyncio.to_thread(browse, place, tmp_path / "b")
-        assert "5 of 5" in shown
-        assert ">Show its state<" in shown
-        assert 'aria-sort="descending"' in shown
-        assert "<h2>spawned late</h2>" in shown
+    async def work(node: Node, page: ObserverPage, http: aiohttp.ClientSession) -> None:
+        async with Browser(http, tmp_path) as browser:
+            await browser.tell("Page.navigate", url=page.url)
+            await browser.until("document.querySelector('#live')?.textContent === 'live'")
+            assert await browser.run("document.querySelector('#node').textContent") == "shop@test"
+            names = "[...document.querySelectorAll('#tree .open')].map(b => b.textContent)"
+            assert await browser.run(names) == ["root", "secret", "open", "<b>angry</b>"]
+            assert await browser.run("document.querySelectorAll('#tree b').length") == 0
+            # Close the root, then see a new process come in by itself.
+            await browser.run("document.querySelector('#tree .toggle').click()")
+            assert await browser.run(names) == ["root"]
+            late: Pid = node.spawn(Server, name="spawned late")
+            await browser.until(f"{names}.join() === 'root,spawned late'")
+            await browser.until("document.querySelector('#figures polyline')")
+            # The list: searched and sorted.
+            await browser.run("document.querySelector('#tab-list').click()")
+            listed = names.replace("#tree", "#list")
+            await browser.until(f"{listed}.length === 5")
+            await browser.run(
+                "document.querySelector('#search').value = 'ANGRY';"
+                "document.querySelector('#search').dispatchEvent(new Event('input'))"
+            )
+            await browser.until(f"{listed}.join() === '<b>angry</b>'")
+            await browser.run("document.querySelector('[data-sort=pid] button').click()")
+            await browser.until("document.querySelector('[data-sort=pid][aria-sort=ascending]')")
+            # One process, its state, and from there to its parent by a link.
+            await browser.run("document.querySelector('#list .open').click()")
+            heading = "document.querySelector('#details h2')?.textContent"
+            await browser.until(f"{heading} === '<b>angry</b>'")
+            await browser.run("document.querySelector('#details .ask').click()")
+            await browser.until("document.querySelector('#details pre')")
+            state = await browser.run("document.querySelector('#details pre').textContent")
+            assert state == "<script>alert(1)</script>: '<img src=x onerror=alert(2)>'"
+            await browser.run("document.querySelector('#details .pids button').click()")
+            await browser.until(f"{heading} === 'root'")
+            # An address that was kept shows the same again; a process that is gone says so.
+            await browser.tell(
+                "Page.navigate", url=f"{page.url}?again#view=list&pid={quote(str(late))}"
+            )
+            await browser.until(f"{heading} === 'spawned late'")
+            node.exit(late, "gone")
+            await browser.until(
+                "document.querySelector('#details')?.textContent.includes('exited')"
+            )
+            await browser.run("document.querySelector('#details .close').click()")
+            await browser.until("document.querySelector('#details').hidden")
+        # 404 is how a process that has exited is told; all else would be a mistake.
+        assert [text for text in browser.complaints if "404" not in text] == []
 
     serve(work)
