@@ -7,7 +7,7 @@ from typing import Any
 
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import ReceiveTimeout
-from palaver.actors.runtime.mailbox import INFO, SIGNAL, Tag
+from palaver.actors.runtime.mailbox import INFO, SIGNAL, Item, Tag
 from palaver.actors.runtime.messages import Request
 from palaver.actors.runtime.parking import PREEMPTED, RECEIVING, Alarm, park
 from palaver.actors.runtime.process import Process
@@ -69,14 +69,22 @@ def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[An
         if isinstance(tag, From):
             process.promise(tag)
             body = Request(message, tag)
-        elif _is_control(tag):  # it comes first once the handler that called us is done
-            process.saved = [(message, tag), *(process.saved or ())]
+        elif _is_control(tag):
+            _save_control(process, item)
             continue
         if match is None or match(body):
             return (body,)
         if process.saved is None:
             process.saved = []
         process.saved.append((message, tag))
+
+
+def _save_control(process: Process, item: Item) -> None:
+    """Keep a control item: it comes first once the handler is done, behind those before it."""
+    saved = process.saved or []
+    first_message = (n for n, (_, tag) in enumerate(saved) if not _is_control(tag))
+    saved.insert(next(first_message, len(saved)), item)
+    process.saved = saved
 
 
 def _is_control(tag: Tag | From | None) -> bool:

@@ -610,3 +610,24 @@ def test_a_code_change_that_is_async_is_refused() -> None:
         assert type(counter.process_.context) is Counter  # type: ignore[union-attr]
 
     run(test)
+
+
+def test_requests_that_come_while_a_handler_receives_keep_their_order() -> None:
+    async def test(w: World) -> None:
+        async def wait_for_go(s: Server, _: Any) -> Any:
+            return await s.receive(lambda message: message == "go")
+
+        server = await w.node.start_server(Server)
+        answer = await begun(w.node.call(server, wait_for_go))
+        await w.settle()
+        suspending = await begun(sys.suspend(w.node, server))
+        resuming = await begun(sys.resume(w.node, server))
+        w.node.send(server, "first")
+        w.node.send(server, "go")
+        assert await answer == "go"
+        await suspending
+        await resuming
+        assert (await sys.get_status(w.node, server)).status == "running"
+        assert await w.node.call(server, "log") == ["first"]
+
+    run(test)
