@@ -98,18 +98,32 @@ class NodeThread(ThreadsafeNode):
         if thread is threading.current_thread():
             raise WouldDeadlock("a node's thread cannot wait for its own end: stop it from another")
         atexit.unregister(self._stop_at_exit)
-        self._stop_timeout_s = timeout_s / 2
-        self.close()
-        if self._end is not None and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._end.set)
-        thread.join(timeout_s)
-        if thread.is_alive():
+        self.request_stop(timeout_s=timeout_s / 2)
+        if not self.join(timeout_s):
             frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - as documented
             raise StopTimeout(timeout_s, "".join(traceback.format_stack(frame)))
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def request_stop(self, *, timeout_s: float = 10.0) -> None:
+        """Let the node stop, and do not wait for it; from any thread, also from the node's own.
+
+        Its processes are killed after `timeout_s`. Harmless if repeated.
+        """
+        self._stop_timeout_s = timeout_s
+        self.close()
+        if self._end is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._end.set)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread's end, at most `timeout_s`; whether it has ended."""
+        if self.is_inside:
+            raise WouldDeadlock("a node's thread cannot wait for its own end: wait in another")
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
 
     def _stop_at_exit(self) -> None:
         if os.getpid() == self._os_pid:
@@ -130,6 +144,11 @@ class NodeThread(ThreadsafeNode):
     def is_running(self) -> bool:
         """Whether the node takes requests."""
         return not self._closed
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the caller is in the node's thread, and so must not wait for it."""
+        return self._thread is threading.current_thread()
 
     # -- the thread ---------------------------------------------------------------------------
 

@@ -17,10 +17,10 @@ from thespian.actors import (
 )
 from thespian.system.timing import timePeriodSeconds
 
+from palaver.actors.embedding import NodeThread
 from palaver.actors.runtime import Node, NodeStopped
 from palaver.actors.thespian.address import Address
 from palaver.actors.thespian.convention import LocalNetwork
-from palaver.actors.thespian.node_thread import NodeThread
 from palaver.actors.thespian.outside import Outside
 from palaver.actors.thespian.sources import read_source
 from palaver.actors.thespian.system import BLOCKING_S, ThespianSystem
@@ -84,7 +84,7 @@ class Context:
         thread, system = self.open()
         if not system.post(anActor, msg, self._outside_address):
             return  # it has shut itself down: a dead letter, and nobody to give it to
-        if len(system.inbox) > MAX_BACKLOG and not thread.inside:
+        if len(system.inbox) > MAX_BACKLOG and not thread.is_inside:
             wait_for(thread, nothing)
 
     def listen(self, timeout: Any) -> Any:
@@ -169,24 +169,22 @@ class SystemBase(Context):
         return self.open()[1]
 
     def _start(self) -> tuple[NodeThread, ThespianSystem]:
-        thread = NodeThread(self._make_node, stop_s=STOP_S)
-        node = thread.start()
+        thread = NodeThread(self._make_node()).start()
 
         async def begin() -> ThespianSystem:
             system = await ThespianSystem.start(
-                node,
+                thread.node,
                 capabilities=self._capabilities,
                 network=self._network,
                 blocking_s=self._blocking_s,
             )
-            node.spawn(watch, system, thread)
+            thread.node.spawn(watch, system, thread)
             return system
 
         try:
-            system: ThespianSystem = thread.call(begin)
+            system = thread.run(begin())
         except BaseException:
-            thread.request_stop()
-            thread.join(STOP_S)
+            thread.stop(timeout_s=2 * STOP_S)
             raise
         self._outside_address = system.open_outside("main")
         atexit.register(self.shutdown)  # what the program has said is heard, though it forgot this
@@ -213,12 +211,13 @@ class SystemBase(Context):
             return
         atexit.unregister(self.shutdown)
         thread, system = running
-        if thread.inside:
+        if thread.is_inside:
             raise ActorSystemFailure("an actor uses actorSystemShutdown, not ActorSystem.shutdown")
-        if thread.alive:
+        if thread.is_running:
             system.run_soon(system.request_stop)
         if not thread.join(SHUTDOWN_S):
             raise ActorSystemRequestTimeout("an actor blocks the node: it does not shut down")
+        thread.stop()  # it has ended: nothing is to be done at the interpreter's exit
 
 
 class PrivateContext(Context):
@@ -265,7 +264,7 @@ async def watch(ctx: Any, system: ThespianSystem, thread: NodeThread) -> None:
     ctx.monitor(system.pid)
     await ctx.receive()
     system.end()  # again, should its process have been killed
-    thread.request_stop()
+    thread.request_stop(timeout_s=STOP_S)
 
 
 async def nothing() -> None:
@@ -275,7 +274,7 @@ async def nothing() -> None:
 def wait_for(thread: NodeThread, make: Callable[[], Any]) -> Any:
     """Run a coroutine in the node; raises `ActorSystemFailure` if that has stopped."""
     try:
-        return thread.call(make)
+        return thread.run(make())
     except NodeStopped as error:
         raise ActorSystemFailure("the actor system has been shut down") from error
 

@@ -453,3 +453,22 @@ def test_settings_are_checked() -> None:
         NodeThread(max_waiting=0)
     assert issubclass(ForkedNode, Exception)
     assert os.getpid() == NodeThread()._os_pid
+
+
+def test_a_stop_can_be_asked_for_from_the_node_s_own_thread() -> None:
+    thread = NodeThread().start()
+    inside: list[bool] = []
+
+    def ask(_: Node) -> None:
+        inside.append(thread.is_inside)
+        with pytest.raises(WouldDeadlock):
+            thread.join(1)
+        thread.request_stop()
+
+    with pytest.raises(NodeStopped):  # what has not been answered yet is not any more
+        thread.apply(ask)
+    assert thread.join(10)
+    assert inside == [True]
+    assert not thread.is_inside
+    assert not thread.is_running
+    thread.stop()
