@@ -52,7 +52,7 @@ step({wait, Ms, _}) ->
 step({do, Label, Instructions}) ->
     case palaver_world:latest(Label) of
         unbound -> ok;
-        Pid -> Pid ! {do, Instructions}
+        Pid -> [Pid ! {do, Instructions} || not palaver_world:is(supervisor, Pid)]
     end,
     palaver_world:quiesce(),
     palaver_world:take_log().

@@ -124,9 +124,10 @@ terminate(Reason, _) -> log({terminate, reason(Reason)}).
 handle({do, Instructions}) -> run(Instructions);
 handle({message, From, Value}) -> log({message, From, Value}), go;
 handle({'EXIT', Pid, Reason}) ->
-    %% A difference that is meant, `failed-start-signal`.
-    [log({exit, name_of(Pid), reason(Reason)}) || not palaver_world:is(failed, Pid)],
-    go;
+    case erase({failed, Pid}) of
+        true -> go;  % a difference that is meant, `failed-start-signal`
+        undefined -> log({exit, name_of(Pid), reason(Reason)}), go
+    end;
 handle({'DOWN', Ref, process, Who, Reason}) ->
     Down = {down, get({ref, Ref}), watched(Who), reason(Reason)},
     log(Down),
@@ -267,11 +268,11 @@ start_link(Label, Desc) ->
         {trap_exit, true} ->
             case start_child(Label, Desc) of
                 {ok, Pid} -> log({start_link, Label, name_of(Pid)});
-                ignore -> palaver_world:note(failed, latest(Label)), log({start_link, Label, ignore});
+                ignore -> put({failed, latest(Label)}, true), log({start_link, Label, ignore});
                 {error, {already_started, Pid}} ->
                     log({start_link, Label, {already_started, name_of(Pid)}});
                 {error, Reason} ->
-                    palaver_world:note(failed, latest(Label)),
+                    put({failed, latest(Label)}, true),
                     log({start_link, Label, {failed, reason(Reason)}})
             end;
         _ -> log({start_link, Label, not_trapping})

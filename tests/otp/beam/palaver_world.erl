@@ -105,7 +105,7 @@ tracer() ->
     end,
     tracer().
 
-%% Remember what a process is: `supervisor`, or `failed` if it failed to start; or an alias.
+%% Remember what a process is: `supervisor`; or an alias.
 note({alias, Alias}, Ref) -> ets:insert(palaver_set, {{alias, Alias}, Ref});
 note(What, Pid) -> ets:insert(palaver_set, {{What, Pid}, true}).
 

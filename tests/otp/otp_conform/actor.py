@@ -1,52 +1,33 @@
-"""The processes of a program on Palaver: the counterpart of `beam/palaver_actor.erl`."""
+"""What a process of a program does when it is told: the counterpart of `beam/palaver_actor.erl`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
+from otp_conform.asking import Asking
 from otp_conform.language import Desc
 from otp_conform.world import Identity, World, reason_of
 from palaver.actors.runtime import (
-    NOREPLY,
     Alias,
     CallFailed,
-    Continue,
     Down,
     Exit,
     ExitProcess,
     From,
-    GenServer,
-    Ignore,
     NameTaken,
     Pid,
     ProcessContext,
     Ref,
-    Request,
     StartError,
     StartIgnored,
     Stop,
 )
-from palaver.supervisors import (
-    AlreadyPresent,
-    ChildNotFound,
-    ChildRunning,
-    ChildSpec,
-    CountChildren,
-    DeleteChild,
-    DynamicSupervisor,
-    RestartChild,
-    StartChild,
-    Supervisor,
-    SupervisorFlags,
-    TerminateChild,
-    WhichChildren,
-)
 
-__all__ = ["Actor", "Dynamic", "Server", "Tree", "child_spec", "how_to_start", "plain"]
+__all__ = ["Actor"]
 
 
-class Actor:
+class Actor(Asking):
     """What a process of a program knows and does, whatever kind of process it is."""
 
     def __init__(self, ctx: ProcessContext, world: World, me: Identity) -> None:
@@ -67,8 +48,7 @@ class Actor:
 
     async def handle(self, message: Any) -> Stop | None:
         if isinstance(message, Exit):
-            if message.sender not in self.world.failed:
-                self.log("exit", self.world.name_of(message.sender), self.reason(message.reason))
+            self.log("exit", self.world.name_of(message.sender), self.reason(message.reason))
         elif isinstance(message, Down):
             who = "by_name" if message.ref in self.by_name else self.world.name_of(message.pid)
             self.log("down", self.refs[message.ref], who, self.reason(message.reason))
@@ -140,7 +120,7 @@ class Actor:
             self.log("start_link", label, "not_trapping")
             return
         try:
-            start, args, options = how_to_start(self.world, label, desc)
+            start, args, options = self.world.actors.how_to_start(self.world, label, desc)
             pid = await self.ctx.start_link(start, *args, **options)
         except StartIgnored:
             self.log("start_link", label, "ignore")
@@ -259,214 +239,3 @@ class Actor:
             self.log("answered", await self.ctx.call(dest, body, timeout_s=None))
         except CallFailed as error:
             self.log("call_failed", self.reason(error.reason))
-
-    # -- requests to supervisors --------------------------------------------------------------
-
-    async def ask(self, what: str, pid: Pid, request: Any, show: Callable[[Any], Any]) -> None:
-        try:
-            result = show(await self.ctx.call(pid, request, timeout_s=None))
-        except AlreadyPresent as error:
-            child = error.pid
-            present = child is None
-            result = "already_present" if present else ["already_started", self.reason(child)]
-            result = ["error", result]
-        except ChildNotFound:
-            result = ["error", "not_found"]
-        except ChildRunning:
-            result = ["error", "running"]
-        except NameTaken as error:
-            result = ["error", self.reason(error)]
-        except StartError as error:
-            result = ["error", self.reason(error.reason)]
-        except CallFailed as error:
-            result = ["call_failed", self.reason(error.reason)]
-        self.log(what, result)
-
-    def started(self, pid: Pid | None) -> Any:
-        return ["ok", "none" if pid is None else self.world.name_of(pid)]
-
-    def to_start_child(self, pid: Pid, label: str, spec: Any) -> Awaitable[None]:
-        request = StartChild(self.world.actors.child_spec(self.world, spec))
-        return self.ask("start_child", pid, request, self.started)
-
-    def to_start_dynamic(self, pid: Pid, sup: str, label: str, desc: Desc) -> Awaitable[None]:
-        _, restart, shutdown, _, _ = self.world.templates[pid]
-        spec = self.world.actors.child_spec(self.world, (label, restart, shutdown, False, desc))
-        return self.ask("start_child", pid, StartChild(spec), self.started)
-
-    def to_terminate_child(self, pid: Pid, sup: str, label: str) -> Awaitable[None]:
-        return self.ask("terminate_child", pid, TerminateChild(label), lambda _: "ok")
-
-    async def to_terminate_dynamic(self, pid: Pid, sup: str, label: str) -> None:
-        child = self.world.pids.get(label)
-        if child is None:
-            self.log("unbound", label)
-        else:
-            await self.ask("terminate_dynamic", pid, TerminateChild(child), lambda _: "ok")
-
-    def to_restart_child(self, pid: Pid, sup: str, label: str) -> Awaitable[None]:
-        return self.ask("restart_child", pid, RestartChild(label), self.started)
-
-    def to_delete_child(self, pid: Pid, sup: str, label: str) -> Awaitable[None]:
-        return self.ask("delete_child", pid, DeleteChild(label), lambda _: "ok")
-
-    def to_which_children(self, pid: Pid, sup: str) -> Awaitable[None]:
-        def show(children: list[Any]) -> Any:
-            return sorted(
-                [
-                    info.id,
-                    "restarting"
-                    if info.restarting
-                    else "none"
-                    if info.pid is None
-                    else self.world.name_of(info.pid),
-                    info.kind,
-                ]
-                for info in children
-            )
-
-        return self.ask("which_children", pid, WhichChildren(), show)
-
-    def to_count_children(self, pid: Pid, sup: str) -> Awaitable[None]:
-        def show(counts: Any) -> Any:
-            return [counts.specs, counts.active, counts.supervisors, counts.workers]
-
-        return self.ask("count_children", pid, CountChildren(), show)
-
-    def to_count_dynamic(self, pid: Pid, sup: str) -> Awaitable[None]:
-        def show(counts: Any) -> Any:  # without `specs`: see `dynamic-specs`
-            return [counts.active, counts.supervisors, counts.workers]
-
-        return self.ask("count_dynamic", pid, CountChildren(), show)
-
-
-# -- the three kinds of processes ------------------------------------------------------------------
-
-
-async def plain(ctx: ProcessContext, world: World, me: Identity, desc: Desc) -> Stop | None:
-    """A plain process: it does what its script says, then what it is told."""
-    _, trap, plan, _, script = desc
-    if ctx.pid not in world.labels:  # a supervisor's child: nobody else can say who it is
-        me = world.next(me[0])
-        world.bind(me, ctx.pid)
-    actor = world.actors.Actor(ctx, world, me)
-    ctx.trap_exit = trap
-    actor.log("started")
-    planned = plan[me[1] - 1] if me[1] <= len(plan) else "ok"
-    if planned != "ok":
-        return Stop(reason_of(planned[1]))
-    stop = await actor.run(script)
-    while stop is None:
-        message = await ctx.receive()
-        if isinstance(message, Request):
-            actor.asked(*message.body)
-            actor.held.append(message.from_)
-        else:
-            stop = await actor.handle(message)
-    return stop
-
-
-class Server(GenServer):
-    """A server that does what it is told."""
-
-    def init(self, world: World, label: str, desc: Desc) -> Any:
-        me = world.next(label)
-        world.bind(me, self.pid)
-        _, trap, plan, name, _ = desc
-        self.actor = world.actors.Actor(self, world, me)
-        self.actor.my_name = None if name == "none" else name
-        self.trap_exit = trap
-        self.actor.log("started")
-        planned = plan[me[1] - 1] if me[1] <= len(plan) else "ok"
-        if planned != "ok":
-            world.failed.add(self.pid)
-        if planned == "error":
-            raise ValueError("boom")
-        if planned == "ignore":
-            return Ignore()
-        if planned[0] == "stop":
-            return Stop(reason_of(planned[1]))
-        if planned[0] == "exit":
-            raise ExitProcess(reason_of(planned[1]))
-        return None
-
-    def handle_call(self, request: Any, from_: From) -> Any:
-        self.actor.asked(*request)
-        match request[1]:
-            case ("echo", value):
-                return value
-            case ("stop", reason, value):
-                return Stop(reason_of(reason), value)
-            case ("stop", reason):
-                return Stop(reason_of(reason))
-            case "hold":
-                self.actor.held.append(from_)
-                return NOREPLY
-        raise ValueError("boom")
-
-    async def handle_info(self, message: Any) -> Stop | Continue | None:
-        return await self.actor.handle(message)
-
-    def terminate(self, reason: Any) -> None:
-        self.actor.log("terminate", self.actor.reason(reason))
-
-
-class Tree(Supervisor):
-    """A supervisor of a program."""
-
-    def specification(self, world: World, label: str, desc: Desc) -> Any:
-        me = world.next(label)
-        world.bind(me, self.pid)
-        world.supervisors.add(self.pid)
-        world.log(me, "started")
-        (_, (strategy, intensity, auto), specs), *_ = desc
-        flags = SupervisorFlags(strategy, intensity, 3600.0, auto)
-        return flags, [world.actors.child_spec(world, spec) for spec in specs]
-
-
-class Dynamic(DynamicSupervisor):
-    """A supervisor of a program whose strategy is `simple_one_for_one`."""
-
-    def init(self, world: World, label: str, desc: Desc) -> Any:
-        me = world.next(label)
-        world.bind(me, self.pid)
-        world.supervisors.add(self.pid)
-        world.log(me, "started")
-        (_, (_, intensity, _), [template]), *_ = desc
-        world.templates[self.pid] = template
-        return super().init(intensity=intensity, period_s=3600.0)
-
-
-def how_to_start(
-    world: World, label: str, desc: Desc
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """What to start, with which arguments and options."""
-    kind, _, _, name, _ = desc
-    actors = world.actors
-    options = {} if name == "none" else {"name": name}
-    if kind == "plain":
-        return actors.plain, (world, (label, 0), desc), {}
-    if kind == "server":
-        return actors.Server, (world, label, desc), options
-    dynamic = kind[1][0] == "simple_one_for_one"
-    return actors.Dynamic if dynamic else actors.Tree, (world, label, desc), options
-
-
-def child_spec(world: World, spec: Any) -> ChildSpec:
-    """A child's specification, in Palaver's words."""
-    label, restart, shutdown, significant, desc = spec
-    start, args, options = how_to_start(world, label, desc)
-    supervisor = isinstance(desc[0], tuple)
-    patience = {"infinity": None, "brutal_kill": 0}.get(shutdown, shutdown)
-    if isinstance(patience, int):
-        patience /= 1000
-    return ChildSpec(
-        label,
-        start,
-        args,
-        restart=restart,
-        shutdown_s=patience,
-        kind="supervisor" if supervisor else "worker",
-        name=options.get("name"),
-        significant=significant,
-    )

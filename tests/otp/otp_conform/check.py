@@ -14,7 +14,7 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import Any, Self
 
-from otp_conform import actor
+from otp_conform import processes
 from otp_conform.beam import Beam
 from otp_conform.compare import canonical
 from otp_conform.differences import explain
@@ -34,7 +34,7 @@ class Mismatch(AssertionError):
 class Checker:
     """Compares programs; used by `with`. `met` counts the meant differences that came up."""
 
-    def __init__(self, actors: Any = actor, schedules: int = SCHEDULES) -> None:
+    def __init__(self, actors: Any = processes, schedules: int = SCHEDULES) -> None:
         self.actors = actors
         self.schedules = schedules
         self.beam = Beam()

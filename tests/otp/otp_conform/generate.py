@@ -91,7 +91,13 @@ plans = st.lists(
 servers = st.tuples(st.just("server"), st.booleans(), plans, rarely_named, st.just([]))
 
 # See `dynamic-restart-ignore`: a plan may begin with `ignore`, but not go on with it.
-dynamic_servers = servers.filter(lambda desc: "ignore" not in desc[2][1:])
+dynamic_servers = st.tuples(
+    st.just("server"),
+    st.booleans(),
+    plans.filter(lambda plan: "ignore" not in plan[1:]),
+    never_named,
+    st.just([]),
+)
 
 requests = st.one_of(
     st.tuples(st.just("echo"), values),

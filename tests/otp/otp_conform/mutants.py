@@ -7,9 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
 
-from otp_conform import actor
-from otp_conform.actor import Actor, Server, Tree
+from otp_conform import processes
+from otp_conform.actor import Actor
 from otp_conform.language import Desc
+from otp_conform.processes import Server, Tree
 from otp_conform.world import World, reason_of
 from palaver.actors.runtime import KILLED, Pid
 from palaver.supervisors import ChildSpec
@@ -18,8 +19,8 @@ __all__ = ["MUTANTS"]
 
 
 def mutant(**replaced: Any) -> Callable[[], SimpleNamespace]:
-    """The module `actor` with something replaced."""
-    return lambda: SimpleNamespace(**{**vars(actor), **replaced})
+    """The module `processes` with something replaced."""
+    return lambda: SimpleNamespace(**{**vars(processes), **replaced})
 
 
 class LinksForEver(Actor):
@@ -80,7 +81,7 @@ class OneMore(Tree):
 
 def restarts_always(world: World, spec: Any) -> ChildSpec:
     """A transient child is restarted after any exit."""
-    made = actor.child_spec(world, spec)
+    made = processes.child_spec(world, spec)
     always = made.restart == "transient" and not made.significant
     return replace(made, restart="permanent") if always else made
 
@@ -95,4 +96,4 @@ MUTANTS: Final = {
     "one_more": mutant(Tree=OneMore),
     "restarts_always": mutant(child_spec=restarts_always),
 }
-"""What makes each, by name; in the place of the module `actor`."""
+"""What makes each, by name; in the place of the module `processes`."""

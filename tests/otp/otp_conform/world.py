@@ -67,11 +67,8 @@ class World:
         self.labels: dict[Pid, Identity] = {}
         self.counts: dict[str, int] = {}
         self.entries: Log = []
-        self.failed: set[Pid] = set()
         self.supervisors: set[Pid] = set()
         self.aliases: dict[str, Any] = {}
-        # How the children of a `simple_one_for_one` supervisor are to be supervised.
-        self.templates: dict[Pid, Any] = {}
 
     # -- labels -------------------------------------------------------------------------------
 
@@ -166,7 +163,7 @@ class World:
 async def run_program(program: Program, actors: Any, shuffle: int = 0) -> list[Any]:
     """What is observed: `[[log of each step], what is there at the end]`.
 
-    `actors` is the module `otp_conform.actor` or what a test has put in its place; `shuffle` is 0
+    `actors` is the module `otp_conform.processes` or what a test puts in its place; `shuffle` is 0
     for the usual order of turns, else the seed of another one.
     """
     faults: list[Any] = []  # of the scheduler itself: it must never raise
@@ -190,7 +187,7 @@ async def _run(world: World, clock: ManualClock, program: Program, faults: list[
     for kind, what, burst in program.steps:
         if kind == "wait":
             await clock.advance(world.node, what / 1000)
-        elif what in world.pids:
+        elif what in world.pids and world.pids[what] not in world.supervisors:
             world.node.send(world.pids[what], ("do", burst))
         await world.rest()
         logs.append(world.take_log())
