@@ -86,10 +86,10 @@ def trees(program: Program) -> dict[str, str]:
 
 
 def _described(program: Program) -> Iterator[tuple[str, Desc]]:
-    """Every description that is started under a label, in the order of the program."""
+    """Every supervisor that is started, and every one a child is added to, in order."""
     for _, _, burst in program.steps:
         for instruction in burst:
-            if instruction[0] == "start_link":
+            if instruction[0] == "start_link" and isinstance(instruction[2][0], tuple):
                 yield instruction[1], instruction[2]
             elif instruction[0] == "start_child":
                 _, supervisor, (label, _, _, _, desc) = instruction

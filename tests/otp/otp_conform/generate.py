@@ -39,15 +39,18 @@ def weighted(*choices: tuple[int, SearchStrategy[Any]]) -> SearchStrategy[Any]:
 
 
 def determined(burst: list[Any]) -> list[Any]:
-    """Without calls to one whom the same burst sent an exit signal before.
+    """Without what comes behind an exit signal in the same burst and is not determined.
 
-    They fail with `noproc`; but whether the exit of a linked process is seen before or after that
-    is not determined.
+    A call to its receiver fails with `noproc`; but not whether the exit of a linked process is seen
+    before or after that. `count_children` looks whether each child is alive; but not whether a
+    supervisor has then heard of the exit of one that is not.
     """
     kept: list[Any] = []
     for instruction in burst:
         exits = {each[1] for each in kept if each[0] == "exit" and len(each) == 3}
-        if not (instruction[0] == "call" and instruction[1] in exits):
+        called = instruction[0] == "call" and instruction[1] in exits
+        counted = instruction[0] == "count_children" and exits
+        if not called and not counted:
             kept.append(instruction)
     return kept
 
