@@ -103,3 +103,15 @@ def test_terms_read_as_erlangs() -> None:
     assert erlang(("do", ["a", 1, True], "none")) == "{do,[a,1,true],none}"
     with pytest.raises(TypeError, match="no Erlang term"):
         erlang(1.5)
+
+
+def test_what_the_exit_of_the_parent_overtakes_is_passed_over_and_nothing_else() -> None:
+    end = ["terminate", "bad"]
+    message = ["message", "a#1", 1]
+    named = {"parent-exit-first"}
+    assert explain({"itself": [end], "a#1": [message]}, {"itself": [end]}) == named
+    assert explain({"itself": [end]}, {"itself": [end], "a#1": [message]}) is None
+    assert explain({"itself": ["started"], "a#1": [message]}, {"itself": ["started"]}) is None
+    answered, told = ["answered", 1], ["whereis", "n1", "none"]
+    assert explain({"itself": [answered, told, end]}, {"itself": [answered, end]}) == named
+    assert explain({"itself": [told, end]}, {"itself": [end]}) is None

@@ -15,10 +15,10 @@ spawn_root(Label, Desc) ->
     Id = next(Label),
     bind(Id, start_plain(Id, Desc, [])).
 
-start_plain({Label, _} = Id, Desc, Options) ->
-    spawn_opt(fun() -> plain(Id, Desc) end, [priority(Label) | Options]).
+start_plain(Id, Desc, Options) ->
+    spawn_opt(fun() -> plain(Id, Desc) end, [priority(Id) | Options]).
 
-priority(Label) -> {priority, palaver_world:priority(Label)}.
+priority(Id) -> {priority, palaver_world:priority(Id)}.
 
 %% -- plain processes ---------------------------------------------------------------------------
 
@@ -60,9 +60,9 @@ start_child(Label, {{sup, _, _}, _, _, none, _} = Desc) ->
 start_child(Label, {{sup, _, _}, _, _, Name, _} = Desc) ->
     supervisor:start_link({local, Name}, ?MODULE, {Label, Desc});
 start_child(Label, {server, _, _, none, _} = Desc) ->
-    gen_server:start_link(?MODULE, {Label, Desc}, [{spawn_opt, [priority(Label)]}]);
+    gen_server:start_link(?MODULE, {Label, Desc}, [{spawn_opt, [priority(palaver_world:upcoming(Label))]}]);
 start_child(Label, {server, _, _, Name, _} = Desc) ->
-    Options = [{spawn_opt, [priority(Label)]}],
+    Options = [{spawn_opt, [priority(palaver_world:upcoming(Label))]}],
     gen_server:start_link({local, Name}, ?MODULE, {Label, Desc}, Options).
 
 init({Label, {{sup, {Strategy, Intensity, Auto}, Specs}, _, _, _, _}}) ->

@@ -6,7 +6,7 @@
 -module(palaver_world).
 
 -export([open/0, reset/1, close/0]).
--export([next/1, bind/2, latest/1, name_of/1, label_of/1, me/0, enter/1, priority/1, jitter/0]).
+-export([next/1, upcoming/1, bind/2, latest/1, name_of/1, label_of/1, me/0, enter/1, priority/1, jitter/0]).
 -export([log/1, take_log/0, note/2, alias/1, is/2, quiesce/0, end_all/0, final/0, reason/1]).
 
 open() ->
@@ -54,19 +54,26 @@ spell({Label, Nth}) -> list_to_atom(lists:concat([Label, "#", Nth])).
 
 me() -> spell(get(me)).
 
-%% The priority of the processes with a label: their place in the schedule. All are above ours, so
-%% that in the usual schedule we run when all of them have come to rest.
-priority(Label) ->
+%% The identity that `next` will give.
+upcoming(Label) ->
+    case ets:lookup(palaver_counts, Label) of
+        [{_, Nth}] -> {Label, Nth + 1};
+        [] -> {Label, 1}
+    end.
+
+%% The priority of a process: its place in the schedule. All are above ours, so that in the usual
+%% schedule we run when all of them have come to rest.
+priority(Id) ->
     case ets:lookup_element(palaver_set, schedule, 2) of
         0 -> high;
-        Seed -> element(1 + erlang:phash2({Seed, Label}, 3), {normal, high, max})
+        Seed -> element(1 + erlang:phash2({Seed, Id}, 3), {normal, high, max})
     end.
 
 %% The first thing that a process does: say who it is.
-enter({Label, _} = Id) ->
+enter(Id) ->
     put(me, Id),
     rand:seed(exsss, {ets:lookup_element(palaver_set, schedule, 2), erlang:phash2(Id), 0}),
-    process_flag(priority, priority(Label)).
+    process_flag(priority, priority(Id)).
 
 %% In another schedule than the usual one, let others have their turns now and then.
 jitter() ->
