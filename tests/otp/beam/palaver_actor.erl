@@ -208,6 +208,8 @@ exec({unlink, _}, Pid) -> unlink(Pid);
 exec({exit, _, Reason}, Pid) -> exit(Pid, Reason);
 exec({send, _, Value}, Pid) -> Pid ! {message, palaver_world:me(), Value};
 exec({monitor, _, Monitor}, Pid) -> watch(Monitor, monitor(process, Pid));
+exec({monitor_alias, _, _, _}, Pid) when Pid =:= self() ->
+    ok;  % a difference that is meant, `alias-of-self-monitor`
 exec({monitor_alias, _, Monitor, Mode}, Pid) ->
     Ref = monitor(process, Pid, [{alias, Mode}]),
     watch(Monitor, Ref),

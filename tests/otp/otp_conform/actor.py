@@ -215,6 +215,8 @@ class Actor(Asking):
         self.watch(monitor, self.ctx.monitor(pid))
 
     def to_monitor_alias(self, pid: Pid, label: str, monitor: str, mode: Any) -> None:
+        if pid is self.ctx.pid:
+            return  # see `alias-of-self-monitor`
         ref = self.ctx.monitor(pid, alias=mode)
         self.watch(monitor, ref)
         assert ref.alias is not None

@@ -108,6 +108,11 @@ DIFFERENCES = (
         "The Down of a monitored name shows the pid that had it, OTP's the name. Not compared.",
     ),
     Difference(
+        "alias-of-self-monitor",
+        "A monitor of oneself with an alias has one; on the BEAM it has none, which is not "
+        "documented. Nobody makes one.",
+    ),
+    Difference(
         "unknown-call",
         "A supervisor answers a call that it does not understand with a TypeError; OTP's crashes. "
         "Not generated.",
