@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from otp_conform.beam import ESCRIPT
+from otp_conform.beam import ESCRIPT, Beam, BeamFailed
 from otp_conform.check import Checker, Mismatch
 from otp_conform.compare import canonical
 from otp_conform.corpus import CORPUS
@@ -72,6 +72,18 @@ def test_the_report_shows_the_program_and_both_logs() -> None:
 def test_two_runs_of_the_beam_are_the_same(checker: Checker) -> None:
     program = CORPUS["one_for_all_restarts"]
     assert checker.beam.run(program) == checker.beam.run(program)
+
+
+def test_an_interpreter_that_ends_is_no_agreement_and_the_next_program_gets_another() -> None:
+    program = CORPUS["one_for_all_restarts"]
+    with Beam() as beam:
+        before = beam.run(program)
+        assert beam.process is not None
+        beam.process.kill()
+        beam.process.wait()
+        with pytest.raises(BeamFailed, match="ended"):
+            beam.run(program)
+        assert beam.run(program) == before
 
 
 # -- the comparison itself -------------------------------------------------------------------------

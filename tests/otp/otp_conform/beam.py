@@ -6,6 +6,7 @@ import json
 import select
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,15 +28,16 @@ class Beam:
 
     def __init__(self, timeout_s: float = 20.0) -> None:
         self.timeout_s = timeout_s
-        self._process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | None = None
 
     def run(self, program: Program, schedule: int = 0) -> Any:
         """What is observed: `[[log of each step], what is there at the end]`."""
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(program.erlang(schedule))
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # then there is no answer either
+            process.stdin.write(program.erlang(schedule))
+            process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], self.timeout_s)
         line = process.stdout.readline() if ready else ""
         if not line:
@@ -45,23 +47,24 @@ class Beam:
         return json.loads(line)
 
     def _started(self) -> subprocess.Popen[str]:
-        if self._process is None:
+        if self.process is None:
             assert ESCRIPT is not None
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [ESCRIPT, str(INTERPRETER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        return self._process
+        return self.process
 
     def close(self) -> None:
         """End the interpreter."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
             try:
                 process.wait(self.timeout_s)
             except subprocess.TimeoutExpired:
