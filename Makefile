@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: env run test lint types conform-thespian typing-tree clean help
+.PHONY: env run test lint types conform-otp conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -21,6 +21,9 @@ run: env        ## start a node here (data in ./data)
 
 test: env       ## run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+conform-otp: env  ## Palaver beside Erlang/OTP: PROGRAMS=n random programs
+	@$(BIN)/python tests/otp/conform.py
 
 lint: env       ## ruff and the import rules
 	$(BIN)/ruff check .
