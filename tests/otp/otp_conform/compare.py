@@ -62,7 +62,8 @@ def _step(log: list[Any], tree_of: dict[str, str]) -> dict[str, Any]:
     processes = {who: senders for who, senders in processes.items() if senders}
     for senders in processes.values():
         for events in senders.values():
-            events.sort(key=lambda event: ("down", event) if event[0] == "down" else ("", []))
+            # Which of several monitors hears first is not determined.
+            events.sort(key=lambda event: repr(event) if event[0] == "down" else "")
     return {
         "processes": {
             who: dict(sorted(senders.items())) for who, senders in sorted(processes.items())
