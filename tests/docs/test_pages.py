@@ -87,7 +87,7 @@ def named_tests(page: Path) -> Iterator[tuple[list[str], str]]:
                 files.append(found["file"])
                 yield files[-1:], found["name"] or ""
             else:
-                yield files, found["same"]
+                yield list(files), found["same"]
 
 
 def defined_tests() -> dict[str, set[str]]:
