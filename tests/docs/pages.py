@@ -7,7 +7,7 @@ The convention, which can be seen in a page's source:
   later programs may import it. ``test_*.py`` is run by pytest.
 * ``<!-- continues -->`` before a block: it goes on where the block before it ended.
 * ``<!-- not run: why -->`` before a block: a part of something, only to be read.
-* A ```text block after a program is what it prints; ``…`` stands for any text.
+* A ```text block right after a program is what it prints; ``…`` stands for any text.
 """
 
 from __future__ import annotations
@@ -68,23 +68,21 @@ def programs_of(page: Path) -> list[Program]:
     """The programs of a page, in order."""
     text = page.read_text()
     programs: list[Program] = []
-    output_of: Program | None = None
+    ended_at = -1  # where the program before a block ended
     for block in FENCE.finditer(text):
-        note, source = block["note"] or "", block["text"]
-        if block["kind"] == "text":
-            if output_of is not None:
-                output_of.prints = source
-            output_of = None
-        elif block["kind"] != "python" or note.startswith("not run: "):
-            output_of = None
-        elif note == "continues":
+        kind, note, source = block["kind"], block["note"] or "", block["text"]
+        if kind == "text" and ended_at >= 0 and not text[ended_at : block.start()].strip():
+            programs[-1].prints = source
+        ended_at = -1
+        if kind != "python" or note.startswith("not run: "):
+            continue
+        if note == "continues":
             programs[-1].source += source
-            output_of = programs[-1]
         else:
             named = [program for program in programs if NAME.match(program.source)]
             line = text.count("\n", 0, block.start("text"))
-            output_of = Program(page, line, source, earlier=named)
-            programs.append(output_of)
+            programs.append(Program(page, line, source, earlier=named))
+        ended_at = block.end()
     return programs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,8 @@ DOCS = ROOT / "docs"
 TESTS = ROOT / "tests"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
 
-# Pages of whole programs. The other pages show parts, whose tests are with what they show.
-WHOLE = ["tutorial", "from-erlang", "from-asyncio", "names", "supervision"]
+# Pages of whole programs. The others show parts of some.
+WHOLE = ["tutorial", "from-erlang", "from-asyncio", "names", "supervision", "observing"]
 PROGRAMS = [
     program
     for page in (*(DOCS / f"{name}.md" for name in WHOLE), ROOT / "README.md")
@@ -32,6 +33,12 @@ def test_a_program_runs_and_prints_what_the_page_says(program: Program, tmp_path
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_page_has_programs(name: str) -> None:
     assert any(program.page.stem == name for program in PROGRAMS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_shows_is_python(page: Path) -> None:
+    for program in programs_of(page):
+        compile(program.source, str(program), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 # -- links -----------------------------------------------------------------------------------------

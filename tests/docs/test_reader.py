@@ -52,7 +52,17 @@ $ ls
 ```
 
 ```text
-neither
+not its output
+```
+
+```python
+print(2)
+```
+
+Other words.
+
+```text
+nor this
 ```
 """
 
@@ -65,10 +75,10 @@ def programs(tmp_path: Path) -> list[Program]:
 
 
 def test_blocks_become_programs(programs: list[Program]) -> None:
-    assert [program.name for program in programs] == ["shop.py", "program.py", "program.py"]
-    assert [program.prints for program in programs] == [None, "3\n", None]
+    assert [program.name for program in programs] == ["shop.py", *["program.py"] * 3]
+    assert [program.prints for program in programs] == [None, "3\n", None, None]
     assert programs[2].source == "first = 1\nprint(first + 1)\n"
-    assert [str(program) for program in programs] == ["page:3", "page:10", "page:29"]
+    assert [str(program) for program in programs] == ["page:3", "page:10", "page:29", "page:47"]
 
 
 def test_a_program_may_import_what_was_saved_before(
