@@ -178,14 +178,14 @@ class ProcessContext(Spawning):
                 lane.arm(call)
         if not handed_over:
             mailbox = callee.mailbox
-            if mailbox is None:
-                callee.activate((request, call))
-            else:
-                try:
+            try:
+                if mailbox is None:  # an alias passes it on, and then may raise as well
+                    callee.activate((request, call))
+                else:
                     mailbox.append((request, call))
-                except MailboxFull:
-                    call.cancel()
-                    raise
+            except MailboxFull:
+                call.cancel()
+                raise
         if call.process is not None:  # it may be answered already: the mailbox dropped it
             process.wait = call
         # `park`, written out: a coroutine less to create and to go through.
@@ -211,13 +211,13 @@ class ProcessContext(Spawning):
             call.fail(NoProcess(dest))
             return call
         mailbox = callee.mailbox
-        if mailbox is None:
-            callee.activate((request, call))
-        else:
-            try:
+        try:
+            if mailbox is None:
+                callee.activate((request, call))
+            else:
                 mailbox.append((request, call))
-            except MailboxFull as error:
-                call.fail(error)
+        except MailboxFull as error:
+            call.fail(error)
         return call
 
     def reply(self, from_: From, value: Any) -> None:
