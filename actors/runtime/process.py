@@ -248,8 +248,18 @@ class Process:
         if items:
             items.reverse()
             self.reductions -= len(items)
-            self.backlog = items if self.backlog is None else self.backlog + items
+            self.put_before(items)
         self.fast = None
+
+    def put_before(self, items: list[Item]) -> None:
+        """Let items, the next one last, come before the backlog; but the end comes before all."""
+        backlog = self.backlog
+        if not backlog:
+            self.backlog = items
+        elif backlog[-1][1] is STOP:
+            self.backlog = [*backlog[:-1], *items, backlog[-1]]
+        else:
+            self.backlog = backlog + items
 
     def put_first(self, item: Item) -> None:
         """Let an item be the next one to be handled."""

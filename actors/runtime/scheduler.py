@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.runtime.mailbox import INFO, INIT, SIGNAL, Tag
 from palaver.actors.runtime.messages import NoReply, Reply, Stop
+from palaver.actors.runtime.process import ALIVE
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.mailbox import Item
@@ -200,7 +201,7 @@ class Scheduler:
         This is what the run queue would do if both were alone on it, without the way through it,
         which is most of the cost of a call.
         """
-        caller = self.current
+        caller: Any = self.current
         rest = self.rest
         handed_s = self.handed_s
         self.current = callee
@@ -238,6 +239,8 @@ class Scheduler:
             self.depth -= 1
             self.current = caller
             self.rest = rest
+            if caller.backlog or caller.exiting is not ALIVE:  # its end was ordered meanwhile
+                caller.put_back(rest)
             took_s = self.monotonic() - began
             if took_s >= self.slice_s:  # not the caller's fault: `turns` takes it off its turn
                 self.slow_down(callee, took_s - (self.handed_s - handed_s))

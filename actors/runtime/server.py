@@ -294,7 +294,7 @@ class ServerProcess(Process):
         self.current = None
         if self.saved:  # the handler called `receive`
             self.saved.reverse()
-            self.backlog = self.saved if self.backlog is None else self.backlog + self.saved
+            self.put_before(self.saved)
             self.saved = None
             self.fast = None
         return self.settle(result, message, tag)

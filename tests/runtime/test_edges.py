@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from runtime_kit import Server, World, run
+from runtime_kit import Server, Trapper, World, run
 
 from palaver.actors.runtime import (
+    GenServer,
     MailboxFull,
     MailboxLimit,
+    ProcessContext,
+    ReceiveTimeout,
 )
 
 
@@ -38,5 +43,98 @@ def test_a_call_that_is_refused_behind_an_alias_is_over() -> None:
         assert not w.node.timers.lane(0.1)  # nothing wakes the caller later
         (response,) = await w.node.call(caller, "log")
         assert isinstance(response.error, MailboxFull)
+
+    run(test)
+
+
+@pytest.mark.parametrize("parks", [False, True])
+def test_a_process_ended_by_one_that_runs_in_its_turn_handles_no_further_message(
+    parks: bool,
+) -> None:
+    async def test(w: World) -> None:
+        class Child(GenServer):
+            def init(self) -> None:
+                assert self.parent is not None
+                self.exit(self.parent, "away with you")
+
+        async def park(s: Server) -> None:
+            await s.start_link(Child)
+
+        def at_once(s: Server) -> None:
+            s.start_link_now(Child)
+
+        log: list[Any] = []
+        parent = await w.node.start_server(Server)
+        w.node.cast(parent, park if parks else at_once)
+        w.node.cast(parent, lambda _: log.append("handled"))
+        await w.settle()
+        assert log == []
+        assert not w.node.is_alive(parent)
+
+    run(test)
+
+
+@pytest.mark.parametrize("parks", [False, True])
+def test_a_stop_by_one_that_runs_in_its_turn_comes_before_further_messages(parks: bool) -> None:
+    async def test(w: World) -> None:
+        log: list[Any] = []
+
+        class Child(Server):
+            def init(self) -> None:
+                super().init(trap=True)
+                self.calls = True
+
+            def handle_cast(self, message: Any) -> Any:
+                log.append(message)
+                return self.ask() if message == "ask" else None
+
+            async def ask(self) -> None:
+                if parks:
+                    await self.sleep(1)
+                assert self.parent is not None
+                await self.call(middle, "end it")
+
+            def terminate(self, reason: object) -> None:
+                log.append(reason)
+
+        class Middle(GenServer):
+            """Has the child's parent's signal arrive while the child's turn goes on."""
+
+            def handle_call(self, request: Any, from_: Any) -> None:
+                child.process_.exit_signal(child.process_.parent, "stop", linked=True)
+
+        async def parent(ctx: ProcessContext) -> None:
+            children.append(await ctx.start_link(Child))
+            await ctx.receive()
+
+        children: list[Any] = []
+        middle = await w.node.start_server(Middle)
+        w.node.spawn(parent)
+        await w.settle()
+        (child,) = children
+        for message in ("ask", "next", "last"):
+            w.node.cast(child, message)
+        await w.advance(2)
+        assert log == ["ask", "stop"]
+
+    run(test)
+
+
+def test_a_stop_comes_before_what_a_receive_has_passed_over() -> None:
+    async def test(w: World) -> None:
+        async def pass_over(s: Server) -> None:
+            with pytest.raises(ReceiveTimeout):
+                await s.receive(lambda m: m == "never", timeout_s=1)
+            await s.sleep(1)
+
+        ends: list[Any] = []
+        log: list[Any] = []
+        server = w.node.spawn(Trapper, ends)
+        w.node.cast(server, pass_over)
+        w.node.cast(server, lambda _: log.append("handled"))
+        await w.advance(1.5)
+        w.node.exit(server, "stop")
+        await w.advance(1)
+        assert (log, ends) == ([], ["stop"])
 
     run(test)
