@@ -293,7 +293,7 @@ class Process:
     def hold(self) -> None:
         """One more message of mine waits for room: stop after the present handler."""
         self.held += 1
-        if self.held == 1 and self.coroutine is None:
+        if self.held == 1:
             self.put_back(self.scheduler.rest)
 
     def release(self) -> None:

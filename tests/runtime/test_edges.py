@@ -138,3 +138,26 @@ def test_a_stop_comes_before_what_a_receive_has_passed_over() -> None:
         assert (log, ends) == ([], ["stop"])
 
     run(test)
+
+
+def test_a_sender_suspended_in_an_async_handler_that_never_parks_handles_nothing_more() -> None:
+    async def test(w: World) -> None:
+        server = w.node.spawn(Server, mailbox=MailboxLimit(1))
+        await w.settle()
+        w.node.cast(server, nap)
+        await w.settle()
+
+        async def overfill(s: Server) -> None:
+            s.cast(server, 1)
+            s.cast(server, 2)
+
+        sender = await w.node.start_server(Server)
+        w.node.cast(sender, overfill)
+        w.node.cast(sender, "next")
+        await w.settle()
+        assert status(w, sender) == "suspended"
+        await w.advance(1)
+        assert await w.node.call(server, "log") == [("cast", 1), ("cast", 2)]
+        assert await w.node.call(sender, "log") == [("cast", "next")]
+
+    run(test)
