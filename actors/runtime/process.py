@@ -270,6 +270,7 @@ class Process:
             self.backlog = []
         self.backlog.append(item)
         if self.mailbox is None:
+            self.wait = None  # for one that was parked in `receive`
             self.mailbox = self.new_mailbox()
             self.scheduler.enqueue(self)
 

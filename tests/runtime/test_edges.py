@@ -8,6 +8,7 @@ import pytest
 from runtime_kit import Server, Trapper, World, run
 
 from palaver.actors.runtime import (
+    KILL,
     GenServer,
     MailboxFull,
     MailboxLimit,
@@ -159,5 +160,28 @@ def test_a_sender_suspended_in_an_async_handler_that_never_parks_handles_nothing
         await w.advance(1)
         assert await w.node.call(server, "log") == [("cast", 1), ("cast", 2)]
         assert await w.node.call(sender, "log") == [("cast", "next")]
+
+    run(test)
+
+
+@pytest.mark.parametrize("then", ["kill", "alarm"])
+def test_a_receive_that_a_stop_has_woken_is_woken_once(then: str) -> None:
+    async def test(w: World) -> None:
+        async def wait(s: Server) -> None:
+            with pytest.raises(ReceiveTimeout):
+                await s.receive(lambda m: m == "never", timeout_s=1)
+
+        server = w.node.spawn(Trapper)
+        w.node.cast(server, wait)
+        await w.settle()
+        w.node.exit(server, "stop")  # within the turn, the alarm or another signal may come
+        if then == "kill":
+            w.node.exit(server, KILL)
+        else:
+            w.clock.now_s += 1
+            w.node.timers._fire()
+        assert len(w.node.scheduler.queue) == 1
+        await w.settle()
+        assert not w.node.is_alive(server)
 
     run(test)
