@@ -193,7 +193,7 @@ class ServerProcess(Process):
             self.coroutine = result
             self.current = (message, tag)
             self.resume = None
-            return self.resume_handler()
+            return self.drive() and self.handler_done(message, tag)
         if kind is Stop:
             self.settle_stop(result, message, tag)
             return False
@@ -303,6 +303,8 @@ class ServerProcess(Process):
 
     def crash(self, error: BaseException, message: Any, tag: Tag | From | None) -> None:
         """A handler raised: report it, run `terminate` (unless in `init`), exit."""
+        if self.context is None:
+            return  # `terminate` raised a KeyboardInterrupt, which is on its way out
         reason = error.reason if isinstance(error, ExitProcess) else Crash.at_handler(error)
         if is_abnormal(reason):
             self.scheduler.node.report_crash(self, reason, (message, tag))

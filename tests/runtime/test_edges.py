@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from runtime_kit import Server, Trapper, World, run
+from runtime_kit import Server, Trapper, World, run, stop_with
 
 from palaver.actors.runtime import (
     KILL,
@@ -183,5 +183,39 @@ def test_a_receive_that_a_stop_has_woken_is_woken_once(then: str) -> None:
         assert len(w.node.scheduler.queue) == 1
         await w.settle()
         assert not w.node.is_alive(server)
+
+    run(test)
+
+
+@pytest.mark.parametrize("where", ["handler", "terminate", "callee"])
+def test_an_interrupt_in_an_async_handler_ends_the_process_once(where: str) -> None:
+    async def test(w: World) -> None:
+        ends: list[Any] = []
+
+        async def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        class Victim(Trapper):
+            def terminate(self, reason: object) -> Any:
+                super().terminate(reason)
+                return interrupt() if where == "terminate" else None
+
+        async def ask(s: Server) -> None:
+            await s.call(victim, interrupt)
+
+        victim = await w.node.start_server(Victim, ends)
+        caller = await w.node.start_server(Server)
+        scheduler = w.node.scheduler
+        scheduler.armed = True  # the test runs the slice, for the loop would end with it
+        if where == "callee":
+            w.node.cast(caller, ask)
+        else:
+            w.node.cast(victim, interrupt if where == "handler" else stop_with("done"))
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.run()
+        assert len(ends) == 1
+        assert not w.node.is_alive(victim)
+        assert (scheduler.dying, scheduler.depth, scheduler.current) == (0, 0, None)
+        assert next(iter(scheduler.rest), None) is None
 
     run(test)
