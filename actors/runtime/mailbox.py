@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias
 
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import MailboxFull
@@ -130,13 +130,21 @@ class BoundedMailbox(deque[Item]):
         item = super().popleft()
         if item[1] is INIT:
             self.room -= 1
+        self._fill()
+        return item
+
+    def __delitem__(self, index: SupportsIndex) -> None:  # type: ignore[override]
+        """Take one out of the middle; takes in what waited for its place."""
+        super().__delitem__(index)
+        self._fill()
+
+    def _fill(self) -> None:
         waiting = self.waiting
         while waiting and len(self) < self.room:
             sender, held = waiting.popleft()
             super().append(held)
             if sender is not None:
                 sender.release()
-        return item
 
     def _suspend_sender(self, item: Item, size: int) -> None:
         tag = item[1]

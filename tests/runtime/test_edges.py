@@ -219,3 +219,52 @@ def test_an_interrupt_in_an_async_handler_ends_the_process_once(where: str) -> N
         assert next(iter(scheduler.rest), None) is None
 
     run(test)
+
+
+def test_what_is_flushed_makes_room_in_a_bounded_mailbox() -> None:
+    async def test(w: World) -> None:
+        other = await w.node.start_server(Server)
+
+        async def watch(s: Server) -> None:
+            ref = s.monitor(other)
+            await s.sleep(1)
+            s.demonitor(ref, flush=True)
+
+        server = await w.node.start_server(Server, mailbox=MailboxLimit(1))
+        sender = await w.node.start_server(Server)
+        w.node.cast(server, watch)
+        await w.settle()
+        w.node.exit(other, "gone")
+        await w.settle()  # the `Down` fills the mailbox
+        w.node.cast(sender, lambda s: s.cast(server, "waits"))
+        await w.settle()
+        assert status(w, sender) == "suspended"
+        await w.advance(1)
+        assert status(w, sender) == "idle"
+        assert await w.node.call(server, "log") == [("cast", "waits")]
+
+    run(test)
+
+
+def test_what_sys_takes_makes_room_in_a_bounded_mailbox() -> None:
+    async def test(w: World) -> None:
+        server = await w.node.start_server(Server, mailbox=MailboxLimit(1))
+        sender = await w.node.start_server(Server)
+
+        def suspend(process: Any) -> None:
+            process.inspect().suspended = True
+
+        def resume(process: Any) -> None:
+            process.inspection = None
+
+        server.process_.system(suspend)
+        await w.settle()
+        w.node.cast(sender, lambda s: s.cast(server, "waits"))
+        server.process_.system(lambda _: None)  # takes the only place before the sender's turn
+        await w.settle()
+        server.process_.system(resume)
+        await w.settle()
+        assert status(w, sender) == "idle"
+        assert await w.node.call(server, "log") == [("cast", "waits")]
+
+    run(test)
