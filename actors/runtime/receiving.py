@@ -7,7 +7,7 @@ from typing import Any
 
 from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.errors import ReceiveTimeout
-from palaver.actors.runtime.mailbox import INFO, SIGNAL, Item, Tag
+from palaver.actors.runtime.mailbox import INFO, SIGNAL, STOP, Item, Tag
 from palaver.actors.runtime.messages import Request
 from palaver.actors.runtime.parking import PREEMPTED, RECEIVING, Alarm, park
 from palaver.actors.runtime.process import Process
@@ -80,11 +80,13 @@ def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[An
 
 
 def _save_control(process: Process, item: Item) -> None:
-    """Keep a control item: it comes first once the handler is done, behind those before it."""
-    saved = process.saved or []
-    first_message = (n for n, (_, tag) in enumerate(saved) if not _is_control(tag))
-    saved.insert(next(first_message, len(saved)), item)
-    process.saved = saved
+    """It comes first once the handler is done; of several, the end, then in their order."""
+    saved = process.saved = process.saved or []
+    index = 0
+    if item[1] is not STOP:
+        while index < len(saved) and _is_control(saved[index][1]):
+            index += 1
+    saved.insert(index, item)
 
 
 def _is_control(tag: Tag | From | None) -> bool:

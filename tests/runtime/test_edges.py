@@ -268,3 +268,22 @@ def test_what_sys_takes_makes_room_in_a_bounded_mailbox() -> None:
         assert await w.node.call(server, "log") == [("cast", "waits")]
 
     run(test)
+
+
+def test_requests_of_sys_keep_their_order_behind_a_receive() -> None:
+    async def test(w: World) -> None:
+        async def wait(s: Server) -> None:
+            await s.receive(lambda m: m == "go on")
+
+        order: list[int] = []
+        server = await w.node.start_server(Server)
+        w.node.cast(server, wait)
+        await w.settle()
+        for n in range(3):
+            server.process_.system(lambda _, n=n: order.append(n))
+            await w.settle()
+        w.node.send(server, "go on")
+        await w.settle()
+        assert order == [0, 1, 2]
+
+    run(test)
