@@ -21,7 +21,7 @@ from palaver.actors.runtime.timers import Lane
 if TYPE_CHECKING:
     from palaver.actors.runtime.process import Process
 
-__all__ = ["HANDED_OVER", "From", "OutsideCall", "ProcessCall", "RequestCall"]
+__all__ = ["HANDED_OVER", "From", "OutsideCall", "ProcessCall", "RequestCall", "StartCall"]
 
 
 class From(Ref):
@@ -129,6 +129,57 @@ class ProcessCall(From):
             if self.lane is not None:
                 del self.lane[self]
             self.forget()
+
+
+class StartCall(From):
+    """A process has started another and is told when `init` is done, be it parked on that or not.
+
+    So it may start several before it awaits the first.
+    """
+
+    __slots__ = ("answered", "outcome", "process")
+
+    def __init__(self, process: Process) -> None:
+        self.callee = None
+        self.process = process
+        self.answered = False
+        self.outcome: Any = None
+
+    @property
+    def pid(self) -> Pid | None:
+        """The starting process."""
+        return self.process.pid
+
+    @property
+    def open(self) -> bool:
+        """Whether `init` is not done yet."""
+        return not self.answered
+
+    def deliver(self, value: Any) -> None:
+        """Keep the answer, and wake the process if it is parked on this."""
+        if self.answered:
+            return
+        self.answered = True
+        self.outcome = value
+        if self.process.wait is self:
+            self.process.wake(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the failure."""
+        self.deliver(Raise(error))
+
+    def cancel(self) -> None:
+        """The process is exiting: it does not matter any more."""
+
+    def result(self) -> Any:
+        """The answer; raises the failure instead if there is one."""
+        outcome, self.outcome = self.outcome, None
+        if type(outcome) is Raise:
+            try:
+                raise outcome.error
+            finally:  # no cycle: the error's traceback has this frame
+                del outcome
+        return outcome
 
 
 class RequestCall(From):

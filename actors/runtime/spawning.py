@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from palaver.actors.runtime import lifecycle
-from palaver.actors.runtime.calls import HANDED_OVER, ProcessCall
+from palaver.actors.runtime.calls import StartCall
 from palaver.actors.runtime.mailbox import INIT, MailboxLimit
-from palaver.actors.runtime.parking import PREEMPTED, Raise, park
+from palaver.actors.runtime.parking import PREEMPTED, park
 from palaver.actors.runtime.pid import Name, Pid, Ref
 from palaver.actors.runtime.process import ALIVE, Process
 from palaver.actors.runtime.protocol import P
@@ -192,10 +192,7 @@ class Spawning:
             and scheduler.depth < MAX_DEPTH
             and not scheduler.dying
         )
-        starter = ProcessCall()
-        starter.process = process
-        starter.callee = None
-        starter.lane = HANDED_OVER  # what answers meanwhile answers one that is still running
+        starter = StartCall(process)
         options = options or {}
         child = scheduler.node.start_process(
             what,
@@ -210,17 +207,14 @@ class Spawning:
         )
         if at_once:
             scheduler.hand_over(child, (args, options), INIT)
-        starter.lane = None
-        if starter.process is not None:
+        if not starter.answered:
             return _started(process, starter)
-        outcome, process.resume = process.resume, None
-        if type(outcome) is Raise:
-            raise outcome.error
-        return cast("Pid", outcome)
+        return cast("Pid", starter.result())
 
 
-async def _started(process: Process, starter: ProcessCall) -> Pid:
+async def _started(process: Process, starter: StartCall) -> Pid:
     """Wait until `init` is done."""
-    if starter.process is not None:
+    if not starter.answered:
         process.wait = starter
-    return cast("Pid", await park(process))
+        await park(process)
+    return cast("Pid", starter.result())

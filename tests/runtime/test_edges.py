@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from runtime_kit import Server, Trapper, World, run, stop_with
+from runtime_kit import Server, Trapper, World, inside, run, stop_with
 
 from palaver.actors.runtime import (
     KILL,
@@ -14,6 +15,8 @@ from palaver.actors.runtime import (
     MailboxLimit,
     ProcessContext,
     ReceiveTimeout,
+    StartError,
+    Stop,
 )
 
 
@@ -285,5 +288,36 @@ def test_requests_of_sys_keep_their_order_behind_a_receive() -> None:
         w.node.send(server, "go on")
         await w.settle()
         assert order == [0, 1, 2]
+
+    run(test)
+
+
+def test_several_starts_are_awaited_in_any_order() -> None:
+    async def test(w: World) -> None:
+        class Slow(GenServer):
+            async def init(self, delay_s: float) -> None:
+                await self.sleep(delay_s)
+                self.delay_s = delay_s
+
+            def handle_call(self, request: Any, from_: Any) -> float:
+                return self.delay_s
+
+        class Failing(GenServer):
+            async def init(self) -> Stop:
+                await self.sleep(0.5)
+                return Stop("no")
+
+        async def starter(ctx: ProcessContext) -> list[Any]:
+            started: list[Any] = [ctx.start_link_now(Slow, (n,)) for n in (3, 1, 2)]
+            failing: Any = ctx.start_link_now(Failing)
+            await ctx.sleep(1.5)
+            with pytest.raises(StartError):
+                await failing
+            return [await ctx.call(await one, "delay") for one in started]
+
+        waiting = asyncio.ensure_future(inside(w, starter))
+        await asyncio.sleep(0)
+        await w.advance(5)
+        assert await waiting == [3, 1, 2]
 
     run(test)
