@@ -23,7 +23,7 @@ class Alias(Addressable, Ref):
     process, and goes on to the owner.
     """
 
-    __slots__ = ("_on_use", "_owner")
+    __slots__ = ("_on_use", "_once", "_owner")
 
     # As those of an idle process that sees to each message itself.
     mailbox: Final = None
@@ -35,8 +35,9 @@ class Alias(Addressable, Ref):
         self, owner: Process, *, once: bool = False, on_use: Callable[[], None] | None = None
     ) -> None:
         self._owner: Process | None = owner
+        self._once = once
         # Called when a message comes through it, before that is passed on.
-        self._on_use = self.expire if once else on_use
+        self._on_use = on_use
 
     @property
     def active(self) -> bool:
@@ -63,7 +64,9 @@ class Alias(Addressable, Ref):
         owner = self.owner
         if owner is None:
             return
-        if self._on_use is not None:
+        if self._once:
+            self.expire()
+        elif self._on_use is not None:
             self._on_use()
         if owner.mailbox is None:
             owner.activate(item)
@@ -72,7 +75,7 @@ class Alias(Addressable, Ref):
 
     def expire(self) -> None:
         """Take it back, on whoever's behalf."""
-        self._owner = None
+        self._owner = self._on_use = None
 
     def close(self, process: Process) -> bool:
         """Take it back; False if it was before. Raises `ValueError` if it is another's."""
@@ -80,5 +83,5 @@ class Alias(Addressable, Ref):
             return False
         if self._owner is not process:
             raise ValueError("an alias is taken back by the process that made it")
-        self._owner = None
+        self.expire()
         return True

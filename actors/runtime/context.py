@@ -166,7 +166,10 @@ class ProcessContext(Spawning):
                 if count % process.budget == 0 or process.exiting is not ALIVE:
                     await PREEMPTED
                 if type(outcome) is Raise:
-                    raise outcome.error
+                    try:
+                        raise outcome.error
+                    finally:
+                        del outcome
                 return outcome
         if timeout_s is None:
             call.lane = None
@@ -192,7 +195,10 @@ class ProcessContext(Spawning):
         await PARKED
         outcome, process.resume = process.resume, None
         if type(outcome) is Raise:
-            raise outcome.error
+            try:
+                raise outcome.error
+            finally:  # no cycle: the error's traceback has this frame
+                del outcome
         return outcome
 
     @overload

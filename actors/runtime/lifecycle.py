@@ -59,6 +59,12 @@ class Monitor(Ref):
         if self.ends_alias and self.alias is not None:
             self.alias.expire()
 
+    def owner_exited(self) -> None:
+        """Nobody watches any more."""
+        self.owner = self.target = None
+        if self.alias is not None:
+            self.alias.expire()
+
     def down(self, pid: Dest, reason: object) -> None:
         """Tell the owner."""
         owner, self.owner, self.target = self.owner, None, None
@@ -227,6 +233,7 @@ def finish(process: Process, reason: object) -> None:
     fail_starter(process, reason)
     if process.monitors is not None:
         for ref, target in process.monitors.items():
+            ref.owner_exited()
             if target.watchers is not None:
                 target.watchers.pop(ref, None)
         process.monitors = None
@@ -238,7 +245,8 @@ def finish(process: Process, reason: object) -> None:
             watcher.down(process.pid, reason)
     # No cycle stays behind, so memory is freed now and not when the garbage collector comes by.
     process.mailbox = process.backlog = process.saved = process.current = None
-    process.context = None
+    process.context = process.inspection = process.resume = None
+    process.exiting = None  # not `reason`: a crash's traceback has the process in its frames
 
 
 def fail_callers(process: Process, reason: object) -> None:

@@ -82,7 +82,10 @@ async def park(process: Process) -> Any:
     await PARKED
     outcome, process.resume = process.resume, None
     if type(outcome) is Raise:
-        raise outcome.error
+        try:
+            raise outcome.error
+        finally:  # no cycle: the error's traceback has this frame
+            del outcome
     return outcome
 
 

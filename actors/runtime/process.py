@@ -43,6 +43,7 @@ from palaver.actors.runtime.reasons import KILL, KILLED, NORMAL
 if TYPE_CHECKING:
     from palaver.actors.runtime.calls import From
     from palaver.actors.runtime.context import ProcessContext
+    from palaver.actors.runtime.lifecycle import Monitor
     from palaver.actors.runtime.scheduler import Scheduler
     from palaver.actors.runtime.timers import TimerRef
 
@@ -139,7 +140,7 @@ class Process:
         self.held = 0
         # Allocated when first used. Dicts, not sets: their order is the same in every run.
         self.links: Process | dict[Process, None] | None = None  # see `links`
-        self.monitors: dict[Ref, Process] | None = None
+        self.monitors: dict[Monitor, Process] | None = None
         self.watchers: dict[Ref, Watcher] | None = None
         self.names: list[str] | None = None
         self.pending: dict[From, None] | None = None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
-from runtime_kit import Server, Trapper, World, inside, run, stop_with
+from runtime_kit import Server, Trapper, World, boom, inside, run, stop_with
 
 from palaver.actors.runtime import (
     KILL,
+    NOREPLY,
+    CallFailed,
     GenServer,
     MailboxFull,
     MailboxLimit,
@@ -17,6 +21,7 @@ from palaver.actors.runtime import (
     ReceiveTimeout,
     StartError,
     Stop,
+    Timeout,
 )
 
 
@@ -321,3 +326,96 @@ def test_several_starts_are_awaited_in_any_order() -> None:
         assert await waiting == [3, 1, 2]
 
     run(test)
+
+
+async def receiving(s: Server) -> None:
+    await s.receive(lambda _: False, timeout_s=1000)
+
+
+async def sleeping(s: Server) -> None:
+    await s.sleep(1000)
+
+
+async def failed_call(s: Server) -> None:
+    with pytest.raises(CallFailed):
+        await s.call(s.spawn(Server), lambda *_: Stop("no"))
+
+
+async def timed_out_call(s: Server) -> None:
+    with pytest.raises(CallFailed):
+        await s.call(s.spawn(Server), lambda *_: NOREPLY, timeout_s=0.1)
+
+
+async def failed_start(s: Server) -> None:
+    with pytest.raises(StartError):
+        await s.start_link(Server, stop_with("no"))
+
+
+def idle(s: Server) -> Timeout:
+    return Timeout(1000)
+
+
+def alias(s: Server) -> None:
+    s.log.append(s.alias(once=True))
+
+
+def monitor_with_alias(s: Server) -> None:
+    s.log.append(s.monitor(s.spawn(Server), alias="reply_demonitor"))
+
+
+def timer(s: Server) -> None:
+    s.log.append(s.send_after(1000, s.pid, "late"))
+
+
+def under_inspection(s: Server) -> None:
+    def begin(process: Any) -> None:
+        process.inspect().lookers["test"] = lambda *_: process
+
+    s.process_.system(begin)
+
+
+@pytest.mark.parametrize("end", ["kill", "crash"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        receiving, sleeping, failed_call, timed_out_call, failed_start, idle, alias,
+        monitor_with_alias, timer, under_inspection,
+    ],
+)  # fmt: skip
+def test_a_dead_process_is_freed_whatever_it_was_doing(deed: Any, end: str) -> None:
+    class Marked(Server):
+        pass
+
+    def alive() -> list[Any]:
+        """The processes of the node that there still are, dead ones too."""
+        kinds = [one for one in gc.get_objects() if type(one).__name__ == "ServerProcess"]
+        return [one for one in kinds if one.scheduler is scheduler and one.pid is pid]
+
+    gc.collect()
+    gc.disable()
+    try:
+
+        async def test(w: World) -> None:
+            nonlocal scheduler, pid
+            scheduler = w.node.scheduler
+            pid = await w.node.start_server(Marked)
+            seen = weakref.ref(pid.process_.context)
+            w.node.cast(pid, deed)
+            await w.settle()
+            if deed is timed_out_call:
+                await w.advance(1)
+            if end == "kill":
+                w.node.exit(pid, KILL)
+            else:
+                w.node.cast(pid, boom)
+            await w.advance(1000 if end == "crash" else 0)
+            assert not w.node.is_alive(pid)
+            w.observer.crashes.clear()
+            assert seen() is None
+            assert alive() == []
+
+        scheduler: Any = None
+        pid: Any = None
+        run(test)
+    finally:
+        gc.enable()
