@@ -162,7 +162,10 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        for _, _, timer in self._heap:
+            timer.action = None
         self._heap.clear()
+        self._cancelled = 0
         self.lanes.clear()
 
     def _arm(self, deadline_s: float) -> None:

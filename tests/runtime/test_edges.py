@@ -419,3 +419,19 @@ def test_a_dead_process_is_freed_whatever_it_was_doing(deed: Any, end: str) -> N
         run(test)
     finally:
         gc.enable()
+
+
+def test_a_stopped_node_has_no_timers_whatever_was_cancelled_before() -> None:
+    async def test(w: World) -> None:
+        async def timers(ctx: ProcessContext) -> None:
+            ctx.cancel_timer(ctx.send_after(5, ctx.pid, 1))
+
+        w.node.spawn(timers)
+        await w.settle()
+        left = w.node.send_after(5, "nobody", 1)
+        await w.node.stop()
+        assert len(w.node.timers) == 0
+        assert not w.node.timers.cancel(left)
+        assert len(w.node.timers) == 0
+
+    run(test)
