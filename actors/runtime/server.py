@@ -74,7 +74,9 @@ class ServerProcess(Process):
         if self.coroutine is not None:
             if not self.resume_handler():
                 return None
-            if self.held or not (self.backlog or self.mailbox):
+            if (
+                self.held or self.exiting is not ALIVE or not (self.backlog or self.mailbox)
+            ):  # `leave` sees to it
                 self.leave()
                 return None
         if self.inspection is not None or self.limit is not None:

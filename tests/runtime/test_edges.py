@@ -435,3 +435,21 @@ def test_a_stopped_node_has_no_timers_whatever_was_cancelled_before() -> None:
         assert len(w.node.timers) == 0
 
     run(test)
+
+
+def test_an_exit_signal_in_the_last_lap_of_a_parked_handler_comes_before_what_waits() -> None:
+    async def test(w: World) -> None:
+        async def end(s: Server) -> None:
+            await s.sleep(1)
+            s.exit(s.pid, "away with you")
+
+        log: list[Any] = []
+        server = await w.node.start_server(Server)
+        w.node.cast(server, end)
+        w.node.cast(server, lambda _: log.append("handled"))
+        await w.advance(1)
+        assert log == []
+        assert not w.node.is_alive(server)
+        assert w.node.scheduler.dying == 0
+
+    run(test)
