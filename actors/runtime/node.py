@@ -110,6 +110,8 @@ class Node(Population):
         deadline_s = self.clock.monotonic() + timeout_s
         roots = [process for process in self.table.values() if process.parent is None]
         for process in reversed(roots):
+            if process.pid.process_ is None:
+                continue  # it has ended while another was waited for
             traps = process.trap_exit
             process.exit_signal(None, SHUTDOWN, linked=False)
             if traps:  # it has something to do before it exits; others exit in their next turn

@@ -453,3 +453,21 @@ def test_an_exit_signal_in_the_last_lap_of_a_parked_handler_comes_before_what_wa
         assert w.node.scheduler.dying == 0
 
     run(test)
+
+
+def test_a_root_that_ends_while_another_is_waited_for_is_not_told_to() -> None:
+    async def test(w: World) -> None:
+        first = await w.node.start_server(Trapper)
+        last = await w.node.start_server(Server)
+
+        def end_both(s: Server) -> None:
+            s.trap_exit = True
+            s.terminate = lambda reason: s.exit(first, KILL)  # type: ignore[method-assign]
+
+        w.node.cast(last, end_both)
+        await w.settle()
+        await w.node.stop()
+        assert not w.node.table
+        assert not w.node.scheduler.queue
+
+    run(test)
