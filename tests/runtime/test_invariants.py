@@ -379,31 +379,40 @@ async def chaos_reigns(
     )
     async with world(shuffle=rng, reductions=reductions, slice_s=slice_s) as w:
         watch(w.node, failures)
-        for kind in (Actor, Actor, function, Actor):
-            chaos.pids.append(w.node.spawn(kind, chaos, mailbox=chaos.limit()))
-        for _ in range(12):
-            with suppress(MailboxFull):
-                w.node.cast(chaos.someone(), ("outside", chaos.number()))
-            await w.advance(rng.choice([0, 0, 0.1, 1]))
-            assert not failures
-        chaos.fuel = 0
-        await w.advance(20)
-        if not failures:
-            check(w.node)
-            check_books(w, chaos)
-        stopping = asyncio.ensure_future(w.node.stop())
-        while not stopping.done():
-            await w.advance(1)
-            assert not failures
-            await asyncio.sleep(0)
-        await stopping
-        assert not failures
-        assert not w.node.table
-        assert not w.node.names
-        assert len(w.node.timers) == 0
-        assert w.clock.pending == 0
-        assert w.node.scheduler.dying == 0
+        try:
+            await reign(w, chaos, failures)
+        except BaseException:
+            w.node._open = False  # it is broken: do not wait for it to stop
+            raise
     assert [n for n, count in chaos.calls.items() if count != 1] == []
+
+
+async def reign(w: World, chaos: Chaos, failures: list[BaseException]) -> None:
+    async def advance(seconds: float) -> None:
+        await w.advance(seconds)
+        if failures:
+            raise failures[0]
+
+    for kind in (Actor, Actor, function, Actor):
+        chaos.pids.append(w.node.spawn(kind, chaos, mailbox=chaos.limit()))
+    for _ in range(12):
+        with suppress(MailboxFull):
+            w.node.cast(chaos.someone(), ("outside", chaos.number()))
+        await advance(chaos.dice(0, 0, 0.1, 1))
+    chaos.fuel = 0
+    await advance(20)
+    check(w.node)
+    check_books(w, chaos)
+    stopping = asyncio.ensure_future(w.node.stop())
+    while not stopping.done():
+        await advance(1)
+        await asyncio.sleep(0)
+    await stopping
+    assert not w.node.table
+    assert not w.node.names
+    assert len(w.node.timers) == 0
+    assert w.clock.pending == 0
+    assert w.node.scheduler.dying == 0
 
 
 def check_books(w: World, chaos: Chaos) -> None:
