@@ -48,6 +48,7 @@ from palaver.actors.runtime import (
     Stop,
     Timeout,
 )
+from palaver.actors.runtime.process import ALIVE
 
 EXAMPLES = int(os.environ.get("PALAVER_LONG_SEARCH", "150"))
 EXPECTED = (
@@ -122,6 +123,11 @@ class Chaos:
                     await PARKING[self.rng.choice(self.parking)](self, ctx)
         else:
             self.deed(ctx)
+
+    def note_message(self, server: Actor) -> None:
+        process: Any = server.process_
+        if process.exiting is not ALIVE or process.is_stopping():
+            self.wrong.append(f"{process.pid} handles a message although it is to end")
 
     def note_cast(self, ctx: ProcessContext, message: Any) -> None:
         sender, serial = message
@@ -290,10 +296,12 @@ class Actor(GenServer):
         return self.handle("long_init" in chaos.deeds, chaos.dice(0, 1))
 
     def handle_cast(self, message: Any) -> Any:
+        self.chaos.note_message(self)
         self.chaos.note_cast(self, message)
         return self.handle(True, self.chaos.dice(0, 1, 3))
 
     def handle_info(self, message: Any) -> Any:
+        self.chaos.note_message(self)
         self.chaos.note_info(message)
         return self.handle(True, self.chaos.dice(0, 1, 3))
 
@@ -301,6 +309,7 @@ class Actor(GenServer):
         return self.handle(True, self.chaos.dice(0, 1))
 
     def handle_call(self, request: Any, from_: From) -> Any:
+        self.chaos.note_message(self)
         return self.handle(True, self.chaos.dice(0, 1, 3), from_)
 
     def terminate(self, reason: Any) -> Any:
@@ -395,9 +404,19 @@ async def reign(w: World, chaos: Chaos, failures: list[BaseException]) -> None:
 
     for kind in (Actor, Actor, function, Actor):
         chaos.pids.append(w.node.spawn(kind, chaos, mailbox=chaos.limit()))
+    outside = []
     for _ in range(12):
         with suppress(MailboxFull):
             w.node.cast(chaos.someone(), ("outside", chaos.number()))
+        if "call" in chaos.deeds:
+            calling = w.node.call(chaos.someone(), "call", timeout_s=chaos.dice(0.1, 5))
+            outside.append(asyncio.ensure_future(calling))
+        if "start" in chaos.deeds:
+            starting = w.node.start_server(Actor, chaos, mailbox=chaos.limit())
+            outside.append(asyncio.ensure_future(starting))
+        await asyncio.sleep(0)
+        if outside and chaos.dice(True, False):
+            chaos.rng.choice(outside).cancel()
         await advance(chaos.dice(0, 0, 0.1, 1))
     chaos.fuel = 0
     await advance(20)
@@ -408,6 +427,9 @@ async def reign(w: World, chaos: Chaos, failures: list[BaseException]) -> None:
         await advance(1)
         await asyncio.sleep(0)
     await stopping
+    for outcome in await asyncio.gather(*outside, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            assert isinstance(outcome, (*EXPECTED, asyncio.CancelledError)), outcome
     assert not w.node.table
     assert not w.node.names
     assert len(w.node.timers) == 0
