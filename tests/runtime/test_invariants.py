@@ -93,11 +93,11 @@ class Chaos:
 
     def someone(self) -> Any:
         """Whom a message can be sent to: a process, living or dead, or an alias."""
-        return self.rng.choice(self.pids[-8:])
+        return self.rng.choice(self.pids[-6:])
 
     def process(self) -> Pid:
         """A process, living or dead."""
-        return self.rng.choice([pid for pid in self.pids if isinstance(pid, Pid)][-8:])
+        return self.rng.choice([pid for pid in self.pids if isinstance(pid, Pid)][-6:])
 
     def number(self) -> int:
         self.serial += 1
@@ -106,8 +106,8 @@ class Chaos:
     def limit(self) -> MailboxLimit | None:
         if "bounded" not in self.deeds:
             return None
-        policy = self.dice(None, "suspend", "suspend", "reject", "drop_oldest", "exit")
-        return None if policy is None else MailboxLimit(self.dice(1, 1, 2, 5), policy)
+        policy = self.dice(None, "suspend", "suspend", "suspend", "reject", "drop_oldest", "exit")
+        return None if policy is None else MailboxLimit(self.dice(1, 1, 2), policy)
 
     def deed(self, ctx: ProcessContext) -> None:
         """Something that takes no time."""
@@ -150,9 +150,11 @@ class Chaos:
     # -- plain deeds ------------------------------------------------------------------------------
 
     def cast(self, ctx: ProcessContext) -> None:
-        dest, serial = self.someone(), self.number()
-        ctx.cast(dest, (ctx.pid, serial))
-        self.sent.setdefault(dest, []).append(serial)
+        dest = self.someone()
+        for _ in range(self.dice(1, 1, 4)):
+            serial = self.number()
+            ctx.cast(dest, (ctx.pid, serial))
+            self.sent.setdefault(dest, []).append(serial)
 
     def send(self, ctx: ProcessContext) -> None:
         ctx.send(self.someone(), self.number())
@@ -298,19 +300,19 @@ class Actor(GenServer):
     def handle_cast(self, message: Any) -> Any:
         self.chaos.note_message(self)
         self.chaos.note_cast(self, message)
-        return self.handle(True, self.chaos.dice(0, 1, 3))
+        return self.handle(True, self.chaos.dice(0, 1, 2, 4))
 
     def handle_info(self, message: Any) -> Any:
         self.chaos.note_message(self)
         self.chaos.note_info(message)
-        return self.handle(True, self.chaos.dice(0, 1, 3))
+        return self.handle(True, self.chaos.dice(0, 1, 2, 4))
 
     def handle_continue(self, arg: Any) -> Any:
         return self.handle(True, self.chaos.dice(0, 1))
 
     def handle_call(self, request: Any, from_: From) -> Any:
         self.chaos.note_message(self)
-        return self.handle(True, self.chaos.dice(0, 1, 3), from_)
+        return self.handle(True, self.chaos.dice(0, 1, 2, 4), from_)
 
     def terminate(self, reason: Any) -> Any:
         return self.handle("long_terminate" in self.chaos.deeds, self.chaos.dice(0, 0, 1))
@@ -406,8 +408,10 @@ async def reign(w: World, chaos: Chaos, failures: list[BaseException]) -> None:
         chaos.pids.append(w.node.spawn(kind, chaos, mailbox=chaos.limit()))
     outside = []
     for _ in range(12):
-        with suppress(MailboxFull):
-            w.node.cast(chaos.someone(), ("outside", chaos.number()))
+        dest = chaos.someone()
+        for _ in range(chaos.dice(1, 4)):
+            with suppress(MailboxFull):
+                w.node.cast(dest, ("outside", chaos.number()))
         if "call" in chaos.deeds:
             calling = w.node.call(chaos.someone(), "call", timeout_s=chaos.dice(0.1, 5))
             outside.append(asyncio.ensure_future(calling))
