@@ -48,6 +48,7 @@ from palaver.actors.runtime import (
     Stop,
     Timeout,
 )
+from palaver.actors.runtime.parking import SUSPENDED
 from palaver.actors.runtime.process import ALIVE
 
 EXAMPLES = int(os.environ.get("PALAVER_LONG_SEARCH", "150"))
@@ -461,6 +462,8 @@ def check_books(w: World, chaos: Chaos) -> None:
         process = dest.process_
         if process is None or not isinstance(dest, Pid):
             continue
+        if process.wait is SUSPENDED and process.coroutine is not None:
+            continue  # what it was about to look at is in its hands
         if process.limit is not None and process.limit.overflow != "suspend":
             continue
         items = [*(process.mailbox or ()), *(process.backlog or ()), *(process.saved or ())]
