@@ -141,7 +141,7 @@ class ProcessContext(Spawning):
         """
         process = self.process_
         callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
-        if callee is None or callee.exiting is not ALIVE:
+        if callee is None:
             raise NoProcess(dest)
         if callee is process:
             raise CallFailed("calling_self", "a process that calls itself would wait for ever")
@@ -180,12 +180,8 @@ class ProcessContext(Spawning):
             if not lane.armed:
                 lane.arm(call)
         if not handed_over:
-            mailbox = callee.mailbox
             try:
-                if mailbox is None:  # an alias passes it on, and then may raise as well
-                    callee.activate((request, call))
-                else:
-                    mailbox.append((request, call))
+                lifecycle.ask(callee, request, call, dest)
             except MailboxFull:
                 call.cancel()
                 raise
@@ -213,15 +209,11 @@ class ProcessContext(Spawning):
         """
         call = RequestCall(self.process_.pid)
         callee = self.node.find(dest) if isinstance(dest, str) else dest.process_
-        if callee is None or callee.exiting is not ALIVE:
+        if callee is None:
             call.fail(NoProcess(dest))
             return call
-        mailbox = callee.mailbox
         try:
-            if mailbox is None:
-                callee.activate((request, call))
-            else:
-                mailbox.append((request, call))
+            lifecycle.ask(callee, request, call, dest)
         except MailboxFull as error:
             call.fail(error)
         return call

@@ -54,6 +54,9 @@ class GenServer(ProcessContext, Generic[P]):
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answer a call: return the reply, `NOREPLY` (then `reply` later) or `Stop(reason, reply)`.
 
+        `Reply(value, then)` answers and goes on with a `Continue`, a `Timeout` or `HIBERNATE`; one
+        of these alone goes on without an answer yet, as `NOREPLY`.
+
         An exception here ends the server, and the call fails with its reason; to answer with an
         error, use `reply_error` and return `NOREPLY`.
         """

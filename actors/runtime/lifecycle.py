@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
-from palaver.actors.runtime.errors import CalleeExited, StartError, StartIgnored
+from palaver.actors.runtime.errors import CalleeExited, NoProcess, StartError, StartIgnored
 from palaver.actors.runtime.links import drop_link, drop_links
-from palaver.actors.runtime.mailbox import INIT, BoundedMailbox
+from palaver.actors.runtime.mailbox import INIT, STOP, BoundedMailbox
 from palaver.actors.runtime.messages import Down, Ignore
 from palaver.actors.runtime.pid import Dest, Pid, Ref
 from palaver.actors.runtime.process import ALIVE, Process, Watcher
@@ -23,6 +23,7 @@ __all__ = [
     "Monitor",
     "OutsideJoin",
     "ProcessJoin",
+    "ask",
     "demonitor",
     "finish",
     "monitor",
@@ -187,6 +188,34 @@ class _TooLate:
         self.monitor.down(pid, NOPROC)
 
 
+class _AskedTooLate:
+    """Watches a process that an exit signal has ended already, for a call that came behind it.
+
+    As with monitors: to the caller there is no process, but it hears of it when all who are linked
+    have heard of the end, as on the BEAM.
+    """
+
+    __slots__ = ("call", "dest")
+
+    def __init__(self, call: From, dest: Dest) -> None:
+        self.call = call
+        self.dest = dest
+
+    def down(self, pid: Pid, reason: object) -> None:
+        """The process is gone now."""
+        self.call.fail(NoProcess(self.dest))
+
+
+def ask(callee: Process, request: object, call: From, dest: Dest) -> None:
+    """Put a call where its callee finds it; raises `MailboxFull`."""
+    if callee.exiting is not ALIVE:
+        watchers_of(callee)[call] = _AskedTooLate(call, dest)
+    elif callee.mailbox is None:  # an alias passes it on, and then may raise as well
+        callee.activate((request, call))
+    else:
+        callee.mailbox.append((request, call))
+
+
 def demonitor(process: Process, ref: Ref, *, flush: bool) -> None:
     """Stop watching; with `flush`, also take a `Down` of it out of the mailbox."""
     if not isinstance(ref, Monitor):
@@ -212,12 +241,15 @@ def finish(process: Process, reason: object) -> None:
     get their failure, linked processes their exit signal, monitors their `Down`.
     """
     node = process.scheduler.node
+    scheduler = process.scheduler
     if process.exiting is not ALIVE:
-        process.scheduler.dying -= 1
+        scheduler.dying -= 1
     process.exiting = reason
     process.fast = None
-    if process.scheduler.current is process:
-        process.put_back(process.scheduler.rest)
+    if scheduler.current is process:
+        process.put_back(scheduler.rest)
+    for items in (process.backlog, process.saved):  # it was also told to stop, and did not come to
+        scheduler.dying -= sum(tag is STOP for _, tag in items or ())
     if process.idle is not None:
         process.scheduler.timers.cancel(process.idle)
         process.idle = None

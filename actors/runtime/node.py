@@ -20,12 +20,11 @@ from palaver.actors.runtime.errors import (
     NodeStopped,
     NoProcess,
 )
-from palaver.actors.runtime.lifecycle import OutsideJoin
+from palaver.actors.runtime.lifecycle import OutsideJoin, ask
 from palaver.actors.runtime.mailbox import INFO, MailboxLimit, Tag
 from palaver.actors.runtime.observer import Observer, StructlogObserver
 from palaver.actors.runtime.pid import Dest, Name, Pid, UntypedDest
 from palaver.actors.runtime.population import Population
-from palaver.actors.runtime.process import ALIVE
 from palaver.actors.runtime.protocol import Call, Cast, P, R_co
 from palaver.actors.runtime.reasons import KILLED, SHUTDOWN, ExitReason
 from palaver.actors.runtime.scheduler import Scheduler
@@ -244,15 +243,12 @@ class Node(Population):
     async def call(self, dest: Dest, request: Any, *, timeout_s: float | None = 5.0) -> Any:
         """Call a process from asyncio code; raises what `ProcessContext.call` does."""
         process = self.find(dest)
-        if process is None or process.exiting is not ALIVE:
+        if process is None:
             raise NoProcess(dest)
         lane = None if timeout_s is None else self.timers.lane(timeout_s)
         call = OutsideCall(asyncio.get_running_loop().create_future(), lane)
         try:
-            if process.mailbox is None:
-                process.activate((request, call))
-            else:
-                process.mailbox.append((request, call))
+            ask(process, request, call, dest)
             return await call.future
         finally:
             call.close()

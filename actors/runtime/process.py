@@ -352,6 +352,7 @@ class Process:
         backlog = self.backlog
         if backlog and backlog[-1][1] is STOP:
             return  # it was told before
+        self.scheduler.dying += 1
         self.put_first((reason, STOP))
         if self.wait is SUSPENDED or self.wait is FROZEN:
             self.wait = None

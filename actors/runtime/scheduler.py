@@ -8,7 +8,7 @@ from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.runtime.mailbox import INFO, INIT, SIGNAL, Tag
-from palaver.actors.runtime.messages import NoReply, Reply, Stop
+from palaver.actors.runtime.messages import Continue, Hibernate, NoReply, Reply, Stop, Timeout
 from palaver.actors.runtime.process import ALIVE
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ MAX_DEPTH = 8
 """Calls handed over within calls; deeper ones go through the run queue, not down the stack."""
 
 # What `handle_call` may return that is not simply its reply.
-NOT_A_REPLY: Final = frozenset({CoroutineType, GeneratorType, Stop, NoReply, Reply})
+NOT_A_REPLY: Final = frozenset(
+    {CoroutineType, GeneratorType, Stop, NoReply, Reply, Continue, Timeout, Hibernate}
+)
 
 NOTHING: Final[Iterator[Any]] = iter(())
 """What is left of a batch that is used up."""
@@ -76,7 +78,8 @@ class Scheduler:
         # What the current process has still to handle of its batch.
         self.rest: Iterator[Item] = NOTHING
         self.depth = 0  # how many callers wait within this turn
-        self.dying = 0  # how many have got an exit signal and not had their last turn yet
+        # How many have got an exit signal that ends them, and have not acted on it yet.
+        self.dying = 0
         self.handed_s = 0.0  # how much of this turn went to slow callees
         self.slowed: dict[Process, None] = {}
         self.call_soon: Callable[[Callable[[], None]], object] | None = None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ServerProcess"]
 
 COROUTINES: Final = frozenset({CoroutineType, GeneratorType})
+THEN: Final = frozenset({Continue, Timeout, Hibernate})
 
 
 class ServerProcess(Process):
@@ -158,6 +159,7 @@ class ServerProcess(Process):
         if tag is CONTINUE:
             return self.settle(context.handle_continue(message), message, tag)
         if tag is STOP:
+            self.scheduler.dying -= 1
             self.stop(message)
             return False
         message(self)  # SYSTEM
@@ -205,6 +207,9 @@ class ServerProcess(Process):
                 self.settle_next(result.then, message, tag)
             elif result is NOREPLY:
                 self.promise(tag)
+            elif kind in THEN:  # the reply comes later: OTP's `{noreply, State, {continue, Arg}}`
+                self.promise(tag)
+                self.settle_next(result, message, tag)
             else:
                 tag.deliver(result)
             return True

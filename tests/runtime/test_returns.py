@@ -105,6 +105,26 @@ def test_a_reply_may_have_more_to_do_after_it() -> None:
     run(test)
 
 
+def test_a_call_may_go_on_before_it_is_answered() -> None:
+    async def test(w: World) -> None:
+        server = await w.node.start_server(Server)
+        for then in (Continue("more"), Timeout(1), HIBERNATE):
+            waiting = asyncio.ensure_future(
+                w.node.call(server, lambda s, f, then=then: (s.log.append(f), then)[1])
+            )
+            await asyncio.sleep(0)
+            await w.settle()
+            assert not waiting.done()
+            log = await w.node.call(server, lambda s, _: s.log)
+            from_ = next(entry for entry in log if isinstance(entry, From))
+            log.remove(from_)
+            from_.deliver("later")
+            assert await waiting == "later"
+        assert await w.node.call(server, "log") == [("continue", "more")]
+
+    run(test)
+
+
 def test_hibernation_frees_what_is_not_used() -> None:
     async def test(w: World) -> None:
         server = await w.node.start_server(Server)

@@ -23,6 +23,7 @@ from palaver.actors.runtime import (
     Shutdown,
     Stop,
 )
+from palaver.supervisors import ChildSpec, Supervisor
 
 
 async def forever(ctx: ProcessContext) -> None:
@@ -431,5 +432,50 @@ def test_linking_again_to_a_process_that_is_about_to_exit_changes_nothing() -> N
             assert await ctx.receive() == Exit(victim, "bad")
 
         await inside(w, linker)
+
+    run(test)
+
+
+def test_a_call_behind_an_exit_signal_fails_when_the_linked_have_heard_of_it() -> None:
+    """As on the BEAM: who learns by a call that a process is gone cannot outrun its links."""
+
+    async def test(w: World) -> None:
+        parent = await w.node.start_server(Server)
+        child = await w.node.call(parent, lambda s, _: s.spawn_link(Server))
+        gone = asyncio.ensure_future(w.node.wait(child))
+        await asyncio.sleep(0)
+
+        async def killer(ctx: ProcessContext) -> None:
+            ctx.exit(parent, KILL)
+            with pytest.raises(NoProcess):
+                await ctx.call(parent, "x")
+            ctx.exit(child, SHUTDOWN)
+
+        await inside(w, killer)
+        assert await gone is KILLED
+
+    run(test)
+
+
+def test_a_supervisor_restarts_behind_the_end_of_its_grandchildren() -> None:
+    """They trap exits, have names, and are told to stop by the end of a killed supervisor."""
+
+    async def test(w: World) -> None:
+        ends: list[Any] = []
+        inner = ChildSpec("leaf", Trapper, (ends,), name="leaf")
+        top = await w.node.start_server(
+            Supervisor,
+            [ChildSpec("inner", Supervisor, ([inner],), kind="supervisor", name="inner")],
+        )
+        killed = w.node.whereis("inner")
+        assert killed is not None
+        w.node.exit(killed, KILL)
+        await w.settle()
+        assert ends == [KILLED]
+        assert w.node.whereis("leaf") is not None
+        assert w.node.whereis("inner") not in (None, killed)
+        assert w.node.is_alive(top)
+        assert w.node.scheduler.dying == 0
+        assert len(w.observer.restarts) == 1  # at the first attempt
 
     run(test)
