@@ -23,6 +23,7 @@ from palaver.actors.runtime import (
     Stop,
     Timeout,
 )
+from palaver.actors.runtime.inspection import Looker
 
 
 async def nap(server: Server) -> None:
@@ -367,9 +368,14 @@ def timer(s: Server) -> None:
     s.log.append(s.send_after(1000, s.pid, "late"))
 
 
+class Holder(Looker):
+    def __init__(self, process: Any) -> None:
+        self.process = process
+
+
 def under_inspection(s: Server) -> None:
     def begin(process: Any) -> None:
-        process.inspect().lookers["test"] = lambda *_: process
+        process.inspect().lookers["test"] = Holder(process)
 
     s.process_.system(begin)
 
