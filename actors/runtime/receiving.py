@@ -72,11 +72,14 @@ def _take_new(process: Process, match: Callable[[Any], bool] | None) -> tuple[An
         elif _is_control(tag):
             _save_control(process, item)
             continue
-        if match is None or match(body):
+        if match is None:
             return (body,)
         if process.saved is None:
             process.saved = []
-        process.saved.append((message, tag))
+        process.saved.append(item)  # first, so that it is not lost if `match` raises
+        if match(body):
+            process.saved.pop()
+            return (body,)
 
 
 def _save_control(process: Process, item: Item) -> None:

@@ -15,7 +15,7 @@ from palaver.actors.runtime.calls import From, ProcessCall
 from palaver.actors.runtime.function import FunctionProcess
 from palaver.actors.runtime.lifecycle import Monitor
 from palaver.actors.runtime.links import linked
-from palaver.actors.runtime.mailbox import BoundedMailbox
+from palaver.actors.runtime.mailbox import STOP, BoundedMailbox
 from palaver.actors.runtime.parking import FROZEN, RECEIVING, SUSPENDED, Alarm
 from palaver.actors.runtime.process import ALIVE, Process
 
@@ -54,7 +54,9 @@ def check(node: Node) -> None:
     assert scheduler.depth == 0
     assert scheduler.handed_s == 0
     assert length_hint(scheduler.rest) == 0, "a batch is not used up"
-    assert scheduler.dying == sum(one.exiting is not ALIVE for one in processes)
+    exits = sum(one.exiting is not ALIVE for one in processes)
+    waiting = [item for one in processes for item in (*(one.backlog or ()), *(one.saved or ()))]
+    assert scheduler.dying == exits + sum(tag is STOP for _, tag in waiting)
     held = Counter(
         sender
         for one in processes
@@ -166,6 +168,8 @@ def held_calls(node: Node) -> Iterator[From]:
     """All calls that some process has still to answer."""
     for one in node.table.values():
         yield from one.pending or ()
+        # Those that came behind an exit signal fail when it has ended the process.
+        yield from (ref for ref in one.watchers or () if isinstance(ref, From))
         items: list[Any] = [one.current] if one.current is not None else []
         items += [*(one.mailbox or ()), *(one.backlog or ()), *(one.saved or ())]
         if isinstance(one.mailbox, BoundedMailbox):

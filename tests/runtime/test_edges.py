@@ -368,14 +368,14 @@ def timer(s: Server) -> None:
     s.log.append(s.send_after(1000, s.pid, "late"))
 
 
-class Holding(Looker):
+class Holder(Looker):
     def __init__(self, process: Any) -> None:
         self.process = process
 
 
 def under_inspection(s: Server) -> None:
     def begin(process: Any) -> None:
-        process.inspect().lookers["test"] = Holding(process)
+        process.inspect().lookers["test"] = Holder(process)
 
     s.process_.system(begin)
 
@@ -480,5 +480,22 @@ def test_a_root_that_ends_while_another_is_waited_for_is_not_told_to() -> None:
         await w.node.stop()
         assert not w.node.table
         assert w.node.scheduler.dying == 0  # the dead one had no turn
+
+    run(test)
+
+
+def test_a_message_at_which_match_raises_is_not_lost() -> None:
+    async def test(w: World) -> None:
+        def fail(message: Any) -> bool:
+            raise ValueError(message)
+
+        async def receiver(ctx: ProcessContext) -> list[Any]:
+            for n in range(3):
+                ctx.send(ctx.pid, n)
+            with pytest.raises(ValueError, match="0"):
+                await ctx.receive(fail)
+            return [await ctx.receive(timeout_s=0) for _ in range(3)]
+
+        assert await inside(w, receiver) == [0, 1, 2]
 
     run(test)

@@ -48,10 +48,11 @@ from palaver.actors.runtime import (
     Stop,
     Timeout,
 )
+from palaver.actors.runtime.inspection import Looker
 from palaver.actors.runtime.parking import SUSPENDED
 from palaver.actors.runtime.process import ALIVE
 
-EXAMPLES = int(os.environ.get("PALAVER_LONG_SEARCH", "150"))
+EXAMPLES = int(os.environ.get("PALAVER_LONG_SEARCH", "400"))
 EXPECTED = (
     CallFailed,
     ForeignAwait,
@@ -225,7 +226,7 @@ class Chaos:
             inspection = one.inspect()
             inspection.suspended = self.dice(True, False)
             if self.dice(True, False):
-                inspection.lookers["look"] = lambda *_: None
+                inspection.lookers["look"] = Looker()
             else:
                 inspection.lookers.clear()
             if not inspection.needed:
