@@ -45,17 +45,18 @@ class Checker:
     def check(self, program: Program, shuffle: int = 0) -> None:
         """Raise `Mismatch` if the two sides differ in what is determined."""
         raw = self.runner.run(run_program(program, self.actors, shuffle))
-        ours = canonical(program, raw)
+        shuffled = bool(shuffle)
+        ours = canonical(program, raw, shuffled=shuffled)
         usual = None
         for schedule in range(self.schedules):
             observed = self.beam.run(program, schedule)
             usual = usual or observed
-            names = explain(canonical(program, observed), ours)
+            names = explain(canonical(program, observed, shuffled=shuffled), ours)
             if names is not None:
                 self.met.update(names)
                 self.other_schedules += schedule > 0
                 return
-        raise Mismatch(report(program, usual, raw))
+        raise Mismatch(report(program, usual, raw, shuffled=shuffled))
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +71,11 @@ class Checker:
         self.beam.close()
 
 
-def report(program: Program, otp: Any, ours: Any) -> str:
+def report(program: Program, otp: Any, ours: Any, *, shuffled: bool = False) -> str:
     """The program, and both logs side by side."""
     lines = [str(program), "", f"{'OTP':<58}| Palaver"]
-    left, right = canonical(program, otp), canonical(program, ours)
+    left = canonical(program, otp, shuffled=shuffled)
+    right = canonical(program, ours, shuffled=shuffled)
     for number, (one, other) in enumerate(zip(otp[0], ours[0], strict=True)):
         differs = explain(left[0][number], right[0][number]) is None
         lines.append(f"-- step {number}" + (" differs" if differs else ""))

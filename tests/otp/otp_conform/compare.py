@@ -32,14 +32,19 @@ UNSURE = frozenset({"started", "message", "exit", "down"})
 """What a process that a signal ends may or may not still handle."""
 
 
-def canonical(program: Program, observed: Any) -> Any:
-    """An observation without what is not determined."""
+def canonical(program: Program, observed: Any, *, shuffled: bool = False) -> Any:
+    """An observation without what is not determined.
+
+    With a `shuffled` run queue anybody may come late: those whose supervisor was killed may
+    terminate when others run in their places already. Then only starts are in an order.
+    """
     logs, final = observed
     tree_of = trees(program)
-    return [[_step(log, tree_of) for log in logs], final]
+    ordered = {"started"} if shuffled else {"started", "terminate"}
+    return [[_step(log, tree_of, ordered) for log in logs], final]
 
 
-def _step(log: list[Any], tree_of: dict[str, str]) -> dict[str, Any]:
+def _step(log: list[Any], tree_of: dict[str, str], ordered: set[str]) -> dict[str, Any]:
     processes: dict[str, dict[str, list[Any]]] = {}
     died: list[Any] = []
     order: dict[str, list[Any]] = {}
@@ -49,7 +54,7 @@ def _step(log: list[Any], tree_of: dict[str, str]) -> dict[str, Any]:
             died.append([who, event[1]])
             continue
         label = who.partition("#")[0]
-        if kind in ("started", "terminate") and label in tree_of:
+        if kind in ordered and label in tree_of:
             order.setdefault(tree_of[label], []).append(f"{who} {kind}")
         sender = event[SENDER_AT[kind]] if kind in SENDER_AT else "itself"
         processes.setdefault(who, {}).setdefault(sender, []).append(event)
