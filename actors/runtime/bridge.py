@@ -58,14 +58,14 @@ class Bridges:
         future.add_done_callback(wait.done)
         process.wait = wait
 
-    def in_thread(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
-        """Run `fn(*args)` in a thread of the node's own pool."""
+    def in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run some work in a thread of the node's own pool."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._max_threads, thread_name_prefix="palaver-node")
-        work = self._pool.submit(fn, *args)
-        self._work.add(work)
-        work.add_done_callback(self._work.discard)
-        return asyncio.wrap_future(work)
+        future = self._pool.submit(work)
+        self._work.add(future)
+        future.add_done_callback(self._work.discard)
+        return asyncio.wrap_future(future)
 
     async def close(self, timeout_s: float) -> None:
         """Cancel the tasks and end the threads.

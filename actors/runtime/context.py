@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from palaver.actors.runtime import lifecycle, links
 from palaver.actors.runtime.alias import Alias
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from palaver.actors.runtime.node import Node
 
 __all__ = ["ProcessContext"]
+
+T = TypeVar("T")
+Args = ParamSpec("Args")
 
 
 class ProcessContext(Spawning):
@@ -345,15 +349,18 @@ class ProcessContext(Spawning):
 
     # -- the world outside --------------------------------------------------------------------
 
-    async def bridge(self, awaitable: Awaitable[Any]) -> Any:
+    async def bridge(self, awaitable: Awaitable[T]) -> T:
         """Await asyncio code (a future, a task, any coroutine) from within a process.
 
         If this process exits meanwhile, the awaited task is cancelled.
         """
         process = self.process_
         self.node.bridges.wait_for(process, awaitable)
-        return await park(process)
+        return cast("T", await park(process))
 
-    async def run_blocking(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Run `fn(*args)` in a thread and await its result; the thread cannot be interrupted."""
-        return await self.bridge(self.node.bridges.in_thread(fn, args))
+    async def run_blocking(
+        self, fn: Callable[Args, T], *args: Args.args, **kwargs: Args.kwargs
+    ) -> T:
+        """Run `fn` in a thread and await its result; the thread cannot be interrupted."""
+        work = partial(fn, *args, **kwargs)
+        return cast("T", await self.bridge(self.node.bridges.in_thread(work)))

@@ -77,6 +77,20 @@ async def function(ctx: ProcessContext) -> None:
     ctx.demonitor(ref)
 
 
+async def slow_double(n: int) -> int:
+    return 2 * n
+
+
+def read(path: str, *, size: int = 1) -> bytes:
+    return b""
+
+
+async def the_world_outside(ctx: ProcessContext) -> None:
+    assert_type(await ctx.bridge(slow_double(1)), int)
+    assert_type(await ctx.run_blocking(read, "x", size=2), bytes)
+    await ctx.run_blocking(read, 1)  # wrong
+
+
 async def outside(node: Node) -> None:
     counter = await node.start_server(Counter)
     assert_type(await node.call(counter, Count()), int)
