@@ -208,7 +208,11 @@ class Population:
 
     def report_crash(self, process: Process, reason: object, item: Item | None) -> None:
         """Tell the observer that a process ends abnormally."""
-        self.notify(self.observer.process_crashed, introspection.report(process, reason, item))
+
+        def tell() -> None:
+            self.observer.process_crashed(introspection.report(process, reason, item))
+
+        self.notify(tell)
 
     def notify(self, tell: Callable[..., None], *args: object) -> None:
         """Tell the observer something; its failure harms no process."""

@@ -399,3 +399,16 @@ def test_a_crash_harms_nobody_else() -> None:
         assert len(w.observer.crashes) == 21
 
     run(test)
+
+
+def test_a_crash_that_cannot_be_reported_ends_its_process_all_the_same() -> None:
+    async def test(w: World) -> None:
+        async def parent(ctx: ProcessContext) -> None:
+            with pytest.raises(StartError):
+                ctx.start_link_now(Server, 7)  # type: ignore[arg-type] # no tuple of arguments
+
+        await inside(w, parent)
+        await w.settle()
+        assert not list(w.node.processes())
+
+    run(test)
