@@ -33,7 +33,7 @@ from collections.abc import Callable
 from types import CoroutineType, GeneratorType
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, cast
 
-from palaver.actors.behaviours.statem_change import Change, Queued, method_name
+from palaver.actors.behaviours.statem_change import Change, Queued, method_of
 from palaver.actors.behaviours.statem_timers import StatemTimer, StatemTimers
 from palaver.actors.behaviours.transitions import (
     SAME,
@@ -399,17 +399,7 @@ class GenStatem(GenServer, Generic[S, D]):
         """The name of the method that handles the events of a state."""
         if self.callback_mode == "handle_event_function":
             return "handle_event"
-        name = method_name(state)
-        if name is None:
-            raise BadReturn(
-                f"{self._where()}: the state {state!r} names no method; use a string, an Enum "
-                'or callback_mode = "handle_event_function"'
-            )
-        if name in _TAKEN:
-            raise BadReturn(f"{self._where()}: a state cannot be called {name!r}: that is taken")
-        if not hasattr(self, name):
-            raise BadReturn(f"{self._where()} has no method {name!r} for the state {state!r}")
-        return name
+        return method_of(self, state, _TAKEN)
 
     def _where(self) -> str:
         return type(self).__qualname__

@@ -6,8 +6,9 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from palaver.actors.behaviours.transitions import Event, TimeoutAction
+from palaver.actors.runtime import BadReturn
 
-__all__ = ["Change", "Queued", "method_name"]
+__all__ = ["Change", "Queued", "method_of"]
 
 Queued: TypeAlias = tuple[Event, Any]
 """An event that waits, with its content."""
@@ -27,7 +28,23 @@ class Change:
         self.timeouts: list[TimeoutAction] | None = None
 
 
-def method_name(state: Any) -> str | None:
+def method_of(machine: object, state: Any, taken: frozenset[str]) -> str:
+    """The name of the method for a state; raises `BadReturn` if it names none that may be used."""
+    where = type(machine).__qualname__
+    name = _name_of(state)
+    if name is None:
+        raise BadReturn(
+            f"{where}: the state {state!r} names no method; use a string, an Enum "
+            'or callback_mode = "handle_event_function"'
+        )
+    if name in taken:
+        raise BadReturn(f"{where}: a state cannot be called {name!r}: that is taken")
+    if not hasattr(machine, name):
+        raise BadReturn(f"{where} has no method {name!r} for the state {state!r}")
+    return name
+
+
+def _name_of(state: Any) -> str | None:
     """The name of the method for a state; None if it names none."""
     if isinstance(state, Enum):
         return state.value if isinstance(state.value, str) else state.name.lower()

@@ -368,9 +368,9 @@ def _child_id(process: Process) -> str | None:
         return None
     try:
         found = ask(process.pid)
-    except Exception:  # noqa: BLE001 - a view must not fail on what it looks at
-        return None
-    return None if found is None else str(found)[:100]
+        return None if found is None else str(found)[:100]
+    except Exception as error:  # noqa: BLE001 - a view must not fail on what it looks at
+        return f"(child_id raised {type(error).__name__})"
 
 
 def _matches(process: Process, wanted: str) -> bool:

@@ -402,3 +402,17 @@ def test_supervisors_show_their_children() -> None:
         assert len(status.state["first_children"]) == 10
 
     run(test)
+
+
+def test_a_parent_that_cannot_say_what_it_calls_its_child_is_shown_so() -> None:
+    class Forgetful(Server):
+        def child_id(self, pid: object) -> str:
+            raise LookupError("who?")
+
+    async def test(w: World) -> None:
+        parent = await w.node.start_server(Forgetful)
+        await w.node.call(parent, lambda s, _: s.spawn_link(Server))
+        (tree,) = await Observatory(w.node).tree()
+        assert [c.row.child_id for c in tree.children] == ["(child_id raised LookupError)"]
+
+    run(test)
