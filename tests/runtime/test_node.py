@@ -587,3 +587,18 @@ def test_processes_do_not_see_the_context_of_whoever_wakes_them() -> None:
         assert await w.node.call(server, lambda _s, _f: variable.get()) == "unset"
 
     run(test)
+
+
+def test_a_timer_says_how_long_it_has_to_go() -> None:
+    async def test(w: World) -> None:
+        server = await w.node.start_server(Server)
+        timer = await w.node.call(server, lambda s, _: s.send_after(5, s.pid, "late"))
+        await w.advance(2)
+        assert await w.node.call(server, lambda s, _: s.read_timer(timer)) == 3
+        await w.advance(3)
+        assert await w.node.call(server, lambda s, _: s.read_timer(timer)) is None
+        other = await w.node.call(server, lambda s, _: s.send_after(5, s.pid, "never"))
+        assert await w.node.call(server, lambda s, _: s.cancel_timer(other))
+        assert await w.node.call(server, lambda s, _: s.read_timer(other)) is None
+
+    run(test)
