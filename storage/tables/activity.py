@@ -416,11 +416,16 @@ class Transaction(Activity):
         reverse: bool = False,
     ) -> list[Pair]:
         """Return the slots with low <= key < high, in the order of the keys."""
-        # With a limit the range that was really looked at is known only afterwards: too much is safe.
-        self.reads.ranges.append((state.space, low, high))
+        ranges = self.reads.ranges
+        at = len(ranges)
+        ranges.append((state.space, low, high))
         layers = [layer[state] for layer in reversed(self._layers) if state in layer]
         found = layered(layers, state.copy, low, high, limit=limit, reverse=reverse)
         self._go_on(state)
+        if limit is not None and len(found) >= limit:
+            # What was really looked at is known only now; until now, too much was safe.
+            last = found[-1][0]
+            ranges[at] = (state.space, last, high) if reverse else (state.space, low, last + b"\x00")
         return found
 
     def pairs(self, state: TableState) -> Iterator[Pair]:

@@ -38,6 +38,7 @@ class Commit:
         parts: what it changes on the disk, by partition; empty when it is in memory only.
         events: what subscribers hear when it is durable, each with those who hear it.
         stage: how far it has come.
+        answered: whether it is settled, and those who waited have heard.
         error: why it was undone.
         ticket: what the log knows its append by.
         places: what it writes; only kept where somebody may ask.
@@ -48,6 +49,7 @@ class Commit:
     __slots__ = (
         "activity",
         "after",
+        "answered",
         "crossing",
         "error",
         "events",
@@ -74,6 +76,7 @@ class Commit:
         self.events: list[tuple[list[Any], Any]] = []
         self.waiters: list[Waiter] = []
         self.stage = Stage.OPEN
+        self.answered = False
         self.error: BaseException | None = None
         self.ticket: Any = None
         self.places: list[Place] = []
@@ -103,6 +106,7 @@ class Commit:
         """Answer those who wait."""
         self.stage = Stage.DURABLE if error is None else Stage.UNDONE
         self.error = error
+        self.answered = True
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             waiter(error)

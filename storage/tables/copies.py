@@ -73,6 +73,14 @@ class MemoryCopy:
         self._mutex = mutex
         self._order: SortedList[Key] | None = None
 
+    def rebound(self, decode: Decode, convert: Callable[[Slot], Slot]) -> MemoryCopy:
+        """Return the same records as records of another class."""
+        other = MemoryCopy(self._mutex, decode)
+        other.rows = {
+            key: slot if type(slot) is bytes else convert(slot) for key, slot in self.rows.items()
+        }
+        return other
+
     def get(self, key: Key) -> Slot | None:
         """Return what is under `key`, None when there is nothing."""
         slot = self.rows.get(key)
@@ -168,6 +176,13 @@ class DiscCopy:
         self._decode = decode
         self._overlay: dict[Key, tuple[int, Slot | None]] = {}
         self._cleared = 0  # clears that the rows on the disk have not seen yet
+
+    def rebound(self, decode: Decode, convert: Callable[[Slot], Slot]) -> DiscCopy:
+        """Return the same rows for records of another class."""
+        other = DiscCopy(self._rows, self._space, decode)
+        for key, (commit, slot) in self._overlay.items():
+            other._overlay[key] = (commit, None if slot is None else convert(slot))  # noqa: SLF001
+        return other
 
     def get(self, key: Key) -> Slot | None:
         """Return what is under `key`, None when there is nothing."""

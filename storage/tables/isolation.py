@@ -81,6 +81,10 @@ class Running:
             if other is not reads and (other.places or other.ranges)
         ]
 
+    def all(self) -> list[Reads]:
+        """Return those of every running transaction."""
+        return list(self._reads.copy())
+
     def __len__(self) -> int:
         return len(self._reads)
 
@@ -90,3 +94,9 @@ def doom(others: Iterable[Reads], written: list[Place]) -> None:
     for other in others:
         if not other.doomed and other.touched_by(written):
             other.doomed = True
+
+
+def doom_all(running: Running) -> None:
+    """Have every running transaction begin again: the schema has changed."""
+    for reads in running.all():
+        reads.doomed = True
