@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -239,6 +240,15 @@ class Store:
             StoreClosed: the store is closing.
         """
         self._reader.read(partition, fn, done)
+
+    def look(self, partition: int) -> AbstractContextManager[ReadTxn]:
+        """Return a snapshot for the length of a block; from any thread, for a moment only.
+
+        While it is open the map cannot grow; nobody may wait for a writer inside the block.
+        """
+        if self._closed:
+            raise StoreClosed
+        return self._environments[partition].snapshot()
 
     def view(self, partition: int, fn: Callable[[ReadTxn], T]) -> T:
         """Run `fn` over a snapshot here and now: for tools, tests and the start of a program."""

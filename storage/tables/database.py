@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
@@ -22,7 +23,7 @@ from .commit import Changes, Commit
 from .committing import Committer, Payloads
 from .definitions import Definitions
 from .dirty import DirtyOperations
-from .errors import BadArgument, Conflict, NoExists, NotRunning
+from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent
 from .facts import system_fact, table_fact
 from .isolation import Reads, Restart, Running
@@ -41,8 +42,25 @@ R = TypeVar("R")
 Kind = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]
 
 DEFAULT_MAX_BACKLOG = 10_000
+"""Commits that may wait for the disk."""
+
 ALONE_AFTER = 10
 """Restarts after which a transaction runs with nobody else committing."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has become of transactions since the database was opened.
+
+    Attributes:
+        commits: concluded, those that wrote nothing included.
+        failures: given up by an exception, `Aborted` included.
+        restarts: begun again after a conflict.
+    """
+
+    commits: int = 0
+    failures: int = 0
+    restarts: int = 0
 
 
 class Database(Definitions, DirtyOperations):
@@ -90,6 +108,7 @@ class Database(Definitions, DirtyOperations):
             self._partition_of,
             self.pipeline,
         )
+        self.counters = Counters()
         self._closed = False
         self._overloaded = False
         self.next_space = load(self, progress)
@@ -242,6 +261,7 @@ class Database(Definitions, DirtyOperations):
                 with self.mutex:
                     return self._attempt(kind, function, args)
             except Restart:
+                self.counters.restarts += 1
                 attempt += 1
                 if retries is not None and attempt > retries:
                     raise Conflict(attempt) from None
@@ -254,7 +274,12 @@ class Database(Definitions, DirtyOperations):
         transaction = Transaction(self, kind, reads)
         try:
             value = function(transaction, *args)
-            return value, self.conclude(transaction)
+            commit = self.conclude(transaction)
+            self.counters.commits += 1
+            return value, commit
+        except Exception:
+            self.counters.failures += 1
+            raise
         finally:
             transaction.close()
             self.running.end(reads)
@@ -382,11 +407,35 @@ class Database(Definitions, DirtyOperations):
         """Return a fact about the database: mnesia:system_info/1; `all` for all of them."""
         return system_fact(self, item)
 
-    def applied(self, partition: int = 0) -> int:
-        """Return the last durable sequence of a partition."""
+    @property
+    def is_running(self) -> bool:
+        """Whether it is open."""
+        return not self._closed
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; 1 in memory."""
+        return 1 if self.store is None else self.store.partitions
+
+    def digest(self, partition: int = 0) -> tuple[int, int]:
+        """Return (last durable sequence, digest of everything that was written up to it).
+
+        Two replicas that applied the same commits have the same digest at the same sequence.
+        """
+        return self._store().digest(partition)
+
+    def content_digest(self, partition: int = 0) -> tuple[int, int]:
+        """Return (last durable sequence, digest of what the partition holds); reads all of it."""
+        return self._store().content_digest(partition)
+
+    def _store(self) -> Store:
         if self.store is None:
             raise NoExists("partition", "a database in memory has no partitions")
-        return self.store.applied(partition)
+        return self.store
+
+    def applied(self, partition: int = 0) -> int:
+        """Return the last durable sequence of a partition."""
+        return self._store().applied(partition)
 
     def state(self, table: Any) -> TableState:
         """Return the state of a table; NoExists when there is none."""
@@ -421,8 +470,8 @@ class Database(Definitions, DirtyOperations):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def _damage_found(self, space: int, key: bytes, text: str) -> None:
-        note_damage(self, space, key, text)
+    def _damage_found(self, space: int, key: bytes) -> RecordDamaged:
+        return note_damage(self, space, key)
 
     def _reload(self) -> None:
         reload(self)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from palaver.storage.errors import CommandError, RecordCorrupt
-from palaver.storage.partitioning import MAX_PARTITIONS
-from palaver.storage.transaction import ReadTxn
+from palaver.storage.errors import CommandError
 
 from . import machine, spaces
 from .copies import Copy, DiscCopy, MemoryCopy
-from .errors import SchemaMismatch
+from .errors import RecordDamaged, SchemaMismatch
 from .events import DamageFound
 from .indexes import DiscIndex, Index, MemoryIndex
 from .records import RecordType
@@ -110,11 +108,12 @@ def fill(database: Database, state: TableState, progress: Progress | None = None
     store = database.store
     assert store is not None
 
-    def damaged(key: bytes, error: RecordCorrupt) -> bytes:
-        note_damage(database, state.space, key, str(error))
-        return DAMAGED
-
     rows = copy.rows
+
+    def damaged(key: bytes) -> None:
+        note_damage(database, state.space, key)
+        rows[key] = DAMAGED
+
     for partition in range(store.partitions):
         with store.look(partition) as txn:
             for key, payload in spaces.rows(txn, state.space, damaged=damaged):
@@ -139,14 +138,16 @@ def fill_index(state: TableState, attribute: str) -> None:
             index.change(value, key, True, 0)
 
 
-def note_damage(database: Database, space: int, key: bytes, text: str) -> None:
-    """Keep in mind that a row of a space is damaged, and tell it once."""
+def note_damage(database: Database, space: int, key: bytes) -> RecordDamaged:
+    """Keep in mind that a row of a space is damaged, and tell it once; return it as an error."""
+    text = f"the record under the key {key[:40]!r} is not what was written"
     for state in list(database.states.values()):
         if space == state.space or space in state.definition.index.values():
             if key not in state.damaged:
                 state.damaged[key] = text
                 database.subscriptions.report(DamageFound(state.name, text))
-            return
+            return RecordDamaged(state.name, text)
+    return RecordDamaged(f"in space {space}", text)
 
 
 def reload(database: Database) -> None:
@@ -191,12 +192,3 @@ def _apply(database: Database, partition: int, command: tuple[Any, ...]) -> None
             raise result
         raise CommandError(f"{command[0]} of commit {command[1]} failed: {result}") from result
 
-
-def coordinator_of(number: int) -> int:
-    """Return the partition that decided on the commit of this number."""
-    return number % MAX_PARTITIONS
-
-
-def look_at(txn: ReadTxn) -> tuple[dict[str, Definition], int]:
-    """Return the schema that a snapshot holds."""
-    return read_schema(txn, "the snapshot")

@@ -133,10 +133,10 @@ class TableMachine:
             spaces.clear_space(txn, space)
             self._sizes.pop(space, None)
             self._changed.add(space)
-        if puts:
-            put = txn.put
-            for key, payload in puts:
-                put(ROWS, key, payload)
+        if len(puts) == 1:
+            txn.put(ROWS, *puts[0])
+        elif puts:
+            txn.put_many(ROWS, puts)
         for key in deletes:
             txn.delete(ROWS, key)
         for space, key, payload in longs:

@@ -12,16 +12,18 @@ from palaver.storage.transaction import ReadTxn
 
 from . import spaces
 from .copies import Key
+from .errors import RecordDamaged
 from .table import DAMAGED
 
-Found = Callable[[int, bytes, str], None]
-"""Hears of a damaged row: its space, its key, what is wrong."""
+Found = Callable[[int, bytes], RecordDamaged]
+"""Hears of a damaged row, its space and its key; returns what to raise."""
 
 
 class StoreRows:
     """Reads rows from snapshots that live no longer than the call.
 
-    A damaged row is told once a look, and is given as a payload that nothing decodes from.
+    A damaged row is told. Alone it is given as a payload that nothing decodes from, because whoever
+    is about to write it may look at it; within a scan it is raised.
     """
 
     def __init__(self, store: Store, found: Found) -> None:
@@ -34,8 +36,8 @@ class StoreRows:
         with store.look(store.partition_of(key)) as txn:
             try:
                 return spaces.get_row(txn, space, key)
-            except RecordCorrupt as error:
-                self._found(space, key, str(error))
+            except RecordCorrupt:
+                self._found(space, key)
                 return DAMAGED
 
     def scan(
@@ -53,9 +55,8 @@ class StoreRows:
     def _part(
         self, txn: ReadTxn, space: int, low: Key, high: Key | None, limit: int, reverse: bool
     ) -> list[tuple[Key, bytes]]:
-        def damaged(key: bytes, error: RecordCorrupt) -> bytes:
-            self._found(space, key, str(error))
-            return DAMAGED
+        def damaged(key: bytes) -> None:
+            raise self._found(space, key)
 
         found = spaces.rows(txn, space, low, high, reverse=reverse, damaged=damaged)
         return list(islice(found, limit))

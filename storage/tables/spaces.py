@@ -9,7 +9,7 @@ key can have a bucket's row, so the order of the rows is the order of the keys.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cbor2
@@ -91,8 +91,19 @@ def rows(
     stop: bytes | None = None,
     *,
     reverse: bool = False,
+    damaged: Callable[[bytes], None] | None = None,
 ) -> Iterator[Row]:
-    """Yield (key, payload) for start <= key < stop in order, or backwards."""
+    """Yield (key, payload) for start <= key < stop in order, or backwards.
+
+    Args:
+        txn: where.
+        space: of the rows.
+        start: the first key.
+        stop: the first key that is not part of it; None for no bound.
+        reverse: from the end.
+        damaged: called with the key of each damaged row (of a bucket: what its keys begin with),
+            which is passed over; without it RecordCorrupt is raised.
+    """
     prefix = prefix_of(space)
     low = prefix + start[:LONG_KEY_BYTES]
     high = prefix_of(space + 1) if stop is None else prefix + stop[:LONG_KEY_BYTES]
@@ -100,7 +111,14 @@ def rows(
         high += b"\x00"  # keys before `stop` may be in the bucket that it is in itself
     skip = len(prefix)
     bucket_bytes = skip + LONG_KEY_BYTES
-    for row_key, value in txn.range(ROWS, low, high, reverse=reverse):
+    tell = None
+    if damaged is not None:
+        hear = damaged
+
+        def tell(_table: str, row_key: bytes, _stored: bytes) -> None:
+            hear(row_key[skip:])
+
+    for row_key, value in txn.range(ROWS, low, high, reverse=reverse, damaged=tell):
         if len(row_key) < bucket_bytes:
             yield row_key[skip:], value
             continue
