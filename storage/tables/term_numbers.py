@@ -174,13 +174,18 @@ def _continued(rest: int, denominator: int) -> bytes:
     return b"".join(parts)
 
 
-def decode_number(data: bytes, at: int) -> tuple[int | float | Decimal | Fraction, int]:
+def decode_number(
+    data: bytes, at: int, _depth: int = 0
+) -> tuple[int | float | Decimal | Fraction, int]:
     """Decode the number that begins at `at`; returns it and where it ends.
 
     Raises:
         BadType, IndexError, OverflowError: there is none.
     """
     tag = data[at]
+    width = _WIDTHS.get(tag)
+    if width is not None and data[end := at + 1 + width] == _INT:  # mostly
+        return int.from_bytes(data[at + 1 : end], "big"), end + 1
     if tag >= _INF or tag == _NEG_INF:
         return _decode_not_finite(tag, data[at + 1]), at + 2
     flip = 0

@@ -82,8 +82,8 @@ _UUID: Final = b"\x2a"
 _TUPLE: Final = b"\x30"
 _DICT: Final = 0x38
 _SET: Final = 0x40
-_STR: Final = b"\x50"
-_BYTES: Final = b"\x58"
+_STR: Final = 0x50
+_BYTES: Final = 0x58
 _OTHER: Final = b"\x70"
 
 # Strings are closed by two zero bytes. A zero byte in them is followed by one that is no zero.
@@ -159,15 +159,15 @@ def _encode_str(term: str) -> bytes:
         data = term.encode()
     except UnicodeEncodeError as error:
         raise BadType(f"{short_repr(term)} has a lone surrogate, and can be no key") from error
-    if b"\0" in data:
+    if 0 in data:
         data = data.replace(b"\0", _ZERO)
-    return _STR + data + _CLOSE
+    return b"\x50%b\0\0" % data
 
 
 def _encode_bytes(term: bytes) -> bytes:
-    if b"\0" in term:
+    if 0 in term:
         term = term.replace(b"\0", _ZERO)
-    return _BYTES + term + _CLOSE
+    return b"\x58%b\0\0" % term
 
 
 def _encode_datetime(term: datetime) -> bytes:
@@ -307,15 +307,11 @@ _SUBCLASSES: Final[tuple[tuple[type, _Encoder], ...]] = (
 )
 
 
-def _decode_number(data: bytes, at: int, _depth: int) -> tuple[Any, int]:
-    return decode_number(data, at)
-
-
 def _text(data: bytes, at: int) -> tuple[bytes, int]:
     """Give what stands before the next close, and where that ends."""
     end = data.index(_CLOSE, at)
     text = data[at:end]
-    if b"\0" in text:
+    if 0 in text:
         if text.count(b"\0") != text.count(_ZERO):
             raise BadType("a string has a zero byte that is not marked")
         text = text.replace(_ZERO, b"\0")
@@ -389,7 +385,7 @@ def _decode_other(data: bytes, at: int, _depth: int) -> tuple[Any, int]:
 
 
 _DECODERS: Final[dict[int, _Decoder]] = {
-    **dict.fromkeys(TAGS, _decode_number),
+    **dict.fromkeys(TAGS, decode_number),
     _NONE[0]: lambda _, at, __: (None, at + 1),
     _FALSE[0]: lambda _, at, __: (False, at + 1),
     _TRUE[0]: lambda _, at, __: (True, at + 1),
@@ -399,7 +395,7 @@ _DECODERS: Final[dict[int, _Decoder]] = {
     _TUPLE[0]: _decode_tuple,
     _DICT: _decode_dict,
     _SET: _decode_set,
-    _STR[0]: _decode_str,
-    _BYTES[0]: _decode_bytes,
+    _STR: _decode_str,
+    _BYTES: _decode_bytes,
     _OTHER[0]: _decode_other,
 }
