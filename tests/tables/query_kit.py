@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from palaver.storage.tables.expressions import BINDINGS, RECORD
 from palaver.storage.tables.patterns import ANY, attributes_of
-from palaver.storage.tables.query import Description, Facts, Query
+from palaver.storage.tables.queries import Description, Facts, Query
 from palaver.storage.tables.querying.comparing import Failed, same
 from palaver.storage.tables.querying.fields import Aggregate, Alias, Field
 from palaver.storage.tables.querying.operations import OPERATIONS, boolean

@@ -16,10 +16,10 @@ from query_kit import (
     naive_query,
 )
 
-from palaver.storage.tables import query as queries
+from palaver.storage.tables import queries
 from palaver.storage.tables.errors import BadArgument, SystemLimit
 from palaver.storage.tables.expressions import is_none, same
-from palaver.storage.tables.query import (
+from palaver.storage.tables.queries import (
     RESULT,
     Query,
     count,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from query_kit import MemorySource
 
 from palaver.storage.tables.errors import BadArgument
-from palaver.storage.tables.query import (
+from palaver.storage.tables.queries import (
     RESULT,
     Query,
     count,
@@ -98,12 +98,7 @@ COMPREHENSIONS: list[Callable[[Any, Any, Any], Callable[[], Iterator[Any]]]] = [
         )
     ),
     lambda rows, person, order: (
-        lambda: (
-            total % 3
-            for o in rows(order)
-            for total in (o.total + 3,)
-            if not (total % 2 or o.id > 2)
-        )
+        lambda: (total % 3 for o in rows(order) for total in (o.total + 3,) if not total % 2)
     ),
 ]
 
@@ -263,7 +258,7 @@ def endless() -> Iterator[Any]:
             lambda: (
                 p.id
                 for p in rows(Person)
-                if sum(p.id == n for n in range(12)) > 3 and all(p.id != n for n in range(3))
+                if len([n for n in range(12) if p.id == n]) > 3
             ),
             "more than 1,000 ways",
         ),

@@ -20,7 +20,7 @@ from .operations import positive
 from .tree import Expression, Key, walk
 
 if TYPE_CHECKING:
-    from palaver.storage.tables.query import Description
+    from palaver.storage.tables.queries import Description
 
 
 class _Count:

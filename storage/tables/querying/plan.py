@@ -14,7 +14,7 @@ from .running import results
 from .source import Source
 
 if TYPE_CHECKING:
-    from palaver.storage.tables.query import Description
+    from palaver.storage.tables.queries import Description
 
 LARGE_TABLE: Final = 10_000
 """A full scan of a table with so many records is worth a warning."""

@@ -28,7 +28,7 @@ from .source import Source
 from .tree import Operation
 
 if TYPE_CHECKING:
-    from palaver.storage.tables.query import Description
+    from palaver.storage.tables.queries import Description
 
 _LOOKUP: Final = 3.0
 """What finding the way to some records costs, in records looked at."""

@@ -21,7 +21,7 @@ from .source import Source
 from .tree import Build, Expression
 
 if TYPE_CHECKING:
-    from palaver.storage.tables.query import Description
+    from palaver.storage.tables.queries import Description
 
 Keyed = tuple[bytes, Any]
 """What a result is sorted by, and the result."""
