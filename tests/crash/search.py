@@ -1,4 +1,4 @@
-"""Opens many of the disks that a recorded run could have left, and counts what is wrong."""
+"""Opens many of the disks that recorded runs could have left, and counts what is wrong."""
 
 from __future__ import annotations
 
@@ -6,13 +6,37 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A tape, and how many of the disks that it allows are to be opened.
+
+    Attributes:
+        name: for findings.
+        tape: the file.
+        root: the folder that was recorded.
+        states: different disks at most.
+        judge: who looks at them, as `module:class`, made with `arguments`.
+        start: a copy of what was in the folder before, "" for nothing.
+        notes: what was promised before.
+    """
+
+    name: str
+    tape: str
+    root: str
+    states: int
+    judge: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -24,44 +48,23 @@ class Totals:
     torn: int = 0
     findings: list[str] = field(default_factory=list)
 
-    def add(self, other: Totals) -> None:
-        """Add another search's figures."""
-        self.opened += other.opened
-        self.lost += other.lost
-        self.torn += other.torn
-        self.findings.extend(other.findings)
-
     def __str__(self) -> str:
         return f"{self.opened} states opened, {self.lost} acked lost, {self.torn} torn"
 
 
 def search(
-    tape: Path,
-    root: Path,
-    scratch: Path,
-    *,
-    states: int,
-    seed: int,
-    judge: str,
-    arguments: Sequence[Any] = (),
-    start: Path | None = None,
-    workers: int = WORKERS,
+    tasks: Sequence[Task], scratch: Path, *, seed: int, workers: int = WORKERS
 ) -> Totals:
-    """Open up to `states` different disks of a tape in processes of their own; see `cuts.plan`."""
+    """Open different disks of each tape in processes of their own; see `cuts.plan`."""
     totals = Totals()
     lock = threading.Lock()
     failures: list[BaseException] = []
 
     def look(worker: int) -> None:
         job = {
-            "tape": str(tape),
-            "root": str(root),
-            "start": str(start) if start else "",
+            "tasks": [asdict(task) for task in tasks],
             "place": str(scratch / f"disk-{worker}"),
-            "states": states,
             "seed": seed,
-            "judge": judge,
-            "arguments": list(arguments),
             "worker": worker,
             "workers": workers,
         }
@@ -84,28 +87,31 @@ def _work(job: dict[str, Any], totals: Totals, lock: threading.Lock) -> None:
     """Run workers, one after the other if they die, until the job is done."""
     skip = 0
     while True:
-        command = [sys.executable, "worker.py", json.dumps({**job, "skip": skip})]
-        with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True) as child:
+        command = [sys.executable, "worker.py"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=HERE, stdin=pipe, stdout=pipe, text=True) as child:
+            assert child.stdin is not None
             assert child.stdout is not None
+            child.stdin.write(json.dumps({**job, "skip": skip}) + "\n")
+            child.stdin.close()
             ended = False
             for line in child.stdout:
-                told = json.loads(line)
+                ((what, told),) = json.loads(line).items()
                 with lock:
-                    if "n" in told:
+                    if what == "state":
                         totals.opened += 1
-                        skip = told["n"] + 1
-                    elif "end" in told:
+                        skip = told
+                    elif what == "end":
                         ended = True
                     else:
-                        ((verdict, finding),) = told.items()
-                        setattr(totals, verdict, getattr(totals, verdict) + 1)
-                        totals.findings.append(f"{verdict}: {finding}")
+                        setattr(totals, what, getattr(totals, what) + 1)
+                        totals.findings.append(f"{what}: {told}")
         if ended:
             return
         assert child.returncode < 0, f"a worker failed with {child.returncode}"
         with lock:
             totals.torn += 1
             totals.findings.append(
-                f"torn: signal {-child.returncode} while state {skip - 1} of worker "
-                f"{job['worker']} was open"
+                f"torn: signal {-child.returncode} while state {skip} of worker {job['worker']} "
+                "was open"
             )

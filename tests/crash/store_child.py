@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lmdb
 from ledger import Story, ledger
 from tape import Mode, Op, Recorder
 
@@ -27,11 +29,16 @@ class Writer:
         self.stories = [Story(seed, partition) for partition in range(PARTITIONS)]
         self.store = Store.open(root / path, ledger, partitions=PARTITIONS, map_size_bytes=MAP_BYTES)
         tape.mark("opened")
-        self.next = []
-        for partition, story in enumerate(self.stories):
+        self.next = [0] * PARTITIONS
+        self.go_back()
+        for partition in range(PARTITIONS):
             applied = self.store.applied(partition)
-            self.next.append(story.next_after(applied))
             tape.mark(f"acked {path} {partition} {applied}")  # whoever reads now sees it
+
+    def go_back(self) -> None:
+        """Tell again what did not get into the store."""
+        for partition, story in enumerate(self.stories):
+            self.next[partition] = story.next_after(self.store.applied(partition))
 
     def round(self, appends: int) -> list[Any]:
         """Append to each partition, wait, and note what was answered."""
@@ -103,32 +110,85 @@ def die(root: Path, seed: int, tape: Recorder, nth: int) -> None:
 
 
 def fail(root: Path, seed: int, tape: Recorder, fault: int) -> None:
-    """Write while an operation fails; `fault` says which, how, and how often."""
-    nth, rest = fault // 100, fault % 100
-    mode = (Mode.ERROR_BEFORE, Mode.ERROR_AFTER, Mode.SHORT)[rest % 3]
+    """Write while an operation fails; `fault` is the number of one in `FAULTS`."""
     writer = Writer(root, seed, tape)
     writer.round(2)
-    tape.fault(
-        (Op.WRITE, Op.DURABLE_WRITE, Op.SYNC, Op.LENGTH)[rest // 3 % 4], nth, mode, 5 + rest // 12 * 23
-    )
+    ops, nth, mode, error = FAULTS[fault]
+    tape.fault(ops, nth, mode, error)
     failed = 0
     for appends in (1, 3, 1, 2):  # what comes after a failure is not what failed
         if any(isinstance(result, StoreError) for result in writer.round(appends)):
             failed += 1
-            writer.next = [
-                story.next_after(writer.store.applied(partition))
-                for partition, story in enumerate(writer.stories)
-            ]
+            writer.go_back()
     tape.mark(f"failed {failed}")
     writer.store.close_now()
 
 
+def hasty(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """A broken program: says that it is durable when it is only queued."""
+    writer = Writer(root, seed, tape)
+    for _ in range(rounds):
+        for partition, story in enumerate(writer.stories):
+            number = writer.next[partition]
+            writer.store.append(partition, story.group(number), lambda _: None)
+            tape.mark(f"acked store {partition} {story.ends[number + 1]}")
+            writer.next[partition] += 1
+        writer.store.drain()
+    writer.store.close_now()
+
+
+def halves(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """A broken program: makes two transactions of one."""
+    writer = Writer(root, seed, tape)
+    for _ in range(rounds):
+        for partition, story in enumerate(writer.stories):
+            group = story.group(writer.next[partition])
+            for command in group:
+                writer.store.apply_now(partition, [command])
+            writer.next[partition] += 1
+    writer.store.close_now()
+
+
+def unsynced(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """A broken engine: LMDB without fsync."""
+    _with_lmdb(root, seed, tape, rounds, sync=False)
+
+
+def unsynced_head(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """A broken engine: LMDB that does not synchronise the write of its head."""
+    _with_lmdb(root, seed, tape, rounds, metasync=False)
+
+
+def _with_lmdb(root: Path, seed: int, tape: Recorder, rounds: int, **options: Any) -> None:
+    opening = lmdb.open
+    lmdb.open = lambda *args, **kept: opening(*args, **{**kept, **options})
+    write(root, seed, tape, rounds)
+
+
+FAULTS = [
+    (ops, nth, mode, error)
+    for ops in (Op.WRITE, Op.DURABLE_WRITE, Op.SYNC)
+    for mode in (Mode.ERROR_BEFORE, Mode.ERROR_AFTER, Mode.SHORT)
+    if ops != Op.SYNC or mode == Mode.ERROR_BEFORE
+    for nth in range(1, 5)
+    for error in (errno.EIO, errno.ENOSPC)
+    if mode != Mode.SHORT or error == errno.EIO
+]
+"""Each a fault after some writing: (operations, the how manyth, what happens, which error)."""
+
 JOBS: dict[str, Callable[[Path, int, Recorder, int], None]] = {
-    "write": write,
-    "back_up": back_up,
-    "bring_back": bring_back,
-    "die": die,
-    "fail": fail,
+    job.__name__: job
+    for job in (
+        write,
+        back_up,
+        bring_back,
+        die,
+        fail,
+        hasty,
+        halves,
+        unsynced,
+        unsynced_head,
+    )
 }
 
 if __name__ == "__main__":

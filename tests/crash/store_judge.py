@@ -6,19 +6,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from judging import LostError, TornError
 from ledger import Content, Story, content_of, ledger
 
 from palaver.storage import BackupError, Store, StoreError
 from palaver.storage.check import restore
 from palaver.storage.inspection import structure_problems
-
-
-class LostError(AssertionError):
-    """Something that was acknowledged is not there."""
-
-
-class TornError(AssertionError):
-    """Something is there that was never written so: half a transaction, a gap, a damaged file."""
 
 
 class StoreJudge:
