@@ -73,13 +73,19 @@ class Deed:
 
 
 class Bank:
-    """The story, and the content of the disc tables after each deed (0: before the first)."""
+    """The story, and the content of the disc tables after each deed (0: before the first).
 
-    def __init__(self, seed: int, partitions: int) -> None:
+    Args:
+        seed: of the story.
+        partitions: of the database.
+        initial: what the tables hold before it.
+    """
+
+    def __init__(self, seed: int, partitions: int, initial: Content | None = None) -> None:
         self._chance = random.Random(f"bank {seed}")
         self.partitions = partitions
         self.deeds: list[Deed] = []
-        self.contents: list[Content] = [{}]
+        self.contents: list[Content] = [initial or {}]
         self._partitions: dict[Place, int] = {}
 
     def deed(self, number: int) -> Deed:

@@ -26,6 +26,11 @@ def write(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) ->
     tape.mark(f"acked {deeds}")
 
 
+def endless(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
+    """Do deeds until killed."""
+    write(root, seed, tape, sys.maxsize, partitions)
+
+
 def die(root: Path, seed: int, tape: Recorder, nth: int, partitions: int) -> None:
     """Be killed within the nth operation."""
     tape.fault(Op.ANY, nth, Mode.DIE_AFTER)
@@ -41,7 +46,12 @@ def look(root: Path, seed: int, tape: Recorder, begun: int, partitions: int) -> 
     db.close()
 
 
-JOBS: dict[str, Callable[[Path, int, Recorder, int, int], None]] = {"write": write, "die": die, "look": look}
+JOBS: dict[str, Callable[[Path, int, Recorder, int, int], None]] = {
+    "write": write,
+    "endless": endless,
+    "die": die,
+    "look": look,
+}
 
 if __name__ == "__main__":
     JOBS[sys.argv[1]](

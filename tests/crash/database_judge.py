@@ -26,18 +26,18 @@ class DatabaseJudge:
     Args:
         seed: of the story.
         partitions: of the database.
+        initial: what the tables held before it.
     """
 
-    def __init__(self, seed: int, partitions: int) -> None:
-        self.bank = Bank(seed, partitions)
+    def __init__(self, seed: int, partitions: int, initial: Content | None = None) -> None:
+        self.bank = Bank(seed, partitions, initial)
         self.count = 0
         self._parts: dict[tuple[int, int], Content] = {}
 
     def judge(self, place: Path, notes: Sequence[str]) -> None:
         """Raise LostError or TornError; the folder is used up."""
         self.count += 1
-        acked = max((int(note.split()[1]) for note in notes if note.startswith("acked ")), default=0)
-        begun = max((int(note.split()[1]) for note in notes if note.startswith("begun ")), default=0)
+        acked, begun = self.numbers(notes)
         path = place / "bank"
         if not path.exists() and acked:
             raise LostError(f"the database is gone, {acked} deeds were acked")
@@ -49,6 +49,15 @@ class DatabaseJudge:
             for file in path.glob("tables/*/data.mdb"):
                 for problem in structure_problems(file):
                     raise TornError(f"after going on, {file} is damaged: {problem}")
+
+    @staticmethod
+    def numbers(notes: Sequence[str]) -> tuple[int, int]:
+        """Return how many deeds were acknowledged, and how many were begun."""
+        numbers = {"acked": 0, "begun": 0}
+        for note in notes:
+            what, number = note.split()
+            numbers[what] = max(numbers[what], int(number))
+        return numbers["acked"], numbers["begun"]
 
     def _look(self, path: Path, acked: int, begun: int) -> None:
         db = open_bank(path, self.bank.partitions)

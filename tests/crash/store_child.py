@@ -89,6 +89,21 @@ def _one_backup(store: Store, dest: Path, tape: Recorder) -> None:
     tape.mark(f"backup {dest.name} {' '.join(str(copy.applied) for copy in manifest.copies)}")
 
 
+def endless(root: Path, seed: int, tape: Recorder, life: int) -> None:
+    """Write and make backups until killed."""
+    writer = Writer(root, seed, tape)
+    number = 0
+    thread: threading.Thread | None = None
+    while True:
+        writer.round(1 + number % 3)
+        if thread is None or not thread.is_alive():
+            number += 1
+            dest = root / f"backup-{life}-{number}"
+            thread = threading.Thread(target=_one_backup, args=(writer.store, dest, tape))
+            thread.daemon = True
+            thread.start()
+
+
 def bring_back(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
     """Write, back up, restore into a new folder and go on there."""
     writer = Writer(root, seed, tape, "old")
@@ -181,6 +196,7 @@ JOBS: dict[str, Callable[[Path, int, Recorder, int], None]] = {
     for job in (
         write,
         back_up,
+        endless,
         bring_back,
         die,
         fail,
