@@ -95,7 +95,7 @@ def database_scenarios(chance: random.Random) -> Iterator[Scenario]:
 
         options = {"judge": "database_judge:DatabaseJudge", "partitions": partitions}
         yield Scenario(f"transactions, {partitions}", (life("write", 60),), 6, **options)
-        for nth in sorted(chance.sample(range(40 * partitions, 120), 2)):
+        for nth in sorted(chance.sample(range(40 * partitions, 100 * partitions), 2)):
             lives = (life("die", nth, killed=True), life("look", 30))
             yield Scenario(f"database killed at {nth}, {partitions}", lives, 0.5, **options)
 

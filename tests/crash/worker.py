@@ -37,7 +37,7 @@ class Worker:
     """Does every `workers`th state of each task, from number `skip` on."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.place = Path(job["place"])
+        self.place = Path(job["scratch"]) / f"disk-{job['worker']}"
         self.skip = job["skip"]
         self.stride = slice(job["worker"], None, job["workers"])
         self.number = 0
@@ -61,6 +61,8 @@ class Worker:
             self.number += 1
             if self.number <= self.skip:
                 continue
+            about = f"{task['name']}, moment {when}"
+            print(json.dumps({"about": f"{about} [{describe(disk, cut)}]"}))
             print(json.dumps({"state": self.number}), flush=True)
             shutil.rmtree(self.place, ignore_errors=True)
             self.place.mkdir()
@@ -69,7 +71,7 @@ class Worker:
                 judge.judge(self.place, [*task["notes"], *disk.notes])
             except (LostError, TornError) as error:
                 verdict = "lost" if isinstance(error, LostError) else "torn"
-                finding = f"{task['name']}, moment {when}: {error} [{describe(disk, cut)}]"
+                finding = f"{about}: {error} [{describe(disk, cut)}]"
                 print(json.dumps({verdict: finding}), flush=True)
 
 
