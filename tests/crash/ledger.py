@@ -111,8 +111,8 @@ class Story:
         if what < 0.6:
             return (PUT, "row", key, salt, chance.randrange(300))
         if what < 0.7:
-            number = chance.randrange(6)
-            return (PUT, "large", b"large %d" % number, salt, 3000 + 3000 * number)
+            key = b"large %d" % chance.randrange(6)
+            return (PUT, "large", key, salt, chance.randrange(3000, 20000))
         if what < 0.85:
             return (DROP, "row", key)
         if what < 0.9:
