@@ -15,16 +15,12 @@ from query_kit import MemorySource, naive_query
 from palaver.storage.tables import Database
 from palaver.storage.tables.errors import NoExists
 from palaver.storage.tables.queries import (
-    ActivitySource,
     Query,
     count,
     descending,
     each,
-    explain,
-    iterate,
     query,
     rows,
-    run,
 )
 
 
@@ -115,12 +111,12 @@ def test_a_query_sees_the_table_and_the_activitys_own_writes(
         fill(tx, after, added)
         if added:
             tx.delete(Message, added[0].place)
-        found = run(asked, ActivitySource(tx))
+        found = tx.query(asked)
         return found, *(tx.foldl(_append, [], table) for table in (Person, Message))
 
     found, people, messages = database.transaction(inside)
     assert Counter(found) == Counter(naive(asked, people, messages))
-    again = database.async_dirty(lambda activity: run(asked, ActivitySource(activity)))
+    again = database.async_dirty(lambda activity: activity.query(asked))
     assert Counter(again) == Counter(found)
 
 
@@ -133,9 +129,8 @@ def test_plans_use_the_keys_and_indexes_of_tables(database: Database) -> None:
     database.async_dirty(fill, [], [Message(("x", n), n % 7, "") for n in range(300)])
 
     def inside(tx: Any) -> list[Any]:
-        source = ActivitySource(tx)
-        plans = [explain(asked, source) for asked in queries()]
-        taken = iterate(query(each(Message).place), source)
+        plans = [tx.explain(asked) for asked in queries()]
+        taken = tx.iterate(query(each(Message).place))
         return [[plan.accesses for plan in plans], next(taken)]
 
     plans, first = database.transaction(inside)
@@ -148,7 +143,7 @@ def test_plans_use_the_keys_and_indexes_of_tables(database: Database) -> None:
 
 def test_a_table_that_is_not_there_is_told() -> None:
     with Database.in_memory() as db, pytest.raises(NoExists):
-        db.async_dirty(lambda activity: run(query(each(Person).id), ActivitySource(activity)))
+        db.async_dirty(lambda activity: activity.query(query(each(Person).id)))
 
 
 def test_what_a_query_has_read_isolates_the_transaction(tmp_path: Path) -> None:
@@ -159,7 +154,7 @@ def test_what_a_query_has_read_isolates_the_transaction(tmp_path: Path) -> None:
 
         def counting(tx: Any, asked: Query[int], place: tuple[str, int]) -> int:
             attempts.append(1)
-            (found,) = run(asked, ActivitySource(tx))
+            (found,) = tx.query(asked)
             if len(attempts) == 1:
                 db.async_dirty(lambda other: other.write(Message(place, 1, "")))
             tx.write(Message(("sum", len(attempts)), -1, str(found)))
