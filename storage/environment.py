@@ -363,9 +363,10 @@ def _settle(path: Path) -> None:
     """Make durable what the data file shows, before anybody sees it.
 
     After a kill the system's memory may hold a head, and with it a transaction, that has never been
-    synchronised. After a failed write of a head it is the other way round: the disk may hold one that
-    LMDB has taken back in memory; pages that it refers to would be overwritten under it. The heads are
-    written again because the system may take pages for clean whose synchronisation has failed.
+    synchronised. After a failed write of a head it is the other way round: the disk may hold one
+    that LMDB has taken back in memory; pages that it refers to would be overwritten under it. The
+    heads are written again because the system may take pages for clean whose synchronisation has
+    failed.
 
     Raises:
         StoreFull, StoreError: that cannot be done.
