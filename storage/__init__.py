@@ -10,6 +10,7 @@ from .errors import (
     BackupError,
     CommandError,
     Overloaded,
+    RecordCorrupt,
     StoreClosed,
     StoreCorrupt,
     StoreError,
@@ -22,8 +23,9 @@ from .errors import (
     StoreVersion,
     WrongSequence,
 )
+from .leading import Ticket
 from .log import LogPort
-from .machine import Command, CutAware, Machine, Outcome, Rejected
+from .machine import Command, CutAware, Finishing, Machine, Named, Outcome, Rejected
 from .stats import StoreStats
 from .store import Store
 from .transaction import ReadTxn, WriteTxn, successor
@@ -34,11 +36,14 @@ __all__ = [
     "Command",
     "CommandError",
     "CutAware",
+    "Finishing",
     "LogPort",
     "Machine",
+    "Named",
     "Outcome",
     "Overloaded",
     "ReadTxn",
+    "RecordCorrupt",
     "Rejected",
     "Store",
     "StoreClosed",
@@ -52,6 +57,7 @@ __all__ = [
     "StoreStats",
     "StoreUnusable",
     "StoreVersion",
+    "Ticket",
     "WriteTxn",
     "WrongSequence",
     "successor",

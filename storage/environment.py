@@ -17,7 +17,7 @@ import lmdb
 
 from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
 from .inspection import inspect
-from .transaction import META_TABLE, ReadTxn
+from .transaction import META_TABLE, ReadTxn, Tables
 
 DATA_FILE = "data.mdb"
 LOCK_FILE = "lock.mdb"
@@ -28,6 +28,8 @@ DEFAULT_MAP_BYTES = 1 << 30
 DEFAULT_MAX_MAP_BYTES = 1 << 40
 SPARE_TABLES = 8
 MAX_READERS = 126
+SPARE_TXNS = 8
+"""Read transactions that have ended and are kept for the next ones; each keeps a reader's slot."""
 
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAMAGE_ERRORS = (
@@ -53,25 +55,26 @@ _DISK = (
 class Gate:
     """Lets many pass together or one alone; whoever waits to be alone holds up new arrivals."""
 
-    __slots__ = ("_alone", "_condition", "_inside")
+    __slots__ = ("_alone", "_condition", "_inside", "_mutex")
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._condition = threading.Condition(self._mutex)
         self._inside = 0
         self._alone = False
 
     def enter(self) -> None:
         """Go in; waits while somebody is, or waits to be, alone."""
-        with self._condition:
+        with self._mutex:
             while self._alone:
                 self._condition.wait()
             self._inside += 1
 
     def leave(self) -> None:
         """Go out again; once for every `enter`."""
-        with self._condition:
+        with self._mutex:
             self._inside -= 1
-            if not self._inside:
+            if self._alone and not self._inside:
                 self._condition.notify_all()
 
     @contextmanager
@@ -139,7 +142,7 @@ class Environment:
         self._env, self._dbs = self._open(create)
         self._sizes = (self._map_bytes, 0)
 
-    def _open(self, create: bool) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
+    def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
         if not self._readonly:
             _reserve_lock_file(self.folder / LOCK_FILE)
@@ -152,10 +155,10 @@ class Environment:
                 mode=0o600,
                 max_dbs=len(self.tables) + SPARE_TABLES,
                 max_readers=MAX_READERS,
-                max_spare_txns=2,
+                max_spare_txns=SPARE_TXNS,
             )
             try:
-                return env, self._open_tables(env)
+                return env, Tables(self.folder, self._open_tables(env))
             except BaseException:
                 env.close()
                 raise
@@ -180,7 +183,7 @@ class Environment:
             return {name: env.open_db(name.encode(), txn=txn) for name in self.tables}
 
     @property
-    def dbs(self) -> dict[str, lmdb._Database]:
+    def dbs(self) -> Tables:
         """The open tables by name, for building transactions."""
         return self._dbs
 
@@ -249,6 +252,21 @@ class Environment:
             with self._gate.alone():
                 self._env.set_mapsize(0)
 
+    def peek(self, table: str, key: bytes) -> bytes | None:
+        """Return one value as of now, None when it is absent; see `snapshot`, for one read.
+
+        py-lmdb keeps the read transactions that have ended and takes them up again, so this costs
+        little more than the read in an open one.
+        """
+        raw = self._begin_read()
+        try:
+            return ReadTxn(raw, self._dbs).get(table, key)
+        except READ_ERRORS as error:
+            raise self.damaged(error) from error
+        finally:
+            raw.abort()
+            self._gate.leave()
+
     def copy_to(self, descriptor: int, raw: lmdb.Transaction[bytes]) -> None:
         """Write a compact image of the snapshot `raw` to a file descriptor (may be a pipe)."""
         self._env.copyfd(descriptor, compact=True, txn=raw)
@@ -278,7 +296,7 @@ class Environment:
 
     def used_bytes(self, raw: lmdb.Transaction[bytes]) -> int:
         """Return the bytes up to the highest page in use."""
-        return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE])["psize"]
+        return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE][0])["psize"]
 
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""
