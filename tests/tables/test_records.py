@@ -104,6 +104,11 @@ class Tree:
     others: tuple[Tree, ...] = ()
 
 
+@dataclass(frozen=True)
+class Marker:
+    """It has no fields."""
+
+
 Number = NewType("Number", int)
 TEXT = st.text(max_size=5)
 ZONES = st.builds(timezone, st.integers(-1439, 1439).map(lambda m: timedelta(minutes=m)))
@@ -173,6 +178,7 @@ HINTS: dict[str, tuple[Any, Any]] = {
     "bare dict": (dict, st.dictionaries(PLAIN, PLAIN, max_size=3)),
     "dataclass": (Street, STREETS),
     "NamedTuple": (Point, POINTS),
+    "no fields": (Marker, st.just(Marker())),
     "attrs class": (Tag, TAGS),
     "records": (list[Street], st.lists(STREETS, max_size=3)),
     "recursive": (Tree, TREES),
@@ -540,6 +546,39 @@ def test_equal_records_are_equal_bytes() -> None:
     ]:
         kind = one_field(hint)
         assert kind.encode(kind.make((1, a))) == kind.encode(kind.make((1, b)))
+
+
+IMMUTABLE = {
+    *("int", "bool in int", "float", "str", "bytes", "bool", "None", "date", "datetime", "UUID"),
+    *("Decimal", "Fraction", "IPv4Address", "IPv6Network", "union", "tagged union", "NewType"),
+    *("optional class", "Literal", "Enum", "IntEnum", "Flag", "tuple", "empty tuple", "frozenset"),
+    *("frozenset of enums", "frozenset of records", "dataclass"),
+    *("attrs class", "recursive", "no fields"),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=10)
+def test_what_is_kept_is_nothing_that_the_writer_can_change(name: str, data: st.DataObject) -> None:
+    kind = ALL_KINDS[name]
+    record = kind.make((1, data.draw(HINTS[name][1])))
+    encoded, kept = kind.keep(record)
+    assert encoded == kind.encode(record)
+    assert typed(kept) == typed(record)
+    direct = type(record.it) in (int, str, bytes, bool, float, type(None))
+    if name in IMMUTABLE or direct:
+        assert kept is record
+    elif isinstance(record.it, (list, dict, set)):
+        assert kept.it is not record.it
+
+
+def test_what_is_kept_of_a_field_of_any_kind_is_frozen() -> None:
+    kind = RecordType.generic("pair", ["a", "b"])
+    inner = [1]
+    _, kept = kind.keep(kind.make((1, (inner,))))
+    inner.append(2)
+    assert kept == (1, ((1,),))
 
 
 def test_nesting_is_bounded() -> None:
