@@ -8,7 +8,7 @@ import enum
 import math
 from dataclasses import InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Network, ip_network
 from typing import (  # noqa: UP035
@@ -546,6 +546,19 @@ def test_equal_records_are_equal_bytes() -> None:
     ]:
         kind = one_field(hint)
         assert kind.encode(kind.make((1, a))) == kind.encode(kind.make((1, b)))
+
+
+@given(DECIMALS)
+@settings(deadline=None, max_examples=50)
+def test_the_decimal_context_changes_nothing(value: Decimal) -> None:
+    kind = ALL_KINDS["Decimal"]
+    data = kind.encode(kind.make((1, value)))
+    with localcontext() as context:
+        context.prec, context.Emax, context.Emin = 3, 5, -5
+        context.traps[Inexact] = True
+        assert kind.encode(kind.make((1, value))) == data
+        back = kind.decode(data)
+    assert typed(back.it) == typed(value)
 
 
 IMMUTABLE = {

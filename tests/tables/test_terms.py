@@ -7,7 +7,7 @@ import math
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 from fractions import Fraction
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -345,6 +345,18 @@ def test_the_order_that_is_documented() -> None:
     encoded = [terms.encode(term) for term in chain]
     assert encoded == sorted(encoded)
     assert len(set(encoded)) == len(chain)
+
+
+@given(DECIMALS | FRACTIONS)
+@settings(deadline=None, max_examples=50)
+def test_the_decimal_context_changes_nothing(term: Any) -> None:
+    data = terms.encode(term)
+    with localcontext() as context:
+        context.prec, context.Emax, context.Emin = 3, 5, -5
+        context.traps[Inexact] = True
+        assert terms.encode(term) == data
+        back = terms.decode(data)
+    assert same(back, term)
 
 
 def nested(depth: int, make: Any) -> Any:
