@@ -41,8 +41,11 @@ result({read, Tab, Key}) -> mnesia:read(Tab, Key);
 result({wread, Tab, Key}) -> mnesia:wread({Tab, Key});
 result({write, Tab, Fields}) -> mnesia:write(Tab, record(Tab, Fields), write);
 result({delete, Tab, Key}) -> mnesia:delete({Tab, Key});
-result({delete_object, Tab, Fields}) -> mnesia:delete_object(Tab, record(Tab, Fields), write);
+result({delete_object, Tab, Fields}) ->
+    in_activity() andalso fits(Tab, Fields),
+    mnesia:delete_object(Tab, record(Tab, Fields), write);
 result({match_object, Tab, Fields}) ->
+    in_activity() andalso fits(Tab, Fields),
     Pattern = record(Tab, Fields),
     scan(match_object, Tab, mnesia:match_object(Tab, Pattern, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
@@ -87,7 +90,9 @@ result({foldr, Tab}) ->
     Raw = lists:reverse(mnesia:foldr(fun(R, Acc) -> [R | Acc] end, [], Tab)),
     scan(foldr, Tab, Raw, fun lists:reverse/1);
 result({all_keys, Tab}) -> scan(all_keys, Tab, mnesia:all_keys(Tab), fun keys/1);
-result({update_counter, Tab, Key, Incr}) -> mnesia:dirty_update_counter(Tab, Key, Incr);
+result({update_counter, Tab, Key, Incr}) ->
+    counts(Tab, Key),
+    mnesia:dirty_update_counter(Tab, Key, Incr);
 result({lock, Tab, Kind}) -> mnesia:lock({table, Tab}, Kind), ok.
 
 %% One of the dirty functions.
@@ -98,8 +103,12 @@ dirty(Op) ->
 dirty_result({read, Tab, Key}) -> mnesia:dirty_read(Tab, Key);
 dirty_result({write, Tab, Fields}) -> mnesia:dirty_write(Tab, record(Tab, Fields));
 dirty_result({delete, Tab, Key}) -> mnesia:dirty_delete(Tab, Key);
-dirty_result({delete_object, Tab, Fields}) -> mnesia:dirty_delete_object(Tab, record(Tab, Fields));
-dirty_result({match_object, Tab, Fields}) -> mnesia:dirty_match_object(Tab, record(Tab, Fields));
+dirty_result({delete_object, Tab, Fields}) ->
+    fits(Tab, Fields),
+    mnesia:dirty_delete_object(Tab, record(Tab, Fields));
+dirty_result({match_object, Tab, Fields}) ->
+    fits(Tab, Fields),
+    mnesia:dirty_match_object(Tab, record(Tab, Fields));
 dirty_result({index_match_object, Tab, Fields, Attr}) ->
     indexed(Tab, Attr),
     mnesia:dirty_index_match_object(Tab, record(Tab, Fields), Attr);
@@ -115,7 +124,9 @@ dirty_result({walk, Tab}) -> walk(mnesia:dirty_first(Tab), fun(K) -> mnesia:dirt
 dirty_result({walk_back, Tab}) ->
     walk(mnesia:dirty_last(Tab), fun(Key) -> mnesia:dirty_prev(Tab, Key) end);
 dirty_result({all_keys, Tab}) -> mnesia:dirty_all_keys(Tab);
-dirty_result({update_counter, Tab, Key, Incr}) -> mnesia:dirty_update_counter(Tab, Key, Incr).
+dirty_result({update_counter, Tab, Key, Incr}) ->
+    counts(Tab, Key),
+    mnesia:dirty_update_counter(Tab, Key, Incr).
 
 %% See the difference `missing-index`.
 indexed(Tab, Attr) ->
@@ -124,6 +135,23 @@ indexed(Tab, Attr) ->
             Missing = lists:member(Attr, Attributes) andalso not lists:member(Attr, Index),
             [mnesia:abort({no_exists, Tab, Attr}) || Missing],
             ok
+    catch exit:{aborted, _} -> ok  % Mnesia will say that
+    end.
+
+%% See the difference `arity`.
+fits(Tab, Fields) ->
+    try mnesia:table_info(Tab, arity) of
+        Arity when Arity =:= length(Fields) + 1 -> ok;
+        _ -> mnesia:abort({bad_type, Tab, Fields})
+    catch exit:{aborted, {no_exists, _, _}} -> ok  % Mnesia will say that
+    end.
+
+%% See the difference `no-counter`.
+counts(Tab, Key) ->
+    try {mnesia:table_info(Tab, type), mnesia:dirty_read(Tab, Key)} of
+        {Type, [{Tab, Key, Value}]} when Type =/= bag, not is_integer(Value) ->
+            mnesia:abort({badarg, Tab, Key});
+        _ -> ok
     catch exit:{aborted, _} -> ok  % Mnesia will say that
     end.
 
@@ -191,8 +219,15 @@ record(Tab, Fields) -> list_to_tuple([Tab | Fields]).
 
 spec(Tab, Clauses) -> [{record(Tab, Head), Guards, Body} || {Head, Guards, Body} <- Clauses].
 
-walk('$end_of_table', _) -> [];
-walk(Key, Next) -> [Key | walk(Next(Key), Next)].
+%% Keys up to the end, or up to the first that it comes to again: Mnesia may go round for ever.
+walk(First, Next) -> walk(First, Next, []).
+
+walk('$end_of_table', _, Seen) -> lists:reverse(Seen);
+walk(Key, Next, Seen) ->
+    case lists:member(Key, Seen) of
+        true -> lists:reverse(Seen, [Key]);
+        false -> walk(Next(Key), Next, [Key | Seen])
+    end.
 
 more('$end_of_table') -> [];
 more({Results, Continuation}) -> Results ++ more(mnesia:select(Continuation)).

@@ -18,7 +18,15 @@ __all__ = ["Checker", "Mismatch"]
 
 
 class Mismatch(AssertionError):
-    """The tables do what Mnesia does not; the text shows the program and both logs."""
+    """The tables do what Mnesia does not; the text shows the program and both logs.
+
+    Attributes:
+        where: the instruction and the table at which they differ first.
+    """
+
+    def __init__(self, text: str, where: object) -> None:
+        super().__init__(text)
+        self.where = where
 
 
 class Checker:
@@ -35,7 +43,8 @@ class Checker:
         ours = canonical(Ours(program, self.operations).run(), disc=program.disc)
         names, first = compared(theirs, ours)
         if first is not None:
-            raise Mismatch(report(program, theirs, ours, first))
+            entries = [log[first] for log in (theirs, ours) if first < len(log)]
+            raise Mismatch(report(program, theirs, ours, first), entries[0][:2])
         self.met.update(names)
 
     def failure(self, program: Program) -> Mismatch | None:

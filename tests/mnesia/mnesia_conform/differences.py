@@ -22,6 +22,16 @@ class Difference:
     meant: Callable[[Any, Any], bool] | None = None
 
 
+def _one_of(*errors: str) -> Callable[[Any, Any], bool]:
+    """Both fail, each with one of these."""
+
+    def meant(mnesia: Any, ours: Any) -> bool:
+        failed = mnesia[:2] == ours[:2] and mnesia[2][0] == ours[2][0] == "error"
+        return bool(failed and mnesia[2][1] in errors and ours[2][1] in errors)
+
+    return meant
+
+
 def _wrong(operations: str, types: str) -> Callable[[Any, Any], bool]:
     """Mnesia's own answer is not what its `read` says, and ours is."""
 
@@ -53,6 +63,17 @@ DIFFERENCES: tuple[Difference, ...] = (
         _wrong("foldl foldr", "b"),
     ),
     Difference(
+        "stale-by-index",
+        "In a transaction that wrote to an ordered_set, Mnesia's answers by an index may hold "
+        "records as they were before.",
+        _wrong("match_object index_match_object index_read", "o"),
+    ),
+    Difference(
+        "two-mistakes",
+        "What is wrong in two ways may fail with either word.",
+        _one_of("read_only", "already_exists"),
+    ),
+    Difference(
         "more-without-result",
         "In a transaction that wrote, Mnesia's select with a limit forgets the results' form in the "
         "chunks after all of its own writes: it gives whole records.",
@@ -63,6 +84,22 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The objects of one key of a bag keep the order in which they were first written. So it is "
         "with Mnesia in memory after the commit; in a transaction and on the disc it moves an object "
         "that is written again to the end. There order is not compared.",
+    ),
+    Difference(
+        "arity",
+        "Patterns, match specifications and objects to delete that have another number of fields "
+        "than the table's records are refused with bad_type. In Mnesia they match nothing; its "
+        "interpreter counts.",
+    ),
+    Difference(
+        "no-counter",
+        "update_counter of what is no whole number fails with badarg. Mnesia's begins anew from 0; "
+        "its interpreter looks.",
+    ),
+    Difference(
+        "index-by-name",
+        "An index is of an attribute, wherever transform_table puts it; Mnesia's is of a position. "
+        "No attribute with an index is given another place.",
     ),
     Difference(
         "size-of-nothing",

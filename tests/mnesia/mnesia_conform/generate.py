@@ -93,7 +93,7 @@ def schema_change(choices: Choices, tables: Tables) -> Step:
         return (attributes, pick(storages(t)), index, choices.number(0, 2), "read_write")
 
     how = ["same", "same", "add", "drop", "swap", "swap", "key", "crash"]
-    attributes = [ATTRIBUTES[:3], ATTRIBUTES[:3], ATTRIBUTES, ["k", "x", "a"]]
+    attributes = [ATTRIBUTES[:2], ATTRIBUTES[:3], ATTRIBUTES[:3], ATTRIBUTES]
     return choices.weighted(
         (3, lambda: ("create_table", t, options())),
         (1, lambda: ("delete_table", t)),

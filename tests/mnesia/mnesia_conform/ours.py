@@ -13,7 +13,7 @@ from typing import Any
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
 from mnesia_conform.language import Program, Step, plain, type_of
-from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, shown
+from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, record_of, shown
 from palaver.storage.tables import (
     END,
     Aborted,
@@ -21,12 +21,14 @@ from palaver.storage.tables import (
     AlreadyExists,
     BadArgument,
     Database,
+    ReadOnly,
+    TableError,
+)
+from palaver.storage.tables.events import (
     Delete,
     DeleteObject,
     DetailedDelete,
     DetailedWrite,
-    ReadOnly,
-    TableError,
     Write,
 )
 
@@ -80,20 +82,20 @@ class Operations:
         return act.delete_object(self.record(table, fields), table)
 
     def match_object(self, act: Activity, table: str, fields: list[Any]) -> Any:
-        return act.match_object(pattern_of(table, fields), table)
+        return act.match_object(pattern_of(self.db, table, fields), table)
 
     def index_match_object(self, act: Activity, table: str, fields: Any, attribute: str) -> Any:
-        return act.index_match_object(pattern_of(table, fields), attribute, table)
+        return act.index_match_object(pattern_of(self.db, table, fields), attribute, table)
 
     def index_read(self, act: Activity, table: str, value: Any, attribute: str) -> Any:
         return act.index_read(table, plain(value), attribute)
 
     def select(self, act: Activity, table: str, spec: Any) -> Any:
-        return act.select(table, match_spec(table, spec))
+        return act.select(table, match_spec(self.db, table, spec))
 
     def select_limit(self, act: Activity, table: str, spec: Any, limit: int) -> Any:
         found: list[Any] = []
-        chunk = act.select(table, match_spec(table, spec), limit)
+        chunk = act.select(table, match_spec(self.db, table, spec), limit)
         while chunk is not END:
             found += chunk.items
             chunk = act.select_more(chunk.continuation)
@@ -147,7 +149,7 @@ class Operations:
         return self.world.shown_info(item, act.table_info(table, item))
 
     def record(self, table: str, fields: list[Any]) -> Any:
-        return (table, *map(plain, fields))
+        return record_of(self.db, table, fields)
 
     # -- dirty ----------------------------------------------------------------------------------
 
@@ -160,11 +162,11 @@ class Operations:
         if name in ("write", "delete_object"):
             return function(self.record(table, args[0]), table)
         if name == "match_object":
-            return function(pattern_of(table, args[0]), table)
+            return function(pattern_of(self.db, table, args[0]), table)
         if name == "index_match_object":
-            return function(pattern_of(table, args[0]), args[1], table)
+            return function(pattern_of(self.db, table, args[0]), args[1], table)
         if name == "select":
-            return function(table, match_spec(table, args[0]))
+            return function(table, match_spec(self.db, table, args[0]))
         return function(table, *values)
 
     def dirty_walk(self, table: str) -> Any:
@@ -232,13 +234,12 @@ def crash(record: Any) -> Any:
     raise Boom
 
 
-# A record of a table without a class is the tuple of its name and its fields.
 TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "same": tuple,
     "add": lambda record: (*record, 0),
-    "drop": lambda record: tuple(record)[:-1],
+    "drop": lambda record: record[:-1],
     "swap": swap,
-    "key": lambda record: (record[0], (record[1], 1), *record[2:]),
+    "key": lambda record: ((record[0], 1), *record[1:]),
     "crash": crash,
 }
 
@@ -442,7 +443,6 @@ class Ours:
         self.subscriptions.clear()
         self.ended = None
         self.db = Database.open(self.path)
-        self.db.wait_for_tables(self.db.tables(), 10.0)
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:

@@ -66,7 +66,7 @@ def search(checker: Checker, family: str, number: int, seed_: int, tally: Tally)
 
 
 def smallest(checker: Checker, program: Program) -> Mismatch:
-    """How a program fails that has no step and no operation more than it must have.
+    """How a program fails in the same place that has no step and no operation too many.
 
     Hypothesis would make the values smaller too, but takes hundreds of times as long.
     """
@@ -77,7 +77,7 @@ def smallest(checker: Checker, program: Program) -> Mismatch:
         found = False
         for fewer in with_less(program.steps):
             smaller = checker.failure(Program(fewer, program.disc))
-            if smaller is not None:
+            if smaller is not None and smaller.where == failure.where:
                 program, failure, found = Program(fewer, program.disc), smaller, True
                 break
     return failure
