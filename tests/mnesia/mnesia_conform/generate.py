@@ -92,7 +92,7 @@ def schema_change(choices: Choices, tables: Tables) -> Step:
         attributes = ATTRIBUTES[: tables.arities[t]]
         return (attributes, pick(storages(t)), index, choices.number(0, 2), "read_write")
 
-    how = ["same", "same", "add", "drop", "swap", "swap", "key", "crash"]
+    how = ["same", "same", "add", "drop", "swap", "swap", "crash"]
     attributes = [ATTRIBUTES[:2], ATTRIBUTES[:3], ATTRIBUTES[:3], ATTRIBUTES]
     return choices.weighted(
         (3, lambda: ("create_table", t, options())),
