@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from copy import copy
 from itertools import islice, zip_longest
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,7 @@ class Mismatch(AssertionError):
         where: the instruction and the table at which they differ first.
     """
 
-    def __init__(self, text: str, where: object) -> None:
+    def __init__(self, text: str, where: list[str]) -> None:
         super().__init__(text)
         self.where = where
 
@@ -32,15 +33,26 @@ class Mismatch(AssertionError):
 class Checker:
     """Compares programs; used by `with`. `met` counts the meant differences that came up."""
 
-    def __init__(self, operations: type[Operations] = Operations) -> None:
-        self.operations = operations
+    def __init__(self) -> None:
+        self.runner = Ours
+        self.operations = Operations
         self.mnesia = Mnesia()
         self.met: Counter[str] = Counter()
+
+    def planted(self, mutant: type[Operations | Ours]) -> Checker:
+        """One with the same Mnesia, and with a fault in the tables."""
+        other = copy(self)
+        other.met = Counter()
+        if issubclass(mutant, Ours):
+            other.runner = mutant
+        else:
+            other.operations = mutant
+        return other
 
     def check(self, program: Program) -> None:
         """Raise `Mismatch` if the two sides differ in what is determined."""
         theirs = canonical(self.mnesia.run(program), disc=program.disc)
-        ours = canonical(Ours(program, self.operations).run(), disc=program.disc)
+        ours = canonical(self.runner(program, self.operations).run(), disc=program.disc)
         names, first = compared(theirs, ours)
         if first is not None:
             entries = [log[first] for log in (theirs, ours) if first < len(log)]
@@ -102,7 +114,9 @@ def _line(entry: Any) -> str:
     if entry is None:
         return "(nothing more)"
     name, table, (kind, *values) = entry
-    return f"{name} {table}: {'' if kind == 'value' else kind + ' '}{' | '.join(map(_term, values))}"
+    return (
+        f"{name} {table}: {'' if kind == 'value' else kind + ' '}{' | '.join(map(_term, values))}"
+    )
 
 
 def _term(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Choices by Hypothesis, taken one by one: far faster than a strategy for each part of a program."""
+"""Choices by Hypothesis, taken one by one: far faster than a strategy for each part."""
 
 from __future__ import annotations
 

@@ -23,17 +23,18 @@ __all__ = ["PLACES", "Entry", "canonical"]
 Entry: TypeAlias = list[Any]
 
 SCANS = frozenset(
-    "match_object select select_limit walk walk_back foldl foldr all_keys contents".split()
+    ["match_object", "select", "select_limit", "walk", "walk_back", "foldl", "foldr"]
+    + ["all_keys", "contents"]
 )
 """Of many records: in order in an ordered_set only."""
 
-BY_INDEX = frozenset("match_object index_match_object index_read".split())
+BY_INDEX = frozenset(["match_object", "index_match_object", "index_read"])
 """In no order in any table."""
 
 OBJECTS = (frozenset(["read", "wread"]), frozenset(["read", "wread", "dirty_read", "object"]))
 """Of one key, in no order, as `bag-order` says: in memory, and on the disc."""
 
-PLACES = frozenset("first last next prev".split())
+PLACES = frozenset(["first", "last", "next", "prev"])
 """In a set or a bag: one key or another."""
 
 

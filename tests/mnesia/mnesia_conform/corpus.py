@@ -134,8 +134,7 @@ def specs(name: str) -> Program:
     guards += [("andalso", ("is_number", "$2"), (">", ("*", "$2", 2), 1)), ("not", "$2"), "$2"]
     head = ["$1", "$2", "_"]
     asked = [("select", name, [(head, [guard], ["$1"])]) for guard in guards]
-    bodies: list[Any] = [["$_"], ["$$"], [("$2", "$1"),], [(("$2", "$1"),)], [["$1", "$_"]]]
-    bodies = [body for body in bodies if body != [("$2", "$1")]]
+    bodies: list[Any] = [["$_"], ["$$"], [(("$2", "$1"),)], [["$1", "$_"]]]
     asked += [("select", name, [(head, [], body)]) for body in bodies]
     asked += [("select", name, [(["$1", 1, "_"], [], [1]), (["$1", "_", "$2"], [], ["$$"])])]
     records = [[number, value, value] for number, value in enumerate(values)]
@@ -251,7 +250,9 @@ def indexes(name: str) -> Program:
         dirty("index_read", name, 1, "a"),
         dirty("index_read", name, 2, "a"),
         ("add_table_index", name, "b"),
-        transaction(("index_read", name, 1, "b"), ("delete", name, 3), ("index_read", name, 1, "b")),
+        transaction(
+            ("index_read", name, 1, "b"), ("delete", name, 3), ("index_read", name, 1, "b")
+        ),
         ("del_table_index", name, "a"),
         ("del_table_index", name, "a"),
         ("del_table_index", name, "z"),
@@ -402,9 +403,9 @@ def order_of_terms() -> Program:
         dirty("walk_back", "o1"),
         *[dirty("next", "o1", key) for key in (1, 2, None, Text("aa"), (1, 1.5), True, 10**30)],
         *[dirty("prev", "o1", key) for key in (1, 2, None, Text("aa"), (1, 1.5), True, 10**30)],
-        transaction(*[("next", "o1", key) for key in EVERY_KEY]),
+        transaction(*[(way, "o1", key) for key in EVERY_KEY for way in ("next", "prev")]),
         dirty("select", "o1", [(["$1", "_", "_"], [("<", "$1", None)], ["$1"])]),
-        dirty("select", "o1", [(["$1", "_", "_"], [(">=", "$1", (1, 2))], ["$1"])]),
+        dirty("select", "o1", [(["$1", "_", "_"], [(">=", "$1", ("const", (1, 2)))], ["$1"])]),
     )
 
 

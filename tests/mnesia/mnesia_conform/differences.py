@@ -14,7 +14,8 @@ class Difference:
     """A difference that is meant.
 
     `meant(mnesia, ours)` says of two entries in the same place whether they differ just so. Where
-    it is None, the interpreters or the generator see to it that it does not come up, as `text` says.
+    it is None, the interpreters or the generator see to it that it does not come up, as `text`
+    says.
     """
 
     name: str
@@ -75,14 +76,14 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "more-without-result",
-        "In a transaction that wrote, Mnesia's select with a limit forgets the results' form in the "
-        "chunks after all of its own writes: it gives whole records.",
+        "In a transaction that wrote, Mnesia's select with a limit forgets the form of the results "
+        "once its own writes are through: it gives whole records.",
         _wrong("select_limit", "sob"),
     ),
     Difference(
         "bag-order",
-        "The objects of one key of a bag keep the order in which they were first written. So it is "
-        "with Mnesia in memory after the commit; in a transaction and on the disc it moves an object "
+        "The objects of one key of a bag keep the order in which they were first written. So do "
+        "Mnesia's in memory after the commit; in a transaction and on the disc it moves an object "
         "that is written again to the end. There order is not compared.",
     ),
     Difference(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from mnesia_conform.choices import Choices
-from mnesia_conform.language import Program, Step, Text
+from mnesia_conform.language import ITEMS, Program, Step, Text
 from mnesia_conform.operations import ATTRIBUTES, DIRTY, TRANSACTIONS, Tables
 
 __all__ = ["FAMILIES"]
@@ -29,7 +29,6 @@ MISSING = ["s9", "o9", "b9"]
 """Never created."""
 
 STORAGES = ["ram_copies", "disc_copies", "disc_only_copies"]
-ITEMS = "type size attributes arity index access_mode load_order".split()
 
 
 def storages(table: str) -> list[str]:

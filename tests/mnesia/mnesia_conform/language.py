@@ -38,7 +38,7 @@ Operations:
 * `("dirty", operation)` and `("schema", step)` in the middle of an activity.
 
 A match specification is a list of `(pattern, guards, body)`; guards and body are Erlang's, with
-Python's tuples and lists: `[(">", "$1", 2)]`, `["$_"]`, `[(("$1", "$2"),)]`.
+Python's tuples and lists: `[(">", "$1", 2)]`, `["$_"]`, `[(("$1", "$2"),)]`, `("const", (1, 2))`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Program", "Step", "Text", "erlang", "plain", "type_of"]
+__all__ = ["ITEMS", "Program", "Step", "Text", "erlang", "plain", "type_of"]
 
 Step: TypeAlias = Any
+
+ITEMS = ["type", "size", "attributes", "arity", "index", "access_mode", "load_order"]
+"""What of `table_info` is compared; and the storage type, where there is a folder."""
 
 
 class Text(str):

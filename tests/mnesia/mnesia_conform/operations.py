@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnesia_conform.choices import Choices
+from mnesia_conform.language import ITEMS
 from mnesia_conform.specs import make_spec
 
 __all__ = ["ATTRIBUTES", "DIRTY", "TRANSACTIONS", "Tables"]
@@ -12,7 +13,6 @@ __all__ = ["ATTRIBUTES", "DIRTY", "TRANSACTIONS", "Tables"]
 ATTRIBUTES = ["k", "a", "b", "c"]
 TRANSACTIONS = ["transaction", "sync_transaction"]
 DIRTY = ["async_dirty", "sync_dirty"]
-ITEMS = "type size attributes arity index access_mode load_order".split()
 
 
 class Tables:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
-from mnesia_conform.language import Program, Step, plain, type_of
+from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
 from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, record_of, shown
 from palaver.storage.tables import (
     END,
@@ -33,8 +33,6 @@ from palaver.storage.tables.events import (
 )
 
 __all__ = ["Boom", "Operations", "Ours"]
-
-ITEMS = "type size attributes arity index access_mode load_order".split()
 
 
 class Boom(Exception):
@@ -355,7 +353,7 @@ class Ours:
                     self.failed("try", "none", error)
             case ("nested", _, body, then):
                 try:
-                    act.transaction(lambda inner: self.body(inner, body))
+                    self.nested(act, body)
                 except Exception as error:
                     self.failed("nested", "none", error)
                     if then == "pass":
@@ -379,6 +377,10 @@ class Ours:
             case (name, table, *args):
                 function = getattr(self.operations, name)
                 self.logged(name, table, lambda: shown(function(act, table, *args), table))
+
+    def nested(self, act: Activity, body: list[Any]) -> None:
+        """Run a transaction within an activity."""
+        act.transaction(lambda inner: self.body(inner, body))
 
     def dirty(self, name: str, table: str, *args: Any) -> Any:
         """Do one of the dirty functions."""
@@ -416,7 +418,7 @@ class Ours:
     def events(self) -> None:
         """Log the events of what was done."""
         if self.subscriptions:
-            self.db.sync_dirty(lambda act: None)
+            self.db.sync_log()
         heard, self.heard[:] = list(self.heard), []
         for event in heard:
             table = event.table

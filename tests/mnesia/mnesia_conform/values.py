@@ -55,7 +55,11 @@ def _field(field: Any) -> Any:
 def match_spec(db: Database, table: str, clauses: list[Any]) -> Any:
     """A match specification."""
     return [
-        (pattern_of(db, table, head), [expression(g) for g in guards], [expression(b) for b in body])
+        (
+            pattern_of(db, table, head),
+            [expression(g) for g in guards],
+            [expression(b) for b in body],
+        )
         for head, guards, body in clauses
     ]
 
@@ -98,6 +102,8 @@ def expression(term: Any) -> Any:
         if len(term) == 1:  # as Erlang's {{A, B}}
             return tuple(expression(each) for each in term[0])
         name, *args = term
+        if name == "const":
+            return expressions.literal(plain(args[0]))
         return OPERATORS[name](*[expression(each) for each in args])
     return term
 
