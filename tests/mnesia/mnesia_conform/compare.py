@@ -22,9 +22,8 @@ __all__ = ["PLACES", "Entry", "canonical"]
 
 Entry: TypeAlias = list[Any]
 
-SCANS = frozenset(
-    ["match_object", "select", "select_limit", "walk", "walk_back", "foldl", "foldr"]
-    + ["all_keys", "contents"]
+SCANS = frozenset(["match_object", "select", "select_limit", "all_keys", "contents"]) | frozenset(
+    ["walk", "walk_back", "foldl", "foldr"]
 )
 """Of many records: in order in an ordered_set only."""
 
