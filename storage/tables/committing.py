@@ -122,6 +122,7 @@ class Committer:
         copy = state.copy
         number = commit.number
         swaps = commit.swaps
+        retainers = state.retainers
         grown: dict[Key, int] = {}
         for key, slot in writes.items():
             before = copy.peek(key)
@@ -131,6 +132,8 @@ class Committer:
                 change = (slot is not None) - (before is not None)
             if change:
                 grown[key] = change
+            for retainer in retainers:
+                retainer.keep(key, before)
             swaps.append((copy, key, copy.swap(key, slot, number)))
         if state.damaged:
             for key in writes:
