@@ -24,7 +24,6 @@ from .archives.operations import Archives
 from .commit import Changes, Commit
 from .committing import Committer, Payloads
 from .core import Counters
-from .definitions import Definitions
 from .dirty import DirtyOperations
 from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent

@@ -379,6 +379,7 @@ class Definitions(Core):
         return replace(definition, space=space, index=index, **changes)
 
     def begin_change(self) -> Commit:
+        """Return a commit that is to change the schema; under the mutex."""
         self.pipeline.admit()
         return Commit(self.committer.next_number(), "schema")
 

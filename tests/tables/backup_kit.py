@@ -74,7 +74,7 @@ def tables(draw: st.DrawFn, storages: tuple[str, ...] = STORAGES) -> tuple[Table
 @contextmanager
 def quick_place() -> Iterator[Path]:
     """A folder where fsync costs nothing, if there is one: for many databases, none to be lost."""
-    memory = Path("/dev/shm")  # noqa: S108 - with a name of its own in it
+    memory = Path("/dev/shm")
     parent = memory if os.access(memory, os.W_OK) else None
     place = Path(tempfile.mkdtemp(prefix="palaver-test-", dir=parent))
     try:

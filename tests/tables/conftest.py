@@ -5,4 +5,3 @@ from pathlib import Path
 
 # The helpers are also imported by the child processes of these tests, from the same folder.
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.append(str(Path(__file__).parents[1] / "storage"))

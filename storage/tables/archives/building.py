@@ -1,4 +1,7 @@
-"""Making the folder of a database from a backup file: any number of partitions, whole or not at all."""
+"""Making the folder of a database from a backup file, whole or not at all.
+
+The number of partitions may be another one than the backup was made of.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from palaver.storage.check import CheckReport, PartitionReport, check_tables
 from palaver.storage.errors import BackupError, StoreError
 from palaver.storage.partitioning import check_partitions
 from palaver.storage.store import Store
+from palaver.storage.tables import spaces, terms
+from palaver.storage.tables.commit import write_row
+from palaver.storage.tables.errors import BadType, RecordDamaged
+from palaver.storage.tables.indexes import index_row
+from palaver.storage.tables.machine import Ops, TableMachine
+from palaver.storage.tables.records import RecordType
+from palaver.storage.tables.schema import VERSION_ROW, Definition, next_space_row, table_key
+from palaver.storage.tables.spaces import FIRST_TABLE_SPACE, SCHEMA_SPACE, prefix_of
+from palaver.storage.tables.table import TableState
 
-from .. import spaces, terms
-from ..commit import write_row
-from ..errors import BadType, RecordDamaged
-from ..indexes import index_row
-from ..machine import Ops, TableMachine
-from ..records import RecordType
-from ..schema import VERSION_ROW, Definition, next_space_row, table_key
-from ..spaces import FIRST_TABLE_SPACE, SCHEMA_SPACE, prefix_of
-from ..table import TableState
 from .format import Contents, Progress, Row, inspect, rows
 
 BUILD = "build"
@@ -41,9 +44,9 @@ def restore_database(
 ) -> Contents:
     """Make the folder of a database from a backup file, and verify it before it is in place.
 
-    The records go to the partitions that their keys belong to, whatever number of partitions the backup
-    was made of. The new database's sequences and digests begin anew. Tables that are ram_copies come back
-    empty, as after any start.
+    The records go to the partitions that their keys belong to, whatever number of partitions the
+    backup was made of. The new database's sequences and digests begin anew. Tables that are
+    ram_copies come back empty, as after any start.
 
     Args:
         source: what `Database.backup` has written.
@@ -176,7 +179,9 @@ class _Builder:
             self._done += sum(state.count_of(payload) for _, payload in batch)
             self._progress(self._done, self._contents.total)
 
-    def _merged(self, target: _Target, batch: Iterable[Row]) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+    def _merged(
+        self, target: _Target, batch: Iterable[Row]
+    ) -> Iterator[tuple[bytes, bytes, bytes | None]]:
         """Yield (key, payload, what is there already); in a bag the payload is both together."""
         for key, payload in batch:
             before = None
@@ -188,7 +193,7 @@ class _Builder:
                 if before is not None and target.state.is_bag:
                     there = list(cbor2.loads(before))
                     more = [one for one in cbor2.loads(payload) if one not in there]
-                    payload = cbor2.dumps(there + more)  # noqa: PLW2901 - what is to be written
+                    payload = cbor2.dumps(there + more)
             yield key, payload, before
 
     def _there(self, space: int, key: bytes) -> bytes | None:

@@ -1,9 +1,9 @@
 """Checkpoints: tables as they were between two commits, while work goes on.
 
-As in Mnesia, a checkpoint keeps what is overwritten: whoever writes a key for the first time after its
-activation leaves there what the key held (a *retainer*). So activating one costs nothing, whatever the
-tables' sizes; no snapshot of the disk is held meanwhile, no page pinned, no map kept from growing; and it
-goes through all partitions and through tables in memory alike.
+As in Mnesia, a checkpoint keeps what is overwritten: whoever writes a key for the first time after
+its activation leaves there what the key held (a *retainer*). So activating one costs nothing,
+whatever the tables' sizes; no snapshot of the disk is held meanwhile, no page pinned, no map kept
+from growing; and it goes through all partitions and through tables in memory alike.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sortedcontainers import SortedDict
 
-from ..copies import DiscCopy, Key, MemoryCopy, Slot, overlaid
-from ..errors import NoExists, RecordDamaged
-from ..schema import Definition
-from ..table import DAMAGED, TableState
+from palaver.storage.tables.copies import DiscCopy, Key, MemoryCopy, Slot, overlaid
+from palaver.storage.tables.errors import NoExists, RecordDamaged
+from palaver.storage.tables.schema import Definition
+from palaver.storage.tables.table import DAMAGED, TableState
 
 MAX_CHECKPOINTS = 16
 DEFAULT_MAX_RETAINED = 1_000_000
@@ -37,8 +37,8 @@ class Checkpoint:
     Attributes:
         name: its name.
         tables: the names of its tables.
-        partitions: (durable sequence, digest) of each partition at that moment: the checkpoint holds
-            everything up to there.
+        partitions: (durable sequence, digest) of each partition at that moment: the checkpoint
+            holds everything up to there.
         reason: why it was given up before its end; empty while it was not.
         active: whether it can be read.
     """
@@ -68,9 +68,7 @@ class Checkpoint:
         self._release = release
         self._retained = 0
         self.retainers = {
-            state.name: Retainer(
-                self, mutex, state, empty=without_ram and not state.on_disc
-            )
+            state.name: Retainer(self, mutex, state, empty=without_ram and not state.on_disc)
             for state in states
         }
 
@@ -130,7 +128,7 @@ class Checkpoint:
                 retainer.detach()
         self._release(self)
 
-    def __enter__(self) -> Checkpoint:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -156,11 +154,11 @@ class Retainer:
     """
 
     __slots__ = (
-        "checkpoint",
         "_empty",
         "_frozen",
         "_mutex",
         "_old",
+        "checkpoint",
         "definition",
         "size",
         "state",
@@ -223,7 +221,9 @@ class Retainer:
         """
         if self._empty:
             return
-        chunks = self._from_memory() if isinstance(self.state.copy, MemoryCopy) else self._from_disc()
+        chunks = (
+            self._from_memory() if isinstance(self.state.copy, MemoryCopy) else self._from_disc()
+        )
         for chunk in chunks:
             for key, slot in chunk:
                 yield key, self._stored(slot)

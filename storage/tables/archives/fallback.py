@@ -6,8 +6,8 @@
     <folder>/tables.fallback/     new tables, whole, about to take their place
     <folder>/tables.replaced/     the old ones, about to be removed
 
-The new tables are made and verified beside the old ones, and then two renames put them in place. A crash at
-any moment leaves the old content or the new one, and the next opening goes on from there.
+The new tables are made and verified beside the old ones, and then two renames put them in place. A
+crash at any moment leaves the old content or the new one, and the next opening goes on from there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from palaver.storage import folder
 from palaver.storage.errors import BackupError, StoreCorrupt
 from palaver.storage.partitioning import check_partitions
+from palaver.storage.tables.errors import AlreadyExists, NoExists
 
-from ..errors import AlreadyExists, NoExists
 from . import building
 from .format import Contents, Progress, inspect
 

@@ -1,16 +1,17 @@
 """A backup file: what is in it, byte by byte, and how it is written and read.
 
-The file is a CBOR sequence (RFC 8742). Each of its items is an array of two: the CRC-32 of the bytes
-that follow, and these bytes, which are CBOR again. All items begin with heads of one length, so a damaged
-file is told from a sound one before anything in it is believed::
+The file is a CBOR sequence (RFC 8742). Each of its items is an array of two: the CRC-32 of the
+bytes that follow, and these bytes, which are CBOR again. All items begin with heads of one length,
+so a damaged file is told from a sound one before anything in it is believed::
 
     ["header", {kind, format, schema_version, partitions: [[applied, digest], ...]}]
     ["table", definition]                      for each table
     ["records", table, [[key, payload], ...]]  in batches; keys as `terms` encodes them
     ["trailer", {items, tables: {table: records}, sha256}]
 
-`sha256` is of everything before the trailer. The payload is what the table keeps under the key: a record,
-or in a bag the list of its records. A key may come again: then the later record counts, and in a bag all.
+`sha256` is of everything before the trailer. The payload is what the table keeps under the key: a
+record, or in a bag the list of its records. A key may come again: then the later record counts, and
+in a bag all.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from hashlib import sha256
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 from zlib import crc32
 
 import cbor2
 
 from palaver.storage.errors import BackupError, StoreVersion
 from palaver.storage.folder import sync_folder
-
-from ..schema import SCHEMA_VERSION, Definition
+from palaver.storage.tables.schema import SCHEMA_VERSION, Definition
 
 KIND: Final = "palaver-tables-backup"
 FORMAT: Final = 1
@@ -57,9 +57,9 @@ class Contents:
 
     Attributes:
         path: the file.
-        partitions: of the database it was made of: (applied sequence, digest) each, as they were when
-            it was begun; the backup holds everything up to there. Empty for one in memory, or where
-            the file was made of another one.
+        partitions: of the database it was made of: (applied sequence, digest) each, as they were
+            when it was begun; the backup holds everything up to there. Empty for one in memory, or
+            where the file was made of another one.
         definitions: of its tables, by name.
         records: how many there are, by table.
         size_bytes: of the file.
@@ -80,8 +80,8 @@ class Contents:
 class Writer:
     """Writes a backup file; it appears under its name when it is complete and durable.
 
-    A context manager. What is written goes to a file beside it, whose name ends in `.part`; an exception
-    removes that. After a power cut or a kill it may be left, and can be deleted.
+    A context manager. What is written goes to a file beside it, whose name ends in `.part`; an
+    exception removes that. After a power cut or a kill it may be left, and can be deleted.
 
     Args:
         path: of the file; nothing must be there.
@@ -172,7 +172,7 @@ class Writer:
         except OSError as error:
             raise BackupError(f"writing {self._path} failed: {error}") from error
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -298,9 +298,7 @@ class _Reader:
             except (KeyError, TypeError, ValueError, IndexError) as error:
                 text = f"item {self._count} is not understood: {type(error).__name__} {error}"
                 raise self.damaged(text) from error
-        return Contents(
-            self._path, self._partitions, self._definitions, self._records, self._size
-        )
+        return Contents(self._path, self._partitions, self._definitions, self._records, self._size)
 
     def _take(self, content: list[Any]) -> None:
         kind = content[0]

@@ -12,11 +12,17 @@ from typing import Any, TypeAlias, TypeVar
 import cbor2
 
 from palaver.storage.errors import BackupError
+from palaver.storage.tables import terms
+from palaver.storage.tables.errors import BadArgument, BadType
+from palaver.storage.tables.records import RecordType
+from palaver.storage.tables.schema import (
+    AccessMode,
+    Definition,
+    StorageType,
+    TableType,
+    check_definition,
+)
 
-from .. import terms
-from ..errors import BadArgument, BadType
-from ..records import RecordType
-from ..schema import AccessMode, Definition, StorageType, TableType, check_definition
 from .format import Contents, Writer, inspect, rows
 
 Acc = TypeVar("Acc")
@@ -115,15 +121,16 @@ def traverse_backup(
     Args:
         source: a backup.
         target: the file to be written; None to read only.
-        function: called with (item, acc); returns the items that take its place, and the next acc. In
-            the new backup a table's definition has to come before its records.
+        function: called with (item, acc); returns the items that take its place, and the next acc.
+            In the new backup a table's definition has to come before its records.
         acc: the first one.
 
     Returns:
         the last acc.
 
     Raises:
-        BackupError: `source` is no sound backup, or `target` cannot be written; there is no target then.
+        BackupError: `source` is no sound backup, or `target` cannot be written; there is no target
+            then.
         BadType, BadArgument: an item makes no sense.
     """
     contents = inspect(Path(source))

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palaver.storage.errors import BackupError
+from palaver.storage.tables.definitions import Definitions
+from palaver.storage.tables.errors import (
+    AlreadyExists,
+    BadArgument,
+    CombineError,
+    Conflict,
+    NoExists,
+    SystemLimit,
+)
+from palaver.storage.tables.events import CheckpointActivated, CheckpointDeactivated
 
-from ..definitions import Definitions
-from ..errors import AlreadyExists, BadArgument, CombineError, Conflict, NoExists, SystemLimit
-from ..events import CheckpointActivated, CheckpointDeactivated
 from . import fallback, restoring
 from .checkpoints import (
     DEFAULT_LIFETIME_S,
@@ -49,15 +56,15 @@ class Archives(Definitions):
     ) -> Checkpoint:
         """Keep tables readable as they are now: mnesia:activate_checkpoint/1.
 
-        The moment lies between two commits, over all tables and partitions. Returns when everything up
-        to it is durable. It costs what is written afterwards: the former content of each key that is
-        written for the first time stays in memory until the checkpoint is deactivated.
+        The moment lies between two commits, over all tables and partitions. Returns when everything
+        up to it is durable. It costs what is written afterwards: the former content of each key
+        that is written for the first time stays in memory until the checkpoint is deactivated.
 
         Args:
             name: its name; by default one that is made up.
             tables: which; None for all.
-            ram_overrides_dump: whether the records of ram_copies tables are part of it; without it these
-                are empty, as they would be after a start.
+            ram_overrides_dump: whether the records of ram_copies tables are part of it; without it
+                these are empty, as they would be after a start.
             max_retained: when more records than that have been kept it is given up, with the system
                 event CheckpointDeactivated.
             lifetime_s: when it is given up at the latest, in seconds.
@@ -158,14 +165,16 @@ class Archives(Definitions):
     ) -> Contents:
         """Write tables, as of one moment, into one file: mnesia:backup/1.
 
-        Commits go on meanwhile. The file appears under its name when it is complete and durable; it is
-        good for `restore` and `install_fallback` of any database, whatever its number of partitions.
+        Commits go on meanwhile. The file appears under its name when it is complete and durable; it
+        is good for `restore` and `install_fallback` of any database, whatever its number of
+        partitions.
 
         Args:
             path: the file; nothing must be there.
             tables: which; None for all.
             ram_overrides_dump: whether the records of ram_copies tables are part of it.
-            progress: called with (records so far, records in total); what it raises ends the backup.
+            progress: called with (records so far, records in total); what it raises ends the
+                backup.
 
         Returns:
             what was written.
@@ -227,8 +236,9 @@ class Archives(Definitions):
     ) -> Manifest:
         """Copy the partitions themselves, each with its applied sequence, into a new folder.
 
-        This is the store's own backup: larger than `backup`, as fast as the disk, with sequences and
-        digests as they are; `storage.restore` (or `palaver tables restore`) makes a folder of it.
+        This is the store's own backup: larger than `backup`, as fast as the disk, with sequences
+        and digests as they are; `storage.restore` (or `palaver tables restore`) makes a folder of
+        it.
 
         Raises:
             BackupError: `path` is taken, or the copying failed.
@@ -257,8 +267,8 @@ class Archives(Definitions):
         """Bring tables of a backup back while the database runs: mnesia:restore/2.
 
         The file is verified before anything changes; then all tables change in one commit, or none.
-        Returns when it is durable. Subscribers of the system hear SchemaChanged for each table; those of
-        the tables keep their subscriptions, and hear nothing of single records.
+        Returns when it is durable. Subscribers of the system hear SchemaChanged for each table;
+        those of the tables keep their subscriptions, and hear nothing of single records.
 
         Args:
             path: a backup.
@@ -274,8 +284,8 @@ class Archives(Definitions):
 
         Raises:
             BackupError, StoreVersion: the file is no sound backup.
-            NoExists: a table to be cleared or kept is not there, or one that was named is not in the
-                backup.
+            NoExists: a table to be cleared or kept is not there, or one that was named is not in
+                the backup.
             BadArgument: a table is named twice.
             SchemaMismatch: a table has other attributes than in the backup.
             ReadOnly: a table to be cleared or kept is read_only.
@@ -310,10 +320,10 @@ class Archives(Definitions):
     def install_fallback(
         self, path: str | os.PathLike[str], *, partitions: int | None = None
     ) -> Contents:
-        """Have a backup take the place of everything at the next opening: mnesia:install_fallback/1.
+        """Have a backup take everything's place at the next opening: mnesia:install_fallback/1.
 
-        A verified copy of it is kept in the folder until then. What is committed meanwhile is lost with
-        the rest. Tables that are ram_copies come back empty.
+        A verified copy of it is kept in the folder until then. What is committed meanwhile is lost
+        with the rest. Tables that are ram_copies come back empty.
 
         Args:
             path: a backup; it has to hold everything that is to be there.

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from .. import terms
-from ..commit import Commit
-from ..copies import Key, Slot
-from ..errors import BadArgument, BadType, NoExists, ReadOnly, SchemaMismatch, SystemLimit
-from ..identity import identical
-from ..loading import record_type_of
-from ..records import RecordType
-from ..schema import Definition, check_definition
-from ..table import TableState
+from palaver.storage.tables import terms
+from palaver.storage.tables.commit import Commit
+from palaver.storage.tables.copies import Key, Slot
+from palaver.storage.tables.errors import (
+    BadArgument,
+    BadType,
+    NoExists,
+    ReadOnly,
+    SchemaMismatch,
+    SystemLimit,
+)
+from palaver.storage.tables.identity import identical
+from palaver.storage.tables.loading import record_type_of
+from palaver.storage.tables.records import RecordType
+from palaver.storage.tables.schema import Definition, check_definition
+from palaver.storage.tables.table import TableState
+
 from .format import Contents, Progress, rows
 from .items import TableCodec
 
 if TYPE_CHECKING:
-    from ..definitions import Definitions
+    from palaver.storage.tables.definitions import Definitions
 
 RestoreOp: TypeAlias = Literal["skip_tables", "clear_tables", "keep_tables", "recreate_tables"]
 
@@ -192,7 +200,7 @@ def _change(database: Definitions, commit: Commit, step: Step) -> None:
         definition = database.fresh_definition(state.redefine())
         if step.operation == "keep_tables":
             state.missing()
-            slots = _joined(step, cast("TableState", state))
+            slots = _joined(step, state)
     database.exchange(commit, definition, state, slots, TableState(definition, step.record_type))
 
 
