@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import lmdb
 
-from .environment import Environment, command_error, is_disk_error
+from .disk import command_error, is_disk_error
+from .environment import Environment
 from .errors import (
     ApplyFailed,
     RecordCorrupt,
@@ -235,6 +236,8 @@ class Applier:
                     continue
                 if not isinstance(error, StoreUnusable | _FinishError):
                     error = command_error(error, self._env.folder)
+                if self._env.panicked():
+                    self._reopen()  # at once: reads go on; if it fails, the next batch tries again
                 return batch.fail(error)
 
     def _grow(self, batch: Batch, error: lmdb.Error) -> bool:

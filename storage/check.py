@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,8 @@ import lmdb
 
 from . import folder
 from .batch import Identity, read_identity
-from .environment import DATA_FILE, Environment
+from .disk import DATA_FILE
+from .environment import Environment
 from .errors import BackupError, StoreError
 from .inspection import MAX_PROBLEMS, structure_problems
 from .machine import Machine, kind_of
@@ -214,7 +216,8 @@ def restore(
     try:
         folder.make(root, fill)
     except BaseException as error:
-        folder.discard_half_made(root)
+        with suppress(StoreError):  # the first error is the one that counts
+            folder.discard_half_made(root)
         (root / folder.LOCK_FILE).unlink()
         if fresh:
             root.rmdir()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
 from . import folder
 from .batch import Identity, write_identity
-from .environment import FULL_ERRNOS, Environment, command_error
+from .disk import FULL_ERRNOS, command_error
+from .environment import Environment
 from .errors import StoreError, StoreFull
 from .machine import Machine, kind_of
 from .transaction import WriteTxn
@@ -25,7 +27,8 @@ def create(root: Path, machine: Callable[[int], Machine], partitions: int) -> No
     try:
         folder.make(root, lambda tables: _fill(tables, machine, partitions))
     except (OSError, lmdb.Error, StoreError) as error:
-        folder.discard_half_made(root)
+        with suppress(StoreError):  # the first error is the one that counts
+            folder.discard_half_made(root)
         if isinstance(error, StoreError):
             raise
         if isinstance(error, lmdb.Error):

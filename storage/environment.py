@@ -6,7 +6,6 @@ Growing and reopening need the environment without any transaction; the gate see
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,43 +15,30 @@ from typing import NamedTuple
 
 import lmdb
 
-from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
+from .disk import (
+    DAMAGE_ERRORS,
+    DATA_FILE,
+    FULL_ERRNOS,
+    LOCK_FILE,
+    MAX_READERS,
+    READ_ERRORS,
+    errno_of,
+    reserve_lock_file,
+    settle_heads,
+    size_of,
+)
+from .errors import StoreCorrupt, StoreError, StoreFailed, StoreFull
 from .gate import Gate
 from .inspection import inspect
 from .transaction import META_TABLE, ReadTxn, Tables
 
-DATA_FILE = "data.mdb"
-LOCK_FILE = "lock.mdb"
-LOCK_FILE_BYTES = 8192
-"""Size of LMDB's table of readers for MAX_READERS."""
 DEFAULT_MAP_BYTES = 1 << 30
 """Address space, not disk: the file grows with what is written."""
 DEFAULT_MAX_MAP_BYTES = 1 << 40
 DEFAULT_MAX_SNAPSHOT_S = 30.0
 SPARE_TABLES = 8
-MAX_READERS = 126
 SPARE_TXNS = 8
 """Read transactions that have ended and are kept for the next ones; each keeps a reader's slot."""
-
-FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DAMAGE_ERRORS = (
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-)
-READ_ERRORS = (*DAMAGE_ERRORS, lmdb.BadTxnError)
-"""What a read transaction raises only over a damaged file."""
-
-# A transaction is bad after it has failed once: what failed was the disk, or is told elsewhere.
-_DISK = (
-    *DAMAGE_ERRORS,
-    lmdb.BadTxnError,
-    lmdb.DiskError,
-    lmdb.PanicError,
-    lmdb.MemoryError,
-    lmdb.MapResizedError,
-)
 
 
 class OpenSnapshot(NamedTuple):
@@ -117,6 +103,8 @@ class Environment:
         self._closed = False
         if not create:
             inspect(folder / DATA_FILE, live=readonly)
+            if not readonly:
+                settle_heads(folder / DATA_FILE)
         self._map_bytes = map_size_bytes
         self._fit_map()
         self._env, self._dbs = self._open(create)
@@ -124,14 +112,14 @@ class Environment:
         self._txn_id = self._env.info()["last_txnid"]
 
     def _fit_map(self) -> None:
-        size = _size_of(self.folder / DATA_FILE)
+        size = size_of(self.folder / DATA_FILE)
         limit = max(self._max_map_bytes, size)
         self._map_bytes = min(max(self._map_bytes, size + size // 2), limit)
 
     def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
         if not self._readonly:
-            _reserve_lock_file(self.folder / LOCK_FILE)
+            reserve_lock_file(self.folder / LOCK_FILE)
         try:
             env = lmdb.open(
                 str(self.folder),
@@ -150,7 +138,7 @@ class Environment:
                 raise
         except lmdb.NotFoundError as error:
             raise StoreCorrupt(path, f"a table is missing ({error})") from error
-        except DAMAGE_ERRORS as error:
+        except (*DAMAGE_ERRORS, lmdb.IncompatibleError) as error:
             raise StoreCorrupt(path, str(error)) from error
         except lmdb.Error as error:
             if errno_of(error) in FULL_ERRNOS:
@@ -236,7 +224,12 @@ class Environment:
         while True:
             self._gate.enter()
             try:
+                if self._broken:
+                    raise StoreFailed(f"{self.folder} failed and could not be opened again")
                 return self._env.begin()
+            except lmdb.PanicError as error:
+                self._gate.leave()
+                raise StoreFailed(f"writing in {self.folder} failed just now: {error}") from error
             except lmdb.MapResizedError:  # another process, the owner, has grown the map
                 self._gate.leave()
             except BaseException:
@@ -295,12 +288,23 @@ class Environment:
         """Return the bytes up to the highest page in use."""
         return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE][0])["psize"]
 
+    def panicked(self) -> bool:
+        """Whether LMDB refuses the environment until it is opened again: a head was not written."""
+        try:
+            self._env.begin().abort()
+        except lmdb.PanicError:
+            return True
+        except lmdb.Error:
+            return False
+        return False
+
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""
         with self._gate.alone(self._max_snapshot_s):
             self._env.close()
             self._broken = True
             inspect(self.folder / DATA_FILE)
+            settle_heads(self.folder / DATA_FILE)
             self._env, self._dbs = self._open(create=False)
             self._broken = False
 
@@ -375,61 +379,3 @@ class Environment:
                 self.measure()
             self._closed = True
             self._env.close()
-
-
-def _reserve_lock_file(path: Path) -> None:
-    """Give LMDB's table of readers its blocks on the disk.
-
-    LMDB makes it a sparse file and writes to it through memory: on a full disk that is no error
-    but a signal that ends the process.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
-        raise kind(f"{path} cannot be made: {error}") from error
-
-
-def errno_of(error: lmdb.Error) -> int:
-    """Return the system's error number behind an LMDB error, 0 when there is none."""
-    code = getattr(error, "code", 0)
-    return code if isinstance(code, int) and code > 0 else 0
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Whether the disk (or the file on it) failed, rather than the one who called LMDB."""
-    if isinstance(error, _DISK):
-        return True
-    return isinstance(error, lmdb.Error) and errno_of(error) in (
-        *FULL_ERRNOS,
-        errno.EIO,
-        errno.EROFS,
-    )
-
-
-def command_error(error: BaseException, folder: Path) -> CommandError:
-    """Say what a failed transaction means for each of its commands."""
-    if isinstance(error, lmdb.Error):
-        if isinstance(error, DAMAGE_ERRORS):
-            return StoreFailed(str(StoreCorrupt(folder / DATA_FILE, str(error))))
-        number = errno_of(error)
-        # LMDB reports a short write, which is how a disk fills up, as EIO.
-        if number in FULL_ERRNOS or (number == errno.EIO and _free_bytes(folder) < (1 << 20)):
-            return StoreFull(f"no room on the disk of {folder}: {error}")
-    return StoreFailed(f"writing {folder / DATA_FILE} failed: {type(error).__name__}: {error}")
-
-
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

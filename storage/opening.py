@@ -56,6 +56,7 @@ def open_folder(
             folder.discard_half_made(root)
             if not folder.exists(root):
                 create(root, machine, partitions or 1)
+            folder.settle(root)
         tables = folder.require(root)
         if not readonly:
             folder.settle_replacements(tables)

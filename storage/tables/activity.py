@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
-from . import terms
+from . import queries, terms
 from .commit import Changes
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
@@ -21,6 +21,9 @@ from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, Read
 from .identity import identical
 from .isolation import Reads, Restart
 from .matching import END, Matching
+from .queries import Query
+from .querying.plan import Plan
+from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
 
@@ -217,24 +220,42 @@ class Activity(Matching):
         self._check()
         return self._database.table_info(table, item)
 
+    # -- queries ---------------------------------------------------------------------------------
+
+    def query(self, wanted: Query[T]) -> list[T]:
+        """Return the answers of a query, this activity's own writes included: see `queries`."""
+        return queries.run(wanted, ActivitySource(self))
+
+    def iterate(self, wanted: Query[T]) -> Iterator[T]:
+        """Yield the answers of a query one by one, reading no more than is asked for."""
+        return queries.iterate(wanted, ActivitySource(self))
+
+    def explain(self, wanted: Query[Any]) -> Plan:
+        """Return how a query would be answered; as text it is a tree to be read."""
+        return queries.explain(wanted, ActivitySource(self))
+
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, record: Any, table: Any = None) -> None:
-        """Write a record: over the one with its key, or in a bag beside those."""
+        """Write a record: over the one with its key, or in a bag beside those.
+
+        Readers share what was written: a record's values are not to be changed. A table on the disk
+        takes what CBOR can carry; one in memory only takes anything, as it is.
+        """
         state = self._writable(type(record) if table is None else table)
         record_type = state.record_type
         record_type.check(record)
         key = terms.encode(record_type.key_of(record))
+        payload = None
+        if state.on_disc:
+            payload, record = record_type.keep(record)
         if state.is_bag:
             slot = self.slot(state, key) or ()
             if any(identical(record_type, record, other) for other in slot):
                 self.put(state, key, slot, None, "write", record)
                 return
-            if state.on_disc:
-                record_type.encode(record)  # what cannot be stored is told here
             self.put(state, key, (*slot, record), None, "write", record)
         else:
-            payload = record_type.encode(record) if state.on_disc else None
             self.put(state, key, record, payload, "write", record)
 
     def write_all(self, records: Iterable[Any], table: Any = None) -> None:
