@@ -229,8 +229,11 @@ def test_counters(db: Database, storage: Any) -> None:
     assert db.transaction(lambda tx: tx.update_counter(Counter, "a", 2)) == 2
     assert db.dirty_get(Counter, "a") == Counter("a", 2)
     db.create_table(Account)
-    with pytest.raises(BadType):
+    with pytest.raises(CombineError):
         db.dirty_update_counter(Account, "a", 1)
+    db.create_table(Counter, name="bag", type="bag")
+    with pytest.raises(CombineError):
+        db.dirty_update_counter("bag", "a", 1)
 
 
 def test_what_is_refused(db: Database) -> None:
