@@ -229,13 +229,13 @@ class Matching:
             if domain.everything:
                 continue
             if domain.values is not None:
+                found = [
+                    key
+                    for value in domain.values
+                    for key in self.index_keys(state, attribute, terms.encode(value))
+                ]
                 return self._present(
-                    state,
-                    [
-                        key
-                        for value in domain.values
-                        for key in self.index_keys(state, attribute, terms.encode(value))
-                    ],
+                    state, sorted(found) if definition.type == "ordered_set" else found
                 )
         if definition.type == "ordered_set" and not key.everything:
             return self._ranges(state, [(each.lower, each.upper) for each in key.intervals])

@@ -132,6 +132,31 @@ def pattern_any(db: Database) -> Any:
     return pattern(db.table_info("Account", "record_class"))
 
 
+def test_an_ordered_set_answers_in_order_also_by_an_index(db: Database, storage: Any) -> None:
+    db.create_table(Account, type="ordered_set", storage=storage, index=["owner"])
+    for number in "dbeac":
+        db.dirty_write(Account(number, "x", 0))
+    wanted = pattern(Account, owner="x")
+
+    def work(tx: Any) -> list[list[str]]:
+        tx.write(Account("aa", "x", 0))
+        found = [tx.match_object(wanted), tx.select(Account, [(wanted, [], [RECORD])])]
+        return [[one.number for one in records] for records in found]
+
+    assert db.transaction(work) == [["a", "aa", "b", "c", "d", "e"]] * 2
+    assert [one.number for one in db.dirty_match_object(wanted)] == ["a", "aa", "b", "c", "d", "e"]
+
+
+def test_equal_numbers_are_found_by_key_and_by_index(db: Database, storage: Any) -> None:
+    db.create_table(name="t", attributes=["k", "v"], storage=storage, index=["v"])
+    record = db.table_info("t", "record_class")
+    for value in (1, 1.0, True, 2):
+        db.dirty_write(record(value, value), "t")
+    for head in (record(V(1), ANY), record(ANY, V(1))):
+        found = db.dirty_select("t", [(head, [V(1) == 1.0], [V(1)])])
+        assert sorted(map(repr, found)) == ["1", "1.0"]
+
+
 def test_a_bag_keeps_the_order_of_insertion(db: Database, storage: Any) -> None:
     db.create_table(Visit, type="bag", storage=storage)
     first, second = Visit("p", 1), Visit("p", 2)
