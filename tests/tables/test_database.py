@@ -12,6 +12,7 @@ from tables_kit import STORAGES, Account, Counter, Visit
 from palaver.storage.tables import (
     ANY,
     END,
+    RECORD,
     Aborted,
     Activity,
     AlreadyExists,
