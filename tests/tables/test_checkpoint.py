@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -331,33 +329,23 @@ def test_a_backup_fails_with_its_checkpoint(tmp_path: Path) -> None:
 
 def test_a_commit_that_fails_takes_the_checkpoint_along(tmp_path: Path) -> None:
     """What is not durable yet is part of the moment; undone, there was no such moment."""
-    with Database.open(tmp_path / "db", map_size_bytes=1 << 20, max_map_bytes=1 << 20) as db:
+    armed = [False]
+
+    def clock() -> float:
+        """Commit when the moment is about to be chosen, so that it is not durable by then."""
+        if armed.pop():
+            db.transaction(lambda tx: tx.write(Account("b", "x" * (2 << 20), 1)))
+        armed.append(False)
+        return 0.0
+
+    with Database.open(
+        tmp_path / "db", map_size_bytes=1 << 20, max_map_bytes=1 << 20, clock=clock
+    ) as db:
         db.create_table(Account)
         db.sync_transaction(lambda tx: tx.write(Account("a", "x", 1)))
+        armed[0] = True
         with pytest.raises(CommitFailed):
-            hold(db, lambda: db.transaction(lambda tx: tx.write(Account("b", "x" * (2 << 20), 1))))
+            db.activate_checkpoint()
         assert db.checkpoints() == []
         with db.activate_checkpoint() as checkpoint:
             assert list(checkpoint.records("Account")) == [Account("a", "x", 1)]
-
-
-def hold(db: Database, commit: Callable[[], object]) -> None:
-    """Activate a checkpoint behind a commit that is not durable yet."""
-    ready = threading.Event()
-    outcome: list[BaseException] = []
-
-    def activate() -> None:
-        ready.set()
-        try:
-            db.activate_checkpoint("held")
-        except BaseException as error:
-            outcome.append(error)
-
-    with db.mutex:  # nothing is answered meanwhile
-        commit()
-        thread = threading.Thread(target=activate)
-        thread.start()
-        ready.wait()
-    thread.join()
-    if outcome:
-        raise outcome[0]
