@@ -64,7 +64,8 @@ class Verdict:
         orders: if linearizable: for every group of connected operations an order that explains
             all answers. Operations without a response that did not have to happen are left out.
         culprit: if not: the operation that cannot be placed. All responses before its own can be
-            explained, and this one cannot be explained with them.
+            explained, and this one cannot be explained with them (and, for a queue, with those
+            that came later).
         prefix: an order of what came before the culprit.
         ends: the states in which what came before may have left the object, up to 8 of them.
         limit: if undecided: which limit was met, for people.
@@ -124,7 +125,7 @@ def check(
     budget = Budget(max_states, timeout_s, clock)
     orders: list[tuple[Operation, ...]] = []
     for group in components(operations, model):
-        search = Search(group, model, budget)
+        search = Search(group, model.foresee(group), budget)
         try:
             order = search.run()
             if order is None:
@@ -173,7 +174,9 @@ def _refuted(search: Search, model: Model, operations: int, states: int) -> Verd
         if due == deepest:
             found.setdefault(state)
     ends = tuple(sorted(found, key=repr)[:8])
-    again = Search(search.group, model, Budget(sys.maxsize, None, time.monotonic))
+    again = Search(
+        search.group, model.foresee(search.group), Budget(sys.maxsize, None, time.monotonic)
+    )
     prefix = again.run(until=deepest) or ()
 
     def told(one: Operation) -> str:

@@ -12,10 +12,11 @@ operations cheap (Horn and Kroening, "Faster linearizability checking via P-comp
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections import Counter as Tally
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from palaver.actors.simulation.history import UNKNOWN
+from palaver.actors.simulation.history import UNKNOWN, Operation
 from palaver.actors.simulation.operations import (
     EMPTY,
     Add,
@@ -61,6 +62,13 @@ class Model(Protocol):
     def reads_only(self, operation: Any, result: Any) -> bool:
         """Whether an operation with this answer leaves every state as it is; a check is faster."""
         return False
+
+    def foresee(self, operations: Sequence[Operation]) -> Model:
+        """Return a model for these operations, which are all that are checked together.
+
+        It may use what they answer later, to refuse a step early that could only fail later.
+        """
+        return self
 
     def describe(self, operation: Any, result: Any) -> str:
         """Return an operation and its answer in a few characters, for the diagram."""
@@ -182,22 +190,62 @@ class Bag(_Keyed):
 
 
 class Queue(_Keyed):
-    """First in, first out."""
+    """First in, first out.
+
+    A check is much faster where every item is put into a queue once only.
+    """
+
+    def __init__(self) -> None:
+        # When an item that was put in once was taken: (invoked, responded).
+        self._taken: dict[Hashable, tuple[int, int]] = {}
+        self._never_taken: frozenset[Hashable] = frozenset()
 
     def init(self) -> State:
         """Return the empty queue."""
         return ()
+
+    def foresee(self, operations: Sequence[Operation]) -> Queue:
+        """Return a queue that knows which items were taken first.
+
+        Two items that are put in at the same time may come in either order. What took them tells
+        in which, and without that every order of all that wait would have to be tried.
+        """
+        put = Tally(one.operation.item for one in operations if isinstance(one.operation, Enqueue))
+        taken: dict[Hashable, tuple[int, int]] = {}
+        lost = False
+        for one in operations:
+            if isinstance(one.operation, Dequeue):
+                if one.responded is None:
+                    lost = True
+                elif put[one.result] == 1:
+                    taken[one.result] = (one.invoked, one.responded)
+        foreseeing = Queue()
+        foreseeing._taken = taken
+        if not lost:
+            never = (item for item in put if put[item] == 1 and item not in taken)
+            foreseeing._never_taken = frozenset(never)
+        return foreseeing
 
     def step(self, state: State, operation: Any, result: Any) -> Iterable[State]:
         """Return the items that wait afterwards, the first one first."""
         assert isinstance(state, tuple)
         match operation:
             case Enqueue(item):
+                if any(self._comes_before(item, other) for other in state):
+                    return ()
                 return ((*state, item),)
             case Dequeue():
                 first = state[0] if state else EMPTY
                 return (state[1:],) if result is UNKNOWN or result == first else ()
         raise _foreign(self, operation)
+
+    def _comes_before(self, item: Hashable, other: Hashable) -> bool:
+        """Whether `item` was taken before `other`, for certain."""
+        mine = self._taken.get(item)
+        if mine is None:
+            return False
+        others = self._taken.get(other)
+        return other in self._never_taken if others is None else mine[1] < others[0]
 
     def reads_only(self, operation: Any, result: Any) -> bool:
         """Whether it found the queue empty."""
