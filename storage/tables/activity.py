@@ -18,7 +18,7 @@ from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
 from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, ReadOnly
 from .identity import identical
 from .isolation import Reads, Restart
-from .matching import Matching
+from .matching import END, Matching
 from .schema import Definition
 from .table import Table, TableState
 
@@ -31,21 +31,6 @@ A = TypeVar("A")
 
 Lock = Literal["read", "write"]
 
-
-class End:
-    """The type of `END`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "END"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-END = End()
-"""What `first`, `next`, ... and a finished `select` return: Mnesia's `'$end_of_table'`."""
 
 Operation = tuple[str, TableState, Key, Any]
 """What was done, for events: `write`, `delete` or `delete_object`, and the record or key."""

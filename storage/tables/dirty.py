@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import terms
@@ -54,74 +53,69 @@ class DirtyOperations:
 
     def dirty_write(self, record: Any, table: Any = None) -> None:
         """Write a record."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             activity.write(record, table)
 
     def dirty_delete(self, table: Any, key: Any) -> None:
         """Delete all records with this key."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             activity.delete(table, key)
 
     def dirty_delete_object(self, record: Any, table: Any = None) -> None:
         """Delete this record, if it is there just so."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             activity.delete_object(record, table)
 
     def dirty_update_counter(self, table: Any, key: Any, increment: int) -> int:
         """Add to the counter of a key, in one step; return it."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.update_counter(table, key, increment)
 
     def dirty_match_object(self, pattern: Any, table: Any = None) -> list[Any]:
         """Return the records that match."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.match_object(pattern, table)
 
     def dirty_index_match_object(
         self, pattern: Any, attribute: str, table: Any = None
     ) -> list[Any]:
         """Return the records that match, by an index."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.index_match_object(pattern, attribute, table)
 
     def dirty_select(self, table: Any, match_spec: Any) -> list[Any]:
         """Return what a match specification makes of the records that match."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             found: list[Any] = activity.select(table, match_spec)
             return found
 
     def dirty_index_read(self, table: Any, value: Any, attribute: str) -> list[Any]:
         """Return the records whose `attribute` has this value, by the index of it."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             found: list[Any] = activity.index_read(table, value, attribute)
             return found
 
     def dirty_all_keys(self, table: Any) -> list[Any]:
         """Return the keys of a table."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.all_keys(table)
 
     def dirty_first(self, table: Any) -> Any:
         """Return the first key, END in an empty table."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.first(table)
 
     def dirty_last(self, table: Any) -> Any:
         """Return the last key, END in an empty table."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.last(table)
 
     def dirty_next(self, table: Any, key: Any) -> Any:
         """Return the key after `key`, END after the last."""
-        with self._dirty() as activity:
+        with self.dirty_activity("async_dirty") as activity:
             return activity.next(table, key)
 
     def dirty_prev(self, table: Any, key: Any) -> Any:
         """Return the key before `key`, END before the first."""
-        with self._dirty() as activity:
-            return activity.prev(table, key)
-
-    @contextmanager
-    def _dirty(self) -> Iterator[Dirty]:
         with self.dirty_activity("async_dirty") as activity:
-            yield activity
+            return activity.prev(table, key)

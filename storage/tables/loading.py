@@ -62,7 +62,9 @@ def record_type_of(database: Database, definition: Definition) -> RecordType[Any
     cls = database.classes.get(definition.record)
     if cls is None:
         return RecordType.generic(
-            definition.record, definition.attributes, key=definition.key_position
+            definition.record,
+            definition.attributes,
+            key=definition.attributes[definition.key_position],
         )
     found = RecordType.of(cls, key=definition.attributes[definition.key_position])
     if found.signature != definition.signature:
