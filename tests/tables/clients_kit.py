@@ -446,6 +446,17 @@ class Disk:
 
         monkeypatch.setattr(Environment, "commit", commit)
 
+    def hold(self) -> Callable[[], None]:
+        """Keep commits waiting; return what has them, and all that come, fail."""
+        gate = threading.Event()
+
+        def verdict() -> Exception | None:
+            gate.wait(DEADLINE_S)
+            return full()
+
+        self.verdict = verdict
+        return gate.set
+
     def fail_some(self, chance: random.Random, share: float, make: Callable[[], Exception]) -> None:
         """From now on, have a share of the commits fail."""
         lock = threading.Lock()
@@ -465,3 +476,83 @@ def full() -> Exception:
 
 
 UNDONE = (Undo, CommitFailed)
+
+
+# -- moments -------------------------------------------------------------------------------------
+
+
+class Signals:
+    """Names that are raised once, by any thread, and waited for: the first of several will do."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._raised: set[str] = set()
+
+    def set(self, name: str) -> None:
+        with self._condition:
+            self._raised.add(name)
+            self._condition.notify_all()
+
+    def wait(self, *names: str) -> None:
+        with self._condition:
+            arrived = self._condition.wait_for(lambda: self._raised & set(names), DEADLINE_S)
+            assert arrived, f"none of {names} came"
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._raised
+
+
+class ObservedLock:
+    """A reentrant lock that tells, once, that somebody has to wait for it: "<thread> waits"."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._lock = threading.RLock()
+        self._signals = signals
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        self._signals.set(f"{threading.current_thread().name} waits")
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class _Threading:
+    """The module `threading`, with a lock of ours."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def RLock(self) -> ObservedLock:  # noqa: N802
+        return ObservedLock(self._signals)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(threading, name)
+
+
+def observe_mutex(monkeypatch: Any, signals: Signals) -> None:
+    """Have databases that are made from now on tell who waits for their mutex."""
+    monkeypatch.setattr("palaver.storage.tables.database.threading", _Threading(signals))
+
+
+def meanwhile(signals: Signals, name: str, work: Callable[[], object]) -> threading.Thread:
+    """Run `work` in a thread until it ends, or has to wait for the database's mutex."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            signals.set(f"{name} ended")
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    signals.wait(f"{name} ended", f"{name} waits")
+    return thread
