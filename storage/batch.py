@@ -210,6 +210,8 @@ class Applier:
                     continue
                 if not isinstance(error, StoreUnusable | _FinishError):
                     error = command_error(error, self._env.folder)
+                if self._env.panicked():
+                    self._reopen()  # at once: reads go on; if it fails, the next batch tries again
                 return batch.fail(error)
 
     def _grow(self, batch: Batch, error: lmdb.Error) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -212,7 +213,8 @@ def restore(
     try:
         folder.make(root, fill)
     except BaseException as error:
-        folder.discard_half_made(root)
+        with suppress(StoreError):  # the first error is the one that counts
+            folder.discard_half_made(root)
         (root / folder.LOCK_FILE).unlink()
         if fresh:
             root.rmdir()

@@ -16,7 +16,7 @@ from pathlib import Path
 import lmdb
 
 from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
-from .inspection import inspect
+from .inspection import HEAD_BYTES, head_offsets, inspect
 from .transaction import META_TABLE, ReadTxn, Tables
 
 DATA_FILE = "data.mdb"
@@ -137,6 +137,8 @@ class Environment:
         self._closed = False
         if not create:
             inspect(folder / DATA_FILE, live=readonly)
+            if not readonly:
+                _settle(folder / DATA_FILE)
         size = _size_of(folder / DATA_FILE)
         self._map_bytes = min(max(map_size_bytes, size + size // 2), max(max_map_bytes, size))
         self._env, self._dbs = self._open(create)
@@ -164,7 +166,7 @@ class Environment:
                 raise
         except lmdb.NotFoundError as error:
             raise StoreCorrupt(path, f"a table is missing ({error})") from error
-        except DAMAGE_ERRORS as error:
+        except (*DAMAGE_ERRORS, lmdb.IncompatibleError) as error:
             raise StoreCorrupt(path, str(error)) from error
         except lmdb.Error as error:
             if errno_of(error) in FULL_ERRNOS:
@@ -243,7 +245,12 @@ class Environment:
         while True:
             self._gate.enter()
             try:
+                if self._broken:
+                    raise StoreFailed(f"{self.folder} failed and could not be opened again")
                 return self._env.begin()
+            except lmdb.PanicError as error:
+                self._gate.leave()
+                raise StoreFailed(f"writing in {self.folder} failed just now: {error}") from error
             except lmdb.MapResizedError:  # another process, the owner, has grown the map
                 self._gate.leave()
             except BaseException:
@@ -298,12 +305,23 @@ class Environment:
         """Return the bytes up to the highest page in use."""
         return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE][0])["psize"]
 
+    def panicked(self) -> bool:
+        """Whether LMDB refuses the environment until it is opened again: a head was not written."""
+        try:
+            self._env.begin().abort()
+        except lmdb.PanicError:
+            return True
+        except lmdb.Error:
+            return False
+        return False
+
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""
         with self._gate.alone():
             self._env.close()
             self._broken = True
             inspect(self.folder / DATA_FILE)
+            _settle(self.folder / DATA_FILE)
             self._env, self._dbs = self._open(create=False)
             self._broken = False
 
@@ -339,6 +357,30 @@ class Environment:
                 self.measure()
             self._closed = True
             self._env.close()
+
+
+def _settle(path: Path) -> None:
+    """Make durable what the data file shows, before anybody sees it.
+
+    After a kill the system's memory may hold a head, and with it a transaction, that has never been
+    synchronised. After a failed write of a head it is the other way round: the disk may hold one that
+    LMDB has taken back in memory; pages that it refers to would be overwritten under it. The heads are
+    written again because the system may take pages for clean whose synchronisation has failed.
+
+    Raises:
+        StoreFull, StoreError: that cannot be done.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for offset in head_offsets(descriptor):
+                os.pwrite(descriptor, os.pread(descriptor, HEAD_BYTES, offset), offset)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
+        raise kind(f"{path} cannot be synchronised: {error}") from error
 
 
 def _reserve_lock_file(path: Path) -> None:

@@ -28,6 +28,7 @@ from .errors import (
     StoreMissing,
     StoreVersion,
 )
+from .partitioning import check_partitions
 
 FORMAT = 2
 KIND = "palaver-store"
@@ -91,7 +92,7 @@ class Format:
             if version != FORMAT:
                 raise StoreVersion(path, "the folder's format", version, FORMAT)
             return cls(
-                int(content["partitions"]),
+                check_partitions(int(content["partitions"])),
                 str(content["content"]),
                 int(content["machine_version"]),
             )
@@ -134,15 +135,17 @@ def make(path: Path, fill: Callable[[Path], None]) -> None:
     fill(fresh)
     sync_tree(fresh)
     fresh.rename(path / TABLES)
-    sync_folder(path)
-    sync_folder(path.parent)
+    sync_upwards(path)
 
 
 def discard_half_made(path: Path) -> None:
-    """Remove what a crash during `make` has left."""
+    """Remove what a crash during `make` has left; StoreError when that cannot be."""
     fresh = path / TABLES_NEW
     if fresh.exists():
-        shutil.rmtree(fresh)
+        try:
+            shutil.rmtree(fresh)
+        except OSError as error:
+            raise StoreError(f"{fresh}, half made, cannot be removed: {error}") from error
 
 
 class OwnerLock:
@@ -197,6 +200,35 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_upwards(path: Path) -> None:
+    """Make the names in a folder durable, and its own name, and those of the folders above it.
+
+    Any of these may have been made shortly before, also by a process that was killed then. Folders
+    that may not be read are passed over (who may not read them has made nothing in them), and so is
+    what lies above the file system's root.
+    """
+    device = path.stat().st_dev
+    for place in (path, *path.absolute().parents):
+        try:
+            if place.stat().st_dev != device:
+                return
+            sync_folder(place)
+        except PermissionError:
+            continue
+
+
+def settle(path: Path) -> None:
+    """Make durable that there is a store in `path`; StoreError when that cannot be.
+
+    Who was killed while making it may have left names that are only in the system's memory. What is
+    promised from now on must not be lost together with them.
+    """
+    try:
+        sync_upwards(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be synchronised: {error}") from error
 
 
 def sync_tree(path: Path) -> None:

@@ -27,6 +27,7 @@ from .batch import read_identity
 from .environment import DATA_FILE, Environment
 from .errors import BackupError, StoreVersion
 from .machine import CutAware
+from .partitioning import check_partitions
 from .transaction import ReadTxn
 
 FORMAT = 2
@@ -96,8 +97,7 @@ class Manifest:
             if content["format"] != FORMAT:
                 raise StoreVersion(file, "the backup's format", int(content["format"]), FORMAT)
             copies = tuple(_copy_of(part) for part in content["partitions"])
-            if not copies:
-                raise ValueError("it names no partition")
+            check_partitions(len(copies))
             return cls(str(content["content"]), int(content["machine_version"]), copies)
         except FileNotFoundError:
             raise BackupError(
@@ -140,7 +140,7 @@ def write_backup(
         manifest = Manifest(content, machine_version, copies)
         folder.sync_tree(dest)
         manifest.write(dest)
-        folder.sync_folder(dest.parent)
+        folder.sync_upwards(dest)
         if progress is not None:
             progress(manifest.size_bytes, manifest.size_bytes)
     except BaseException as error:

@@ -133,6 +133,7 @@ class Store:
                 folder.discard_half_made(root)
                 if not folder.exists(root):
                     create(root, machine, partitions or 1)
+                folder.settle(root)
             tables = folder.require(root)
             found = _accept(folder.Format.read(tables), tables, machine(0), partitions)
             machines = [machine(partition) for partition in range(found)]

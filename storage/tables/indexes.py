@@ -69,15 +69,6 @@ class MemoryIndex:
                 found.extend((value, key) for key in sorted(self._values[value], reverse=reverse))
         return found
 
-    def clear(self) -> Any:
-        """Remove everything; return what `refill` needs."""
-        before, self._values, self._order = self._values, {}, None
-        return before
-
-    def refill(self, before: Any) -> None:
-        """Undo a `clear`."""
-        self._values, self._order = before, None
-
     def settle(self, entries: Iterable[Entry], commit: int) -> None:
         """Nothing to do: it is in memory."""
 
@@ -113,14 +104,6 @@ class DiscIndex:
             (entry[: (size := int.from_bytes(payload, "big"))], entry[size:])
             for entry, payload in self.copy.scan(low, high, reverse=reverse)
         ]
-
-    def clear(self) -> Any:
-        """Remove everything; return what `refill` needs."""
-        return self.copy.clear()
-
-    def refill(self, before: Any) -> None:
-        """Undo a `clear`."""
-        self.copy.refill(before)
 
     def settle(self, entries: Iterable[Entry], commit: int) -> None:
         """Hear that a commit's changes of these entries are durable."""
