@@ -8,6 +8,7 @@ holds up all commits while it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
@@ -159,7 +160,10 @@ class Definitions(Core):
             if state is not None and state.record_type.cls is not record:
                 self._bind(state, record, options.get("key"))
         if state is None:
-            return self.create_table(record, index=wanted, **options)
+            try:
+                return self.create_table(record, index=wanted, **options)
+            except AlreadyExists:  # another thread was faster
+                return self.ensure_table(record, index=wanted, **options)
         for option in ("type", "storage"):
             there = getattr(state.definition, option)
             if option in options and options[option] != there:
@@ -168,7 +172,8 @@ class Definitions(Core):
                 )
         for attribute in wanted:
             if attribute not in state.indexes:
-                self.add_table_index(name, attribute)
+                with suppress(AlreadyExists):  # another thread was faster
+                    self.add_table_index(name, attribute)
         return Table(name)
 
     def _bind(self, state: TableState, record: type, key: str | None) -> None:
@@ -337,6 +342,7 @@ class Definitions(Core):
             check_definition(definition, self.store is not None)
             commit = self._begin()
             state.define(definition)
+            doom_all(self.running)
             commit.undo.append((state.define, (before,)))
             self._schema_row(commit, definition.name, definition)
             self._submit(commit, operation, definition.name)

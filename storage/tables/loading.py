@@ -155,19 +155,6 @@ def note_damage(database: Core, space: int, key: bytes) -> RecordDamaged:
     return RecordDamaged(f"in space {space}", text)
 
 
-def reload(database: Core) -> None:
-    """Bring the memory to what the disk holds: a commit failed, and perhaps happened."""
-    sizes = _sizes(database)
-    for state in database.states.values():
-        if not state.on_disc:
-            continue
-        state.size = sizes.get(state.space, 0)
-        state.copy = new_copy(database, state)
-        for attribute, space in state.definition.index.items():
-            state.indexes[attribute] = new_index(database, state, space)
-        fill(database, state)
-
-
 # -- what a crash has left
 # --------------------------------------------------------------------------
 

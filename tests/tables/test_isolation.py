@@ -327,10 +327,8 @@ APART: dict[str, tuple[Callable[[Activity], Any], Callable[[Activity], Any]]] = 
         lambda tx: tx.write(Purse(20, "a", 5)),
         lambda tx: tx.write(Purse(20, "a", 6)),
     ),
-    "behind the part that was taken": (
-        lambda tx: tx.select(Purse, match(Purse), 2).items,
-        lambda tx: tx.write(Purse(1000, "a", -1)),
-    ),
+    "behind the first key": (lambda tx: tx.first(Purse), lambda tx: tx.write(Purse(35, "a", 1))),
+    "before the last key": (lambda tx: tx.last(Purse), lambda tx: tx.write(Purse(35, "a", 1))),
     "behind the next key": (lambda tx: tx.next(Purse, 20), lambda tx: tx.write(Purse(35, "a", 1))),
     "before the previous key": (
         lambda tx: tx.prev(Purse, 50),
@@ -682,6 +680,7 @@ def test_nobody_waits_for_the_disk_while_others_wait_for_them(
         await asyncio.gather(
             asyncio.to_thread(dirty), asyncio.to_thread(dirty), asyncio.to_thread(alone)
         )
+        await database.aio.sync_log()
         assert number(database, "x") == 65
         await database.aclose()
 
