@@ -122,6 +122,7 @@ class Committer:
         copy = state.copy
         number = commit.number
         swaps = commit.swaps
+        retainers = state.retainers
         grown: dict[Key, int] = {}
         idle: set[Key] = set()
         for key, slot in writes.items():
@@ -135,6 +136,8 @@ class Committer:
                 change = (slot is not None) - (before is not None)
             if change:
                 grown[key] = change
+            for retainer in retainers:
+                retainer.keep(key, before)
             swaps.append((copy, key, copy.swap(key, slot, number)))
         if idle:  # what was deleted, and was not there
             writes = {key: slot for key, slot in writes.items() if key not in idle}

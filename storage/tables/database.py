@@ -18,10 +18,12 @@ from palaver.storage.store import Store
 
 from .activity import Activity, Dirty, Operation, Transaction, outcome
 from .aio import Aio
+from .archives import fallback
+from .archives.checkpoints import Checkpoint
+from .archives.operations import Archives
 from .commit import Changes, Commit
 from .committing import Committer, Payloads
 from .core import Counters
-from .definitions import Definitions
 from .dirty import DirtyOperations
 from .errors import BadArgument, CommitFailed, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent
@@ -51,7 +53,7 @@ MAX_ATTEMPTS = 30
 """At so many, a transaction that runs alone must be standing in its own way."""
 
 
-class Database(Definitions, DirtyOperations):
+class Database(Archives, DirtyOperations):
     """Tables, as Mnesia has them; see `Database.open` and `Database.in_memory`.
 
     May be used from any thread. A context manager: leaving it closes.
@@ -69,7 +71,11 @@ class Database(Definitions, DirtyOperations):
         post: Post | None,
         max_backlog: int,
         progress: Callable[[str, int], None] | None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self.clock = clock
+        self.checkpoints_by_name: dict[str, Checkpoint] = {}
+        self.checkpoint_numbers = 0
         self.path = None if store is None else store.path
         self.mutex = threading.RLock()
         self.running = Running(self.mutex)
@@ -138,13 +144,14 @@ class Database(Definitions, DirtyOperations):
             max_backlog: commits that may wait for the disk; at the limit callers wait, or where
                 they cannot, Overloaded is raised.
             progress: called with (table, records so far) while tables are loaded.
-            clock: seconds, monotonic; for figures only.
+            clock: seconds, monotonic; for figures, and for how long checkpoints live.
 
         Raises:
             StoreLocked: another process has it open.
             StoreCorrupt, StoreVersion, StoreMismatch: it cannot be opened as it is.
             SchemaMismatch: a class in `records` does not fit the stored table.
         """
+        fallback.bring_in(Path(path))
         store = Store.open(
             path,
             TableMachine,
@@ -158,7 +165,14 @@ class Database(Definitions, DirtyOperations):
             clock=clock,
         )
         try:
-            return cls(store, records, post=post, max_backlog=max_backlog, progress=progress)
+            return cls(
+                store,
+                records,
+                post=post,
+                max_backlog=max_backlog,
+                progress=progress,
+                clock=clock,
+            )
         except BaseException:
             store.close_now()
             raise

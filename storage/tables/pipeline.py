@@ -104,6 +104,10 @@ class Pipeline:
         except IndexError:  # it may be settled between a look and the next
             return None
 
+    def unsettled(self) -> list[Commit]:
+        """Return the commits that are not settled, in order; under the mutex."""
+        return list(self._order)
+
     def admit(self) -> None:
         """Raise NotRunning when nothing more is taken."""
         if self._closed:
