@@ -108,7 +108,6 @@ class Database(Archives, DirtyOperations):
         self._overloaded = False
         self._loner: int | None = None  # the thread that runs a transaction alone
         self.next_space = load(self, progress)
-        self.pipeline.foresee()  # loading may have brought to an end what a crash had left
         self.aio = Aio(self)
 
     @classmethod

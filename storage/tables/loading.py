@@ -36,8 +36,7 @@ def load(database: Core, progress: Progress | None) -> int:
         return spaces.FIRST_TABLE_SPACE
     if not store.readonly:
         _bring_to_end(database)
-        for partition in range(store.partitions):
-            database.pipeline.foresee_again(partition)
+        database.pipeline.foresee()
     with store.look(0) as txn:
         definitions, next_space = read_schema(txn, store.path)
     sizes = _sizes(database)

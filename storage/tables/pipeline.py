@@ -188,7 +188,7 @@ class Pipeline:
         there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
         if there is not None and there > expected:
             return Outcome()  # the disk failed, and holds it all the same
-        if isinstance(cause, WrongSequence) and cause.actual > cause.expected:
+        if isinstance(cause, WrongSequence) and (cause.actual or 0) > expected:
             # The disk holds more than it has said: what we have undone, or a stranger's work.
             self.refuse()
         self._epochs[partition] += 1
