@@ -10,6 +10,7 @@ from .errors import (
     BackupError,
     CommandError,
     Overloaded,
+    RecordCorrupt,
     StoreClosed,
     StoreCorrupt,
     StoreError,
@@ -23,7 +24,7 @@ from .errors import (
     WrongSequence,
 )
 from .log import LogPort
-from .machine import Command, CutAware, Machine, Outcome, Rejected
+from .machine import Command, CutAware, Finishing, Machine, Named, Outcome, Rejected
 from .stats import StoreStats
 from .store import Store
 from .transaction import ReadTxn, WriteTxn, successor
@@ -34,11 +35,14 @@ __all__ = [
     "Command",
     "CommandError",
     "CutAware",
+    "Finishing",
     "LogPort",
     "Machine",
+    "Named",
     "Outcome",
     "Overloaded",
     "ReadTxn",
+    "RecordCorrupt",
     "Rejected",
     "Store",
     "StoreClosed",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import lmdb
 
 from .environment import Environment, command_error, is_disk_error
 from .errors import (
     ApplyFailed,
+    RecordCorrupt,
     StoreCorrupt,
     StoreError,
     StoreFailed,
@@ -18,16 +20,30 @@ from .errors import (
     WrongSequence,
 )
 from .lending import LentThread
-from .machine import Command, Machine, Outcome, Rejected
+from .machine import Command, Finishing, Machine, Outcome, Rejected
 from .transaction import META_TABLE, ReadTxn, WriteTxn
 
 APPLIED = b"applied"
-"""Key in the meta table: last applied sequence and number of the partition, 8 bytes each, BE."""
+"""Key in the meta table of the identity: its three numbers, 8 bytes each, big endian."""
 
-_APPLIED_LAYOUT = struct.Struct(">QQ")
+_APPLIED_LAYOUT = struct.Struct(">QQQ")
 
 Result = Outcome | Exception
 Done = Callable[[list[Result]], None]
+
+
+class Identity(NamedTuple):
+    """Which partition the tables belong to, and which moment of it they are.
+
+    Attributes:
+        applied: the last applied sequence.
+        partition: the partition's number.
+        digest: of the history up to that sequence; see `WriteTxn.digest`.
+    """
+
+    applied: int
+    partition: int
+    digest: int = 0
 
 
 class Entry:
@@ -62,48 +78,56 @@ class Batch:
     def fail(self, error: Exception) -> None:
         """Make `error` the outcome of every command."""
         for entry in self.entries:
-            entry.results = [error] * len(entry.commands)
+            if isinstance(error, _FinishError):
+                entry.results = [ApplyFailed(command, error.cause) for command in entry.commands]
+            else:
+                entry.results = [error] * len(entry.commands)
 
 
 class _UnexpectedError(Exception):
     """The machine broke its promise in a batch; the batch has to be taken one by one."""
 
 
-def read_applied(txn: ReadTxn) -> int | None:
-    """Return the last applied sequence that the tables hold, None when it is not readable."""
-    stored = read_identity(txn)
-    return None if stored is None else stored[0]
+class _FinishError(Exception):
+    """The machine could not finish a batch."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
-def read_identity(txn: ReadTxn) -> tuple[int, int] | None:
-    """Return (last applied sequence, number of the partition), None when it is not readable."""
-    stored = txn.get(META_TABLE, APPLIED)
+def read_identity(txn: ReadTxn) -> Identity | None:
+    """Return the identity that the tables hold, None when it is not readable."""
+    try:
+        stored = txn.get(META_TABLE, APPLIED)
+    except RecordCorrupt:
+        return None
     if stored is None or len(stored) != _APPLIED_LAYOUT.size:
         return None
-    applied, partition = _APPLIED_LAYOUT.unpack(stored)
-    return applied, partition
+    return Identity(*_APPLIED_LAYOUT.unpack(stored))
 
 
-def write_applied(txn: WriteTxn, applied: int, partition: int) -> None:
-    """Note the last applied sequence in the transaction that applied it."""
-    txn.put(META_TABLE, APPLIED, _APPLIED_LAYOUT.pack(applied, partition))
+def write_identity(txn: WriteTxn, identity: Identity) -> None:
+    """Note the identity in the transaction that led to it, beside the history."""
+    txn.aside().put(META_TABLE, APPLIED, _APPLIED_LAYOUT.pack(*identity))
 
 
 class Applier:
     """Owns a partition's machine and its sequence; everything here runs in the writer's thread.
 
     Attributes:
-        applied: the last sequence that is applied and durable.
+        identity: of what is applied and durable; replaced as a whole, so any thread may look.
     """
 
     __slots__ = (
         "_clock",
         "_env",
+        "_finishing",
         "_machine",
         "_partition",
         "_stale",
         "_usual_commit_s",
-        "applied",
+        "identity",
         "thread",
     )
 
@@ -113,26 +137,39 @@ class Applier:
         self._partition = partition
         self._env = env
         self._machine = machine
+        self._finishing = machine if isinstance(machine, Finishing) else None
         self._clock = clock
         self._stale = False
         self._usual_commit_s = 1.0
         self.thread: LentThread[Batch] | None = None
         with env.snapshot() as txn:
-            self.applied = self._load(txn)
+            self.identity = self._load(txn)
 
-    def _load(self, txn: ReadTxn) -> int:
+    @property
+    def applied(self) -> int:
+        """The last sequence that is applied and durable."""
+        return self.identity.applied
+
+    def _load(self, txn: ReadTxn) -> Identity:
         identity = read_identity(txn)
         if identity is None:
-            raise StoreCorrupt(self._env.folder, "its applied sequence is missing")
-        applied, partition = identity
-        if partition != self._partition:
+            raise StoreCorrupt(self._env.folder, "its applied sequence is missing or damaged")
+        if identity.partition != self._partition:
             raise StoreCorrupt(
                 self._env.folder,
-                f"it holds partition {partition}",
+                f"it holds partition {identity.partition}",
                 f"put the folder of partition {self._partition} back to this place",
             )
-        self._machine.open(txn, self._partition)
-        return applied
+        self._open_machine(txn)
+        return identity
+
+    def _open_machine(self, txn: ReadTxn) -> None:
+        try:
+            self._machine.open(txn, self._partition)
+        except RecordCorrupt as error:
+            raise StoreCorrupt(
+                self._env.folder, f"its tables cannot be opened ({error})"
+            ) from error
 
     def run(self, batch: Batch) -> None:
         """Apply and commit a batch; every entry has its results afterwards. Never raises."""
@@ -153,7 +190,7 @@ class Applier:
                 if isinstance(error, lmdb.PanicError) and not recovered and self._reopen():
                     recovered = True
                     continue
-                if not isinstance(error, StoreUnusable):
+                if not isinstance(error, StoreUnusable | _FinishError):
                     error = command_error(error, self._env.folder)
                 return batch.fail(error)
 
@@ -179,24 +216,28 @@ class Applier:
         began = self._clock()
         raw = self._env.begin()
         try:
-            txn = WriteTxn(raw, self._env.dbs)
             if self._stale:
-                self.applied = self._load(txn)
+                self.identity = self._load(ReadTxn(raw, self._env.dbs))
                 self._stale = False
-            if read_applied(txn) != self.applied:
+            before = self.identity
+            txn = WriteTxn(raw, self._env.dbs, before.digest)
+            if read_identity(txn) != before:
                 raise StoreCorrupt(self._env.folder, "another program has written to it")
             # From the first apply to the end of the commit the machine is ahead of the disk.
             self._stale = True
             apply = self._apply_nested if one_by_one else self._apply
-            last = self.applied
+            last = before.applied
             for entry in batch.entries:
                 last = self._apply_entry(txn, raw, entry, last, apply)
-            if last == self.applied:
+            if last == before.applied:
                 self._env.abort(raw)
                 self._stale = False  # nothing was written: disk and machine agree
                 batch.apply_s += self._clock() - began
                 return
-            write_applied(txn, last, self._partition)
+            if not one_by_one:
+                self._finish(txn)
+            after = before._replace(applied=last, digest=txn.digest)
+            write_identity(txn, after)
         except BaseException:
             self._env.abort(raw)
             raise
@@ -207,10 +248,20 @@ class Applier:
             self.thread.rest(self._usual_commit_s)
         self._env.commit(raw)
         self._stale = False
-        self.applied = last
+        self.identity = after
         batch.commit_s = self._clock() - ready
         # Follows the fastest commits, not the mean: it says from when on looking is worth while.
         self._usual_commit_s = min(batch.commit_s, self._usual_commit_s * 1.1)
+
+    def _finish(self, txn: WriteTxn) -> None:
+        if self._finishing is None:
+            return
+        try:
+            self._finishing.finish(txn.aside())
+        except Exception as error:
+            if _concerns_batch(error):
+                raise
+            raise _FinishError(error) from error
 
     def _apply_entry(
         self,
@@ -247,7 +298,7 @@ class Applier:
                 raise _UnexpectedError from rejected
             return rejected.with_traceback(None)  # its frames would keep the transaction alive
         except Exception as error:
-            if is_disk_error(error) or isinstance(error, lmdb.MapFullError):
+            if _concerns_batch(error):
                 raise
             raise _UnexpectedError from error
 
@@ -256,20 +307,29 @@ class Applier:
     ) -> Result:
         """Apply in a transaction of its own inside the batch's: the guilty one fails alone."""
         child = self._env.begin_nested(raw)
-        inner = WriteTxn(child, self._env.dbs)
+        inner = txn.nested(child)
         try:
             result = self._machine.apply(inner, seq, command)
+            # Now, not at the batch's end: when a later one fails, the machine starts again from
+            # the tables, and these have to be complete.
+            self._finish(inner)
         except Exception as error:
             child.abort()
-            if is_disk_error(error) or isinstance(error, lmdb.MapFullError):
+            if _concerns_batch(error):
                 raise
             if isinstance(error, Rejected) and not inner.writes:
                 return error.with_traceback(None)
-            self._machine.open(txn, self._partition)
-            return ApplyFailed(command, error)
+            self._open_machine(txn)
+            return ApplyFailed(command, error.cause if isinstance(error, _FinishError) else error)
         child.commit()
+        txn.absorb(inner)
         return result
 
     def _rest(self) -> None:
         if self.thread is not None:
             self.thread.rest()
+
+
+def _concerns_batch(error: Exception) -> bool:
+    """Whether an error is of the transaction as a whole, not of the command that met it."""
+    return is_disk_error(error) or isinstance(error, lmdb.MapFullError)

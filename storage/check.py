@@ -2,13 +2,14 @@
 
 Per partition: LMDB's structure is walked from the outside (every page reachable once, keys in
 order, counters right, free and live pages apart), by a verifier that never hands the file to the
-engine; then the applied sequence; then what the machine itself knows to be invariant.
+engine; then the applied sequence; then every record against its checksum; then what the machine
+itself knows to be invariant.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,12 +17,13 @@ from pathlib import Path
 import lmdb
 
 from . import folder
-from .batch import read_identity
+from .batch import Identity, read_identity
 from .environment import DATA_FILE, Environment
-from .errors import BackupError, StoreError, StoreVersion
+from .errors import BackupError, StoreError
 from .inspection import MAX_PROBLEMS, structure_problems
-from .machine import Machine
+from .machine import Machine, kind_of
 from .snapshot import Manifest, Progress, fill_from_backup
+from .transaction import ReadTxn
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class PartitionReport:
     Attributes:
         partition: its number.
         applied: its last applied sequence, None when that cannot be read.
+        digest: of the history up to there (`WriteTxn.digest`), None likewise.
+        content_digest: of what the tables hold (`ReadTxn.content_digest`), None when they cannot
+            be read; damaged records are left out.
         entries: number of keys by table.
         size_bytes: of the data file.
         problems: one sentence for each thing that is wrong; empty when all is well.
@@ -41,6 +46,8 @@ class PartitionReport:
     entries: dict[str, int]
     size_bytes: int
     problems: tuple[str, ...]
+    digest: int | None = None
+    content_digest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,9 @@ def check(
         on_partition: called with each report as soon as it is there.
 
     Raises:
-        StoreMissing, StoreLocked (stop the owner first), StoreVersion, StoreCorrupt (the format
-        file; damage of a partition is a problem in its report).
+        StoreMissing, StoreLocked (stop the owner first), StoreVersion, StoreMismatch (the content
+        is another program's), StoreCorrupt (the format file; damage of a partition is a problem in
+        its report).
     """
     root = Path(path)
     tables = folder.require(root)
@@ -98,10 +106,8 @@ def check_tables(
 ) -> tuple[PartitionReport, ...]:
     """Verify a folder of tables that the caller has for itself."""
     found = folder.Format.read(tables)
-    expected = machine(0).version
-    if found.machine_version != expected:
-        file = tables / folder.FORMAT_FILE
-        raise StoreVersion(file, "the content of the tables", found.machine_version, expected)
+    first = machine(0)
+    found.require(tables, kind_of(first), first.version)
     reports = []
     for partition in range(found.partitions):
         place = folder.partition_folder(tables, partition)
@@ -118,20 +124,20 @@ def _check_partition(place: Path, partition: int, machine: Machine) -> Partition
     size_bytes = file.stat().st_size if file.exists() else 0
     if problems:  # the engine is kept away from a file that it could fall over
         return PartitionReport(partition, None, {}, size_bytes, tuple(problems))
-    applied: int | None = None
+    identity: Identity | None = None
     entries: dict[str, int] = {}
+    content_digest: int | None = None
     try:
         environment = Environment(place, machine.tables, readonly=True)
         try:
             with environment.snapshot() as txn:
                 identity = read_identity(txn)
                 if identity is None:
-                    problems.append("its applied sequence is missing")
-                else:
-                    applied = identity[0]
-                    if identity[1] != partition:
-                        problems.append(f"the file holds partition {identity[1]}")
+                    problems.append("its applied sequence is missing or damaged")
+                elif identity.partition != partition:
+                    problems.append(f"the file holds partition {identity.partition}")
                 entries = {table: txn.count(table) for table in machine.tables}
+                content_digest = _read_all(txn, machine.tables, problems)
                 machine.open(txn, partition)
                 problems.extend(islice(machine.check(txn, partition), MAX_PROBLEMS))
         finally:
@@ -140,7 +146,25 @@ def _check_partition(place: Path, partition: int, machine: Machine) -> Partition
         problems.append(str(error))
     except Exception as error:  # noqa: BLE001 - tables that a machine falls over are the finding
         problems.append(f"reading the tables failed: {type(error).__name__}: {error}")
-    return PartitionReport(partition, applied, entries, size_bytes, tuple(problems))
+    return PartitionReport(
+        partition,
+        identity.applied if identity else None,
+        entries,
+        size_bytes,
+        tuple(problems),
+        identity.digest if identity else None,
+        content_digest,
+    )
+
+
+def _read_all(txn: ReadTxn, tables: Sequence[str], problems: list[str]) -> int:
+    """Compare every record with its checksum; return the digest of the content."""
+
+    def damaged(table: str, key: bytes, _stored: bytes) -> None:
+        if len(problems) < MAX_PROBLEMS:
+            problems.append(f"in table {table!r} the record with key {key.hex()} (hex) is damaged")
+
+    return txn.content_digest(tables, damaged)
 
 
 def restore(
@@ -162,6 +186,7 @@ def restore(
         BackupError: no complete backup, a file of it is not what was written, the content does not
             pass the check, or `dest` is not empty; `dest` is then as it was.
         StoreVersion: the backup is of another version.
+        StoreMismatch: it is of another program.
     """
     origin, root = Path(source), Path(dest)
     manifest = Manifest.read(origin)

@@ -8,10 +8,10 @@ from pathlib import Path
 import lmdb
 
 from . import folder
-from .batch import write_applied
+from .batch import Identity, write_identity
 from .environment import FULL_ERRNOS, Environment, command_error
 from .errors import StoreError, StoreFull
-from .machine import Machine
+from .machine import Machine, kind_of
 from .transaction import WriteTxn
 
 
@@ -41,8 +41,9 @@ def _fill(tables: Path, machine: Callable[[int], Machine], partitions: int) -> N
         environment = Environment(place, machine(partition).tables, create=True)
         try:
             raw = environment.begin()
-            write_applied(WriteTxn(raw, environment.dbs), 0, partition)
+            write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
             environment.commit(raw)
         finally:
             environment.close()
-    folder.Format(partitions, machine(0).version).write(tables)
+    first = machine(0)
+    folder.Format(partitions, kind_of(first), first.version).write(tables)

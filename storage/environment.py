@@ -17,7 +17,7 @@ import lmdb
 
 from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
 from .inspection import inspect
-from .transaction import META_TABLE, ReadTxn
+from .transaction import META_TABLE, ReadTxn, Tables
 
 DATA_FILE = "data.mdb"
 LOCK_FILE = "lock.mdb"
@@ -139,7 +139,7 @@ class Environment:
         self._env, self._dbs = self._open(create)
         self._sizes = (self._map_bytes, 0)
 
-    def _open(self, create: bool) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
+    def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
         if not self._readonly:
             _reserve_lock_file(self.folder / LOCK_FILE)
@@ -155,7 +155,7 @@ class Environment:
                 max_spare_txns=2,
             )
             try:
-                return env, self._open_tables(env)
+                return env, Tables(self.folder, self._open_tables(env))
             except BaseException:
                 env.close()
                 raise
@@ -180,7 +180,7 @@ class Environment:
             return {name: env.open_db(name.encode(), txn=txn) for name in self.tables}
 
     @property
-    def dbs(self) -> dict[str, lmdb._Database]:
+    def dbs(self) -> Tables:
         """The open tables by name, for building transactions."""
         return self._dbs
 
@@ -278,7 +278,7 @@ class Environment:
 
     def used_bytes(self, raw: lmdb.Transaction[bytes]) -> int:
         """Return the bytes up to the highest page in use."""
-        return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE])["psize"]
+        return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE][0])["psize"]
 
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""

@@ -6,7 +6,8 @@ StoreError
 │   ├── StoreMissing          there is no store at this place
 │   ├── StoreCorrupt          what is on the disk is not what was written
 │   ├── StoreVersion          written by a newer (or unknown) version of this program
-│   └── StoreMismatch         the settings contradict the folder (number of partitions)
+│   └── StoreMismatch         the settings contradict the folder (partitions, program)
+├── RecordCorrupt             one record is not what was written; the others are served
 ├── StoreClosed               a call after `close`
 ├── Overloaded                the backlog is full; nothing was queued; try later
 ├── CommandError              the outcome of one command that did not happen
@@ -88,6 +89,31 @@ class StoreVersion(StoreUnusable):
 
 class StoreMismatch(StoreUnusable):
     """The settings contradict what the folder was created with."""
+
+
+class RecordCorrupt(StoreError):
+    """One record of a table is not what was written to it: its checksum says so.
+
+    It reaches whoever reads that record and nobody else: a command that does fails alone (with
+    ApplyFailed, whose cause this is), a read fails alone. A check names all such records.
+
+    Attributes:
+        folder: of the partition.
+        table: the table's name.
+        key: the record's key.
+    """
+
+    SHOWN_BYTES = 64
+
+    def __init__(self, folder: Path, table: str, key: bytes) -> None:
+        shown = key[: self.SHOWN_BYTES].hex() + ("..." if len(key) > self.SHOWN_BYTES else "")
+        super().__init__(
+            f"the record with key {shown} (hex) in table {table!r} of {folder} is damaged; write "
+            "it anew or restore the latest backup; other records are not concerned"
+        )
+        self.folder = folder
+        self.table = table
+        self.key = key
 
 
 class StoreClosed(StoreError):

@@ -1,7 +1,7 @@
 """The store's folder: its layout, its format file, its owner.
 
     <store>/owner.lock             locked (flock) by the one process that writes; holds its pid
-    <store>/tables/format.json     format version, number of partitions, the machine's version
+    <store>/tables/format.json     format version, partitions, content and its version
     <store>/tables/0000/data.mdb   one LMDB environment per partition (and LMDB's lock.mdb)
     <store>/tables.new/            only while a store is being made: not yet a store
 
@@ -20,9 +20,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import StoreCorrupt, StoreError, StoreLocked, StoreMissing, StoreVersion
+from .errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreLocked,
+    StoreMismatch,
+    StoreMissing,
+    StoreVersion,
+)
 
-FORMAT = 1
+FORMAT = 2
 KIND = "palaver-store"
 LOCK_FILE = "owner.lock"
 FORMAT_FILE = "format.json"
@@ -32,10 +39,34 @@ TABLES_NEW = "tables.new"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What `format.json` says."""
+    """What `format.json` says.
+
+    Attributes:
+        partitions: how many there are.
+        content: which program's content it is (`machine.kind_of`).
+        machine_version: version of that content.
+    """
 
     partitions: int
+    content: str
     machine_version: int
+
+    def require(self, folder: Path, content: str, machine_version: int) -> None:
+        """Compare with the machine that wants to open it.
+
+        Raises:
+            StoreMismatch: it belongs to another program.
+            StoreVersion: it has another version of the content.
+        """
+        path = folder / FORMAT_FILE
+        if self.content != content:
+            raise StoreMismatch(
+                f"{folder.parent} holds the content of {self.content!r}, not of {content!r}: "
+                "it belongs to another program; name another folder"
+            )
+        if self.machine_version != machine_version:
+            what = "the content of the tables"
+            raise StoreVersion(path, what, self.machine_version, machine_version)
 
     def write(self, folder: Path) -> None:
         """Write it durably into `folder`."""
@@ -43,6 +74,7 @@ class Format:
             "kind": KIND,
             "format": FORMAT,
             "partitions": self.partitions,
+            "content": self.content,
             "machine_version": self.machine_version,
         }
         write_durably(folder / FORMAT_FILE, json.dumps(content, indent=1).encode() + b"\n")
@@ -58,7 +90,11 @@ class Format:
                 raise ValueError(f"it is a {kind!r}")
             if version != FORMAT:
                 raise StoreVersion(path, "the folder's format", version, FORMAT)
-            return cls(int(content["partitions"]), int(content["machine_version"]))
+            return cls(
+                int(content["partitions"]),
+                str(content["content"]),
+                int(content["machine_version"]),
+            )
         except FileNotFoundError:
             raise StoreCorrupt(path, "the file is missing") from None
         except (ValueError, KeyError, TypeError) as error:

@@ -14,6 +14,9 @@ from .transaction import ReadTxn, WriteTxn
 Command: TypeAlias = tuple[Any, ...]
 """A plain tuple that CBOR can carry: (opcode, ...)."""
 
+DEFAULT_KIND = "chat"
+"""The content of a machine that does not say."""
+
 
 class Outcome(NamedTuple):
     """What an applied command answers, and what the world should hear of once it is durable."""
@@ -83,3 +86,38 @@ class CutAware(Protocol):
 
     def consistent(self, txns: Sequence[ReadTxn]) -> bool:
         """Return whether these snapshots, in the order of the partitions, may be kept together."""
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """A machine that writes rows which sum up what its commands did (sizes of tables, say).
+
+    Such a row changes with every command; written once a batch it costs next to nothing.
+    """
+
+    def finish(self, txn: WriteTxn) -> None:
+        """Write what is summed up, at the end of a batch's transaction.
+
+        Called after the last command of a batch that applied at least one; where commands are
+        applied one by one, because one of them failed, after each. How commands are divided into
+        batches is chance; so these writes are no part of the history's digest, and what they leave
+        must depend on the commands alone. They are undone with the batch; a failure of `finish`
+        is ApplyFailed for each of its commands.
+        """
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A machine that says which program's content it keeps; without a name it is "chat".
+
+    A folder remembers the name, and no other program opens it.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The program's name for its content."""
+
+
+def kind_of(machine: Machine) -> str:
+    """Return the name of the content that `machine` keeps."""
+    return machine.kind if isinstance(machine, Named) else DEFAULT_KIND

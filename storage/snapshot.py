@@ -23,13 +23,13 @@ from typing import Any
 import lmdb
 
 from . import folder
-from .batch import read_applied
+from .batch import read_identity
 from .environment import DATA_FILE, Environment
 from .errors import BackupError, StoreVersion
 from .machine import CutAware
 from .transaction import ReadTxn
 
-FORMAT = 1
+FORMAT = 2
 KIND = "palaver-backup"
 MANIFEST_FILE = "manifest.json"
 CUT_ATTEMPTS = 50
@@ -58,8 +58,14 @@ class PartitionCopy:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup consists of; `copies` in the order of the partitions."""
+    """What a backup consists of; `copies` in the order of the partitions.
 
+    Attributes:
+        content: which program's content it is.
+        machine_version: version of that content.
+    """
+
+    content: str
     machine_version: int
     copies: tuple[PartitionCopy, ...]
 
@@ -73,6 +79,7 @@ class Manifest:
         content = {
             "kind": KIND,
             "format": FORMAT,
+            "content": self.content,
             "machine_version": self.machine_version,
             "partitions": [asdict(copy) for copy in self.copies],
         }
@@ -91,7 +98,7 @@ class Manifest:
             copies = tuple(_copy_of(part) for part in content["partitions"])
             if not copies:
                 raise ValueError("it names no partition")
-            return cls(int(content["machine_version"]), copies)
+            return cls(str(content["content"]), int(content["machine_version"]), copies)
         except FileNotFoundError:
             raise BackupError(
                 f"{path} is no complete backup: {MANIFEST_FILE}, which is written last, is missing"
@@ -109,6 +116,7 @@ def _copy_of(part: dict[str, Any]) -> PartitionCopy:
 
 def write_backup(
     environments: Sequence[Environment],
+    content: str,
     machine_version: int,
     dest: Path,
     *,
@@ -129,7 +137,7 @@ def write_backup(
                 _copy(environment, raw, dest, partition, copied)
                 for partition, (environment, raw) in enumerate(snapshots)
             )
-        manifest = Manifest(machine_version, copies)
+        manifest = Manifest(content, machine_version, copies)
         folder.sync_tree(dest)
         manifest.write(dest)
         folder.sync_folder(dest.parent)
@@ -206,8 +214,8 @@ def _copy(
     copied: _Counter,
 ) -> PartitionCopy:
     """Stream a compact image of the snapshot through the hash into a file."""
-    applied = read_applied(ReadTxn(raw, environment.dbs))
-    if applied is None:
+    identity = read_identity(ReadTxn(raw, environment.dbs))
+    if identity is None:
         raise BackupError(f"{environment.folder} holds no applied sequence; run a check")
     place = folder.partition_folder(dest, partition)
     place.mkdir(mode=0o700)
@@ -233,7 +241,7 @@ def _copy(
         thread.join()  # the pipe is closed at this end: the producer comes to its end too
     if failure:
         raise failure[0]
-    return PartitionCopy(str(target.relative_to(dest)), applied, size_bytes, digest)
+    return PartitionCopy(str(target.relative_to(dest)), identity.applied, size_bytes, digest)
 
 
 def _pour(read: Callable[[int], bytes | None], target: Path, copied: _Counter) -> tuple[int, str]:
@@ -271,4 +279,4 @@ def fill_from_backup(
                 f"{source / copy.name} is not what was backed up: {size_bytes} bytes with SHA-256 "
                 f"{digest}, the manifest says {copy.size_bytes} and {copy.sha256}"
             )
-    folder.Format(len(manifest.copies), manifest.machine_version).write(tables)
+    folder.Format(len(manifest.copies), manifest.content, manifest.machine_version).write(tables)

@@ -1,7 +1,8 @@
 """The store: partitions of tables, a state machine over each, one durable log of commands.
 
-Every method except `backup` and `stats` belongs to the owner's thread: the one that runs what
-`post` is given (the event loop's), or simply the caller's where there is no loop.
+Every method except `backup`, `content_digest`, `digest` and `stats` belongs to the owner's thread:
+the one that runs what `post` is given (the event loop's), or simply the caller's where there is no
+loop.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import folder
-from .batch import Applier, Done, Result, read_applied
+from .batch import Applier, Done, Identity, Result, read_identity
 from .creation import create
 from .desk import Desk
 from .environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES, Environment
-from .errors import BackupError, StoreClosed, StoreMismatch, StoreVersion
+from .errors import BackupError, StoreClosed, StoreCorrupt, StoreMismatch
 from .lending import Post
-from .machine import Command, CutAware, Machine
+from .machine import Command, CutAware, Machine, kind_of
 from .partitioning import check_partitions, partition_of
 from .reader import Reader
 from .snapshot import Manifest, Progress, write_backup
@@ -239,6 +241,15 @@ class Store:
         """
         self._reader.read(partition, fn, done)
 
+    def look(self, partition: int) -> AbstractContextManager[ReadTxn]:
+        """Return a snapshot for the length of a block; from any thread, for a moment only.
+
+        While it is open the map cannot grow; nobody may wait for a writer inside the block.
+        """
+        if self._closed:
+            raise StoreClosed
+        return self._environments[partition].snapshot()
+
     def view(self, partition: int, fn: Callable[[ReadTxn], T]) -> T:
         """Run `fn` over a snapshot here and now: for tools, tests and the start of a program."""
         if self._closed:
@@ -277,9 +288,44 @@ class Store:
 
     def applied(self, partition: int) -> int:
         """Return the last sequence that is applied and durable; 0 before the first."""
-        if self.readonly:
-            return self.view(partition, _applied)
-        return self._writers[partition].applied
+        return self._identity(partition).applied
+
+    def digest(self, partition: int) -> tuple[int, int]:
+        """Return (last applied sequence, 64-bit digest of the history up to it).
+
+        Replicas that applied the same commands have the same digest at the same sequence, however
+        these came to be divided into batches; see `WriteTxn.digest`.
+        """
+        identity = self._identity(partition)
+        return identity.applied, identity.digest
+
+    def _identity(self, partition: int) -> Identity:
+        if not self.readonly:
+            return self._writers[partition].identity
+        identity = self.view(partition, read_identity)
+        if identity is None:
+            folder_ = self._environments[partition].folder
+            raise StoreCorrupt(folder_, "its applied sequence is missing or damaged")
+        return identity
+
+    def content_digest(self, partition: int) -> tuple[int, int]:
+        """Return (last applied sequence, 64-bit digest of what the tables hold at it).
+
+        Reads the whole partition over one snapshot, here and now, and blocks until done; for
+        comparing what replicas really hold. May be called from any thread.
+
+        Raises:
+            RecordCorrupt: a record is damaged.
+        """
+        if self._closed:
+            raise StoreClosed
+        environment = self._environments[partition]
+        environment.make_room()  # the map cannot grow while a snapshot is open
+        with environment.snapshot() as txn:
+            identity = read_identity(txn)
+            if identity is None:
+                raise StoreCorrupt(environment.folder, "its applied sequence is missing or damaged")
+            return identity.applied, txn.content_digest(self._machines[partition].tables)
 
     def stats(self) -> StoreStats:
         """Return the figures since the store was opened (a live object: read, do not keep)."""
@@ -313,6 +359,7 @@ class Store:
             machine = self._machines[0]
             return write_backup(
                 self._environments,
+                kind_of(machine),
                 machine.version,
                 Path(dest),
                 progress=progress,
@@ -357,21 +404,13 @@ class Store:
 
 
 def _accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:
-    path = tables / folder.FORMAT_FILE
-    if found.machine_version != machine.version:
-        raise StoreVersion(
-            path, "the content of the tables", found.machine_version, machine.version
-        )
+    found.require(tables, kind_of(machine), machine.version)
     if partitions is not None and partitions != found.partitions:
         raise StoreMismatch(
             f"{tables.parent} was created with {found.partitions} partitions, the settings say "
             f"{partitions}; the number is fixed at creation: correct the settings"
         )
     return found.partitions
-
-
-def _applied(txn: ReadTxn) -> int:
-    return read_applied(txn) or 0
 
 
 def _no_loop(_: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .batch import Applier, Batch, Done, Entry
+from .batch import Applier, Batch, Done, Entry, Identity
 from .desk import Desk
 from .errors import Overloaded, StoreClosed, StoreFull
 from .lending import Post
@@ -46,9 +46,9 @@ class Writer(Desk[Entry, Batch]):
         applier.thread = self.thread
 
     @property
-    def applied(self) -> int:
-        """The last sequence that is applied and durable."""
-        return self._applier.applied
+    def identity(self) -> Identity:
+        """What is applied and durable."""
+        return self._applier.identity
 
     def append(self, commands: Sequence[Command], done: Done, expected: int | None) -> None:
         """Queue commands; see `Store.append`."""

@@ -1,4 +1,66 @@
 """Mnesia-like tables: typed records, transactions, indexes, events, backups.
 
-The names here are the package's face; the modules are its rooms.
+The names here are the package's face; the modules are its rooms. Begin with `Database.open`.
 """
+
+from __future__ import annotations
+
+from .activity import Activity, Dirty, Transaction
+from .database import Database
+from .definitions import IGNORE
+from .errors import (
+    Aborted,
+    AlreadyExists,
+    BadArgument,
+    BadType,
+    CombineError,
+    CommitFailed,
+    Conflict,
+    NoExists,
+    NotRunning,
+    NoTransaction,
+    ReadOnly,
+    RecordDamaged,
+    SchemaMismatch,
+    SystemLimit,
+    TableError,
+)
+from .expressions import BINDINGS, RECORD
+from .matching import END, Selection
+from .matchspec import match
+from .patterns import ANY, V, pattern
+from .subscriptions import Subscription
+from .table import Table
+
+__all__ = [
+    "ANY",
+    "BINDINGS",
+    "END",
+    "IGNORE",
+    "RECORD",
+    "Aborted",
+    "Activity",
+    "AlreadyExists",
+    "BadArgument",
+    "BadType",
+    "CombineError",
+    "CommitFailed",
+    "Conflict",
+    "Database",
+    "Dirty",
+    "NoExists",
+    "NoTransaction",
+    "NotRunning",
+    "ReadOnly",
+    "RecordDamaged",
+    "SchemaMismatch",
+    "Selection",
+    "Subscription",
+    "SystemLimit",
+    "Table",
+    "TableError",
+    "Transaction",
+    "V",
+    "match",
+    "pattern",
+]

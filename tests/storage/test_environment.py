@@ -238,10 +238,10 @@ def test_a_foreign_writer_is_noticed(tmp_path: Path) -> None:
     store.apply_now(0, [say(1)])
     code = (
         "import sys; from palaver.storage.environment import Environment\n"
-        "from palaver.storage.batch import write_applied\n"
+        "from palaver.storage.batch import Identity, write_identity\n"
         "from palaver.storage import WriteTxn; from pathlib import Path\n"
         "e = Environment(Path(sys.argv[1]), ()); raw = e.begin()\n"
-        "write_applied(WriteTxn(raw, e.dbs), 7, 0); e.commit(raw)\n"
+        "write_identity(WriteTxn(raw, e.dbs), Identity(7, 0)); e.commit(raw)\n"
     )
     place = tmp_path / "tables/0000"
     subprocess.run([sys.executable, "-c", code, str(place)], check=True)

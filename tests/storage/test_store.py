@@ -323,10 +323,13 @@ def rewrite(tmp_path: Path, **changes: object) -> None:
 
 def test_newer_and_older_formats_are_named(tmp_path: Path) -> None:
     Store.open(tmp_path, talk).close_now()
-    rewrite(tmp_path, format=2)
-    with pytest.raises(StoreVersion, match=r"format is version 2.*reads version 1; upgrade"):
+    rewrite(tmp_path, format=3)
+    with pytest.raises(StoreVersion, match=r"format is version 3.*reads version 2; upgrade"):
         Store.open(tmp_path, talk)
-    rewrite(tmp_path, format=1, machine_version=Talk.version + 1)
+    rewrite(tmp_path, format=1)
+    with pytest.raises(StoreVersion, match=r"format is version 1.*use the program that wrote it"):
+        Store.open(tmp_path, talk)
+    rewrite(tmp_path, format=2, machine_version=Talk.version + 1)
     with pytest.raises(StoreVersion, match=r"content of the tables.*upgrade this program"):
         Store.open(tmp_path, talk)
     rewrite(tmp_path, machine_version=Talk.version - 1)

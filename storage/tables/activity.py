@@ -1,0 +1,628 @@
+"""Activities: what a function that works on tables is given.
+
+A `Transaction` sees what it has written itself over what is committed, and nothing else changes under
+it. A `Dirty` activity has every operation take effect at once. Both have the operations of mnesia(3).
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
+
+from . import terms
+from .commit import Changes
+from .committing import Payloads
+from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
+from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, ReadOnly
+from .identity import identical
+from .isolation import Reads, Restart
+from .matching import END, Matching
+from .schema import Definition
+from .table import Table, TableState
+
+if TYPE_CHECKING:
+    from .database import Database
+
+R = TypeVar("R")
+T = TypeVar("T")
+A = TypeVar("A")
+
+Lock = Literal["read", "write"]
+
+
+Operation = tuple[str, TableState, Key, Any]
+"""What was done, for events: `write`, `delete` or `delete_object`, and the record or key."""
+
+
+class Activity(Matching):
+    """The operations on tables; see `Transaction` and `Dirty`.
+
+    A table is named by its `Table`, by the record class of the same name, or by its name. All raise
+    NoExists when there is no such table, BadType when a record or key does not fit it, ReadOnly when
+    it may not be written, RecordDamaged when what was asked for cannot be read, and NoTransaction
+    after the activity's end.
+    """
+
+    __slots__ = ("_database", "_over", "_thread", "kind")
+
+    def __init__(self, database: Database, kind: str) -> None:
+        self._database = database
+        self._over = False
+        self._thread = threading.get_ident()
+        #: `transaction`, `sync_transaction`, `async_dirty` or `sync_dirty`
+        self.kind = kind
+
+    @property
+    def is_transaction(self) -> bool:
+        """Whether this is a transaction: mnesia:is_transaction/0."""
+        return False
+
+    # -- what the kinds do differently -----------------------------------------------------------
+
+    @abstractmethod
+    def slot(self, state: TableState, key: Key) -> Slot | None:
+        """Return what is under an encoded key."""
+
+    @abstractmethod
+    def scan(
+        self,
+        state: TableState,
+        low: Key = b"",
+        high: Key | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[Pair]:
+        """Return the slots with low <= key < high, in the order of the keys."""
+
+    @abstractmethod
+    def pairs(self, state: TableState) -> Iterator[Pair]:
+        """Yield all slots of a table; those of an ordered_set in order."""
+
+    @abstractmethod
+    def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
+        """Return the keys of the slots that may hold a record with this value."""
+
+    @abstractmethod
+    def index_range(
+        self, state: TableState, attribute: str, low: bytes, high: bytes | None
+    ) -> list[Key]:
+        """Return the keys of the slots that may hold a record with low <= value < high."""
+
+    @abstractmethod
+    def put(
+        self,
+        state: TableState,
+        key: Key,
+        slot: Slot | None,
+        payload: bytes | None,
+        operation: str,
+        what: Any,
+    ) -> None:
+        """Write a slot, or delete it (None)."""
+
+    def transaction(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a transaction within: see `Transaction.transaction`."""
+        return self._database.transaction(function, *args)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @overload
+    def read(self, table: type[R] | Table[R], key: Any, lock: Lock = "read") -> list[R]: ...
+    @overload
+    def read(self, table: str, key: Any, lock: Lock = "read") -> list[Any]: ...
+    def read(self, table: Any, key: Any, lock: Lock = "read") -> list[Any]:
+        """Return the records with this key: none, one, or in a bag several in their order."""
+        state = self.state(table)
+        slot = self.slot(state, terms.encode(key))
+        if slot is None:
+            state.missing()
+            return []
+        return list(slot) if state.is_bag else [slot]
+
+    @overload
+    def get(self, table: type[R] | Table[R], key: Any) -> R | None: ...
+    @overload
+    def get(self, table: str, key: Any) -> Any: ...
+    def get(self, table: Any, key: Any) -> Any:
+        """Return the record with this key (in a bag the first), None when there is none."""
+        state = self.state(table)
+        slot = self.slot(state, terms.encode(key))
+        if slot is None:
+            state.missing()
+            return None
+        return slot[0] if state.is_bag else slot
+
+    @overload
+    def wread(self, table: type[R] | Table[R], key: Any) -> list[R]: ...
+    @overload
+    def wread(self, table: str, key: Any) -> list[Any]: ...
+    def wread(self, table: Any, key: Any) -> list[Any]:
+        """Read what will be written: mnesia:wread/1; here the same as `read`."""
+        return self.read(table, key, "write")
+
+    def all_keys(self, table: Any) -> list[Any]:
+        """Return the keys of a table; in an ordered_set in order, each once."""
+        state = self.state(table)
+        key_of = state.key_of
+        return [key_of(self._any_record(state, slot)) for _, slot in self._whole(state)]
+
+    def first(self, table: Any) -> Any:
+        """Return the first key, END in an empty table."""
+        return self._step(self.state(table), b"", None, reverse=False)
+
+    def last(self, table: Any) -> Any:
+        """Return the last key, END in an empty table; only an ordered_set promises an order."""
+        return self._step(self.state(table), b"", None, reverse=True)
+
+    def next(self, table: Any, key: Any) -> Any:
+        """Return the key after `key`, END after the last.
+
+        Raises:
+            BadArgument: the table is no ordered_set and has no such key (ets:next/2).
+        """
+        state = self.state(table)
+        encoded = self._known(state, key)
+        return self._step(state, encoded + b"\x00", None, reverse=False)
+
+    def prev(self, table: Any, key: Any) -> Any:
+        """Return the key before `key`, END before the first; see `next`."""
+        state = self.state(table)
+        return self._step(state, b"", self._known(state, key), reverse=True)
+
+    def foldl(self, function: Callable[[Any, A], A], accumulator: A, table: Any) -> A:
+        """Call `function(record, accumulator)` for each record; return the last accumulator."""
+        state = self.state(table)
+        for _, slot in self._whole(state):
+            for record in state.records_of(slot):
+                accumulator = function(record, accumulator)
+        return accumulator
+
+    def foldr(self, function: Callable[[Any, A], A], accumulator: A, table: Any) -> A:
+        """Like `foldl`, from the end of an ordered_set."""
+        state = self.state(table)
+        for _, slot in reversed(list(self._whole(state))):
+            for record in reversed(state.records_of(slot)):
+                accumulator = function(record, accumulator)
+        return accumulator
+
+    @overload
+    def index_read(self, table: type[R] | Table[R], value: Any, attribute: str) -> list[R]: ...
+    @overload
+    def index_read(self, table: str, value: Any, attribute: str) -> list[Any]: ...
+    def index_read(self, table: Any, value: Any, attribute: str) -> list[Any]:
+        """Return the records whose `attribute` has this value, by the index of it.
+
+        Raises:
+            NoExists: there is no such index.
+        """
+        state = self.state(table)
+        self._index_of(state, attribute)
+        encoded = terms.encode(value)
+        at = state.definition.attributes.index(attribute)
+        values = state.record_type.values
+        return [
+            record
+            for key in self.index_keys(state, attribute, encoded)
+            for record in state.records_of(self.slot(state, key))
+            if terms.encode(values(record)[at]) == encoded
+        ]
+
+    def table_info(self, table: Any, item: str) -> Any:
+        """Return a fact about a table: see `Database.table_info`."""
+        self._check()
+        return self._database.table_info(table, item)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, record: Any, table: Any = None) -> None:
+        """Write a record: over the one with its key, or in a bag beside those."""
+        state = self._writable(type(record) if table is None else table)
+        record_type = state.record_type
+        record_type.check(record)
+        key = terms.encode(record_type.key_of(record))
+        if state.is_bag:
+            slot = self.slot(state, key) or ()
+            if any(identical(record_type, record, other) for other in slot):
+                self.put(state, key, slot, None, "write", record)
+                return
+            if state.on_disc:
+                record_type.encode(record)  # what cannot be stored is told here
+            self.put(state, key, (*slot, record), None, "write", record)
+        else:
+            payload = record_type.encode(record) if state.on_disc else None
+            self.put(state, key, record, payload, "write", record)
+
+    def write_all(self, records: Iterable[Any], table: Any = None) -> None:
+        """Write several records."""
+        for record in records:
+            self.write(record, table)
+
+    def delete(self, table: Any, key: Any) -> None:
+        """Delete all records with this key; harmless when there are none."""
+        state = self._writable(table)
+        self.put(state, terms.encode(key), None, None, "delete", key)
+
+    def delete_object(self, record: Any, table: Any = None) -> None:
+        """Delete this record, if it is there just so."""
+        state = self._writable(type(record) if table is None else table)
+        record_type = state.record_type
+        record_type.check(record)
+        key = terms.encode(record_type.key_of(record))
+        slot = self.slot(state, key)
+        left = [
+            other
+            for other in state.records_of(slot)
+            if not identical(record_type, record, other)
+        ]
+        if slot is not None and len(left) < state.count_of(slot):
+            rest = tuple(left) if left and state.is_bag else None
+            self.put(state, key, rest, None, "delete_object", record)
+
+    def update_counter(self, table: Any, key: Any, increment: int) -> int:
+        """Add to the counter of a key, from 0 if it has none; return it, never below 0.
+
+        Mnesia's dirty_update_counter/3, here in every activity. For tables of two attributes, key
+        and counter.
+
+        Raises:
+            BadType: the table has other attributes, or is a bag.
+            BadArgument: the record's second attribute is no whole number.
+        """
+        state = self._writable(table)
+        if state.is_bag or len(state.definition.attributes) != 2:
+            raise BadType(f"{state.name} is no table of counters: (key, counter), no bag")
+        encoded = terms.encode(key)
+        record = self.slot(state, encoded)
+        at = state.definition.key_position
+        count = 0 if record is None else state.record_type.values(record)[1 - at]
+        if type(count) is not int or type(increment) is not int:
+            raise BadArgument(f"{count!r} + {increment!r} is no counter")
+        count = max(0, count + increment)
+        values = (count, key) if at else (key, count)
+        self.write(state.record_type.make(values), state.name)
+        return count
+
+    # -- control ---------------------------------------------------------------------------------
+
+    def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
+        """Lock ("table", table) or (table, key): mnesia:lock/2.
+
+        Isolation is optimistic, so a lock is a promise that nobody else's commit is mixed in: who
+        holds one begins again if somebody writes what is locked. A dirty activity has no locks.
+        """
+        self._check()
+
+    def abort(self, reason: object = None) -> NoReturn:
+        """Give the activity up: raises Aborted with the reason."""
+        raise Aborted(reason)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._over:
+            raise NoTransaction("the activity has ended; use what its function was given within it")
+
+    def state(self, table: Any) -> TableState:
+        """Return the table's state."""
+        if self._over:
+            self._check()
+        return self._database.state(table)
+
+    def _writable(self, table: Any) -> TableState:
+        state = self.state(table)
+        if not state.writable:
+            raise ReadOnly(state.name)
+        return state
+
+    def _index_of(self, state: TableState, attribute: str) -> None:
+        if attribute not in state.indexes:
+            raise NoExists(
+                attribute, f"{state.name} has no index of {attribute!r}; see add_table_index"
+            )
+
+    @staticmethod
+    def _any_record(state: TableState, slot: Slot) -> Any:
+        return slot[0] if state.is_bag else slot
+
+    def _whole(self, state: TableState) -> Iterator[Pair]:
+        state.missing()
+        return self.pairs(state)
+
+    def _known(self, state: TableState, key: Any) -> Key:
+        encoded = terms.encode(key)
+        if state.definition.type != "ordered_set" and self.slot(state, encoded) is None:
+            raise BadArgument(f"{state.name} has no key {key!r}")
+        return encoded
+
+    def _step(self, state: TableState, low: Key, high: Key | None, *, reverse: bool) -> Any:
+        state.missing()
+        found = self.scan(state, low, high, limit=1, reverse=reverse)
+        if not found:
+            return END
+        return state.key_of(self._any_record(state, found[0][1]))
+
+
+class Transaction(Activity):
+    """A transaction: isolated, and whole or not at all.
+
+    Given to the function by `Database.transaction`; the function may be called more than once, so it
+    has no effects but on tables (mnesia(3), transaction/3).
+    """
+
+    __slots__ = ("_layers", "_operations", "_payloads", "reads")
+
+    def __init__(self, database: Database, kind: str, reads: Reads) -> None:
+        super().__init__(database, kind)
+        self.reads = reads
+        self._layers: list[Changes] = [{}]
+        self._payloads: Payloads = {}
+        self._operations: list[list[Operation]] = [[]]
+
+    @property
+    def is_transaction(self) -> bool:
+        """Whether this is a transaction: mnesia:is_transaction/0."""
+        return True
+
+    def _own(self, state: TableState, key: Key) -> tuple[bool, Slot | None]:
+        """Return whether the transaction has written the key, and what."""
+        for layer in reversed(self._layers):
+            writes = layer.get(state)
+            if writes is not None and key in writes:
+                return True, writes[key]
+        return False, None
+
+    def slot(self, state: TableState, key: Key) -> Slot | None:
+        """Return what is under an encoded key, its own writes first."""
+        reads = self.reads
+        if len(self._layers) == 1:
+            writes = self._layers[0].get(state)
+            if writes is not None and key in writes:
+                return writes[key]
+        else:
+            own, slot = self._own(state, key)
+            if own:
+                return slot
+        reads.places.add((state.space, key))  # before reading: see `isolation`
+        slot = state.copy.get(key)
+        if reads.doomed or not state.alive:
+            raise Restart
+        return slot
+
+    def scan(
+        self,
+        state: TableState,
+        low: Key = b"",
+        high: Key | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[Pair]:
+        """Return the slots with low <= key < high, in the order of the keys."""
+        ranges = self.reads.ranges
+        at = len(ranges)
+        ranges.append((state.space, low, high))
+        layers = [layer[state] for layer in reversed(self._layers) if state in layer]
+        found = layered(layers, state.copy, low, high, limit=limit, reverse=reverse)
+        self._go_on(state)
+        if limit is not None and len(found) >= limit:
+            # What was really looked at is known only now; until now, too much was safe.
+            last = found[-1][0]
+            ranges[at] = (state.space, last, high) if reverse else (state.space, low, last + b"\x00")
+        return found
+
+    def pairs(self, state: TableState) -> Iterator[Pair]:
+        """Yield all slots of a table; those of an ordered_set in order."""
+        self.reads.ranges.append((state.space, b"", None))
+        if state.definition.type == "ordered_set":
+            yield from self._in_order(state)
+            return
+        own: dict[Key, Slot | None] = {}
+        for layer in self._layers:
+            own.update(layer.get(state, {}))
+        for key, slot in state.copy.pairs():
+            self._go_on(state)
+            if key not in own:
+                yield key, slot
+        self._go_on(state)
+        for key, slot in own.items():
+            if slot is not None:
+                yield key, slot
+
+    def _in_order(self, state: TableState) -> Iterator[Pair]:
+        low = b""
+        while found := self.scan(state, low, None, limit=SCAN_ROWS):
+            yield from found
+            low = found[-1][0] + b"\x00"
+
+    def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
+        """Return the keys of the slots that may hold a record with this value."""
+        self.reads.places.add((state.definition.index[attribute], value))
+        keys = dict.fromkeys(state.indexes[attribute].lookup(value))
+        self._go_on(state)
+        for layer in self._layers:
+            keys.update(dict.fromkeys(layer.get(state, {})))
+        return list(keys)
+
+    def index_range(
+        self, state: TableState, attribute: str, low: bytes, high: bytes | None
+    ) -> list[Key]:
+        """Return the keys of the slots that may hold a record with low <= value < high."""
+        self.reads.ranges.append((state.definition.index[attribute], low, high))
+        keys = dict.fromkeys(key for _, key in state.indexes[attribute].range(low, high))
+        self._go_on(state)
+        for layer in self._layers:
+            keys.update(dict.fromkeys(layer.get(state, {})))
+        return list(keys)
+
+    def put(
+        self,
+        state: TableState,
+        key: Key,
+        slot: Slot | None,
+        payload: bytes | None,
+        operation: str,
+        what: Any,
+    ) -> None:
+        """Write a slot, or delete it (None)."""
+        layer = self._layers[-1]
+        writes = layer.get(state)
+        if writes is None:
+            writes = layer[state] = {}
+        writes[key] = slot
+        if payload is not None:
+            payloads = self._payloads.get(state)
+            if payloads is None:
+                payloads = self._payloads[state] = {}
+            payloads[key] = payload
+        if state.watchers:
+            self._operations[-1].append((operation, state, key, what))
+
+    def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
+        """Lock ("table", table) or (table, key): see `Activity.lock`."""
+        kind_of_item, key = item
+        if kind_of_item == "table":
+            self.reads.ranges.append((self.state(key).space, b"", None))
+        else:
+            self.reads.places.add((self.state(kind_of_item).space, terms.encode(key)))
+
+    def transaction(self, function: Callable[..., T], *args: Any) -> T:
+        """Run `function(self, *args)` nested: an exception out of it undoes what it has written.
+
+        What it writes becomes part of this transaction when it returns, and durable with it.
+        """
+        self._check()
+        with self.nested():
+            return function(self, *args)
+
+    def nested(self) -> Nested:
+        """Return a context manager that is a nested transaction; see `transaction`."""
+        return Nested(self)
+
+    def _enter(self) -> tuple[Payloads, int]:
+        self._layers.append({})
+        self._operations.append([])
+        return {state: dict(kept) for state, kept in self._payloads.items()}, len(self._layers)
+
+    def _leave(self, before: Payloads, keep: bool) -> None:
+        layer = self._layers.pop()
+        operations = self._operations.pop()
+        if keep:
+            for state, writes in layer.items():
+                self._layers[-1].setdefault(state, {}).update(writes)
+            self._operations[-1].extend(operations)
+        else:
+            self._payloads = before
+
+    def _go_on(self, state: TableState) -> None:
+        if self.reads.doomed or not state.alive:
+            raise Restart
+
+    def result(self) -> tuple[Changes, Payloads, list[Operation]]:
+        """End it; return what it has written."""
+        self._over = True
+        (changes,) = self._layers
+        (operations,) = self._operations
+        return changes, self._payloads, operations
+
+    def close(self) -> None:
+        """End it; every later use raises NoTransaction."""
+        self._over = True
+
+
+class Nested:
+    """A nested transaction as a context manager; also around `await` in an `async def`."""
+
+    __slots__ = ("_before", "_transaction")
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def __enter__(self) -> Transaction:
+        self._before, _ = self._transaction._enter()  # noqa: SLF001 - the other half of this class
+        return self._transaction
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._transaction._leave(self._before, kind is None)  # noqa: SLF001
+
+
+class Dirty(Activity):
+    """A dirty activity: every operation takes effect at once, nothing is isolated."""
+
+    __slots__ = ()
+
+    def slot(self, state: TableState, key: Key) -> Slot | None:
+        """Return what is under an encoded key."""
+        return state.copy.get(key)
+
+    def scan(
+        self,
+        state: TableState,
+        low: Key = b"",
+        high: Key | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[Pair]:
+        """Return the slots with low <= key < high, in the order of the keys."""
+        return state.copy.scan(low, high, limit=limit, reverse=reverse)
+
+    def pairs(self, state: TableState) -> Iterator[Pair]:
+        """Yield all slots of a table; those of an ordered_set in order."""
+        return _in_order(state.copy) if _ordered(state.definition) else state.copy.pairs()
+
+    def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
+        """Return the keys of the slots that may hold a record with this value."""
+        return state.indexes[attribute].lookup(value)
+
+    def index_range(
+        self, state: TableState, attribute: str, low: bytes, high: bytes | None
+    ) -> list[Key]:
+        """Return the keys of the slots that may hold a record with low <= value < high."""
+        return [key for _, key in state.indexes[attribute].range(low, high)]
+
+    def put(
+        self,
+        state: TableState,
+        key: Key,
+        slot: Slot | None,
+        payload: bytes | None,
+        operation: str,
+        what: Any,
+    ) -> None:
+        """Write a slot, or delete it (None), at once."""
+        payloads = {} if payload is None else {state: {key: payload}}
+        operations = [(operation, state, key, what)] if state.watchers else []
+        self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+
+    def write(self, record: Any, table: Any = None) -> None:
+        """Write a record at once."""
+        with self._database.mutex:  # a bag's slot is read and written
+            super().write(record, table)
+
+    def delete_object(self, record: Any, table: Any = None) -> None:
+        """Delete this record, if it is there just so."""
+        with self._database.mutex:
+            super().delete_object(record, table)
+
+    def update_counter(self, table: Any, key: Any, increment: int) -> int:
+        """Add to the counter of a key at once, in one step: see `Activity.update_counter`."""
+        with self._database.mutex:
+            return super().update_counter(table, key, increment)
+
+    def close(self) -> None:
+        """End it; every later use raises NoTransaction."""
+        self._over = True
+
+
+def _ordered(definition: Definition) -> bool:
+    return definition.type == "ordered_set"
+
+
+def _in_order(copy: Copy) -> Iterator[Pair]:
+    low = b""
+    while found := copy.scan(low, None, limit=SCAN_ROWS):
+        yield from found
+        low = found[-1][0] + b"\x00"

@@ -1,0 +1,134 @@
+"""The activities for programs under an asyncio loop: what waits is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .activity import Transaction
+from .commit import Commit
+from .errors import Conflict
+from .isolation import Restart
+
+if TYPE_CHECKING:
+    from .database import Database
+
+T = TypeVar("T")
+Function = Callable[..., T | Awaitable[T]]
+
+MAX_ATTEMPTS = 1_000
+"""Of a coroutine function, which cannot run alone: others commit while it awaits."""
+
+
+class Aio:
+    """A database's activities as coroutines; the functions may be `async def`.
+
+    A plain function runs within one turn of the loop. A coroutine function may await anything in the
+    middle; it begins again if somebody else has meanwhile committed what it had read.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def transaction(
+        self, function: Function[T], *args: Any, retries: int | None = None
+    ) -> T:
+        """See `Database.transaction`."""
+        value, _ = await self._run("transaction", function, args, retries)
+        return value
+
+    async def sync_transaction(
+        self, function: Function[T], *args: Any, retries: int | None = None
+    ) -> T:
+        """See `Database.sync_transaction`."""
+        value, commit = await self._run("sync_transaction", function, args, retries)
+        await self.durable(commit)
+        return value
+
+    async def async_dirty(self, function: Function[T], *args: Any) -> T:
+        """See `Database.async_dirty`."""
+        return await self._dirty("async_dirty", function, args)
+
+    async def sync_dirty(self, function: Function[T], *args: Any) -> T:
+        """See `Database.sync_dirty`."""
+        value = await self._dirty("sync_dirty", function, args)
+        await self.sync_log()
+        return value
+
+    async def sync_log(self) -> None:
+        """Wait until everything committed so far is durable."""
+        await self.durable(self._database.pipeline.last)
+
+    async def room(self) -> None:
+        """Wait until the backlog of commits is below its limit."""
+        database = self._database
+        while database.pipeline.backlog >= database.max_backlog:
+            await self.durable(database.pipeline.last)
+
+    async def durable(self, commit: Commit | None) -> None:
+        """Wait until a commit is durable; CommitFailed when it is undone instead."""
+        if commit is None:
+            return
+        database = self._database
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def tell(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_resolve, future, error)
+
+        def tell_here(error: BaseException | None) -> None:
+            _resolve(future, error)
+
+        with database.mutex:
+            if commit.error is not None:
+                raise commit.error
+            if commit.answered:
+                return
+            here = database.log is not None and database.log.on_owner
+            commit.waiters.append(tell_here if here else tell)
+        await future
+
+    async def _run(
+        self, kind: str, function: Function[T], args: tuple[Any, ...], retries: int | None
+    ) -> tuple[T, Commit | None]:
+        await self.room()
+        database = self._database
+        if not inspect.iscoroutinefunction(function):
+            return database.run(kind, cast("Callable[..., T]", function), args, retries)
+        limit = MAX_ATTEMPTS if retries is None else retries + 1
+        for _ in range(limit):
+            try:
+                return await self._attempt(kind, function, args)
+            except Restart:
+                await asyncio.sleep(0)  # whoever was faster gets on first
+        raise Conflict(limit)
+
+    async def _attempt(
+        self, kind: str, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]
+    ) -> tuple[T, Commit | None]:
+        database = self._database
+        reads = database.running.begin()
+        transaction = Transaction(database, kind, reads)
+        try:
+            value = await function(transaction, *args)
+            return value, database.conclude(transaction)
+        finally:
+            transaction.close()
+            database.running.end(reads)
+
+    async def _dirty(self, kind: str, function: Function[T], args: tuple[Any, ...]) -> T:
+        await self.room()
+        with self._database.dirty_activity(kind) as activity:
+            value = function(activity, *args)
+            return await value if inspect.isawaitable(value) else cast("T", value)
+
+
+def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return  # whoever waited was cancelled
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,130 @@
+"""A commit: what it changes, how that is taken back, and who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+
+from .copies import Copy, Key, Slot
+from .events import ActivityId
+from .indexes import Index, Undo
+from .isolation import Place
+from .machine import Ops
+from .spaces import LONG_KEY_BYTES
+from .table import TableState
+
+Changes = dict[TableState, dict[Key, Slot | None]]
+"""The slots that an activity has written, by table and key; None where it has deleted."""
+
+Waiter = Callable[[BaseException | None], None]
+"""Hears that a commit is durable (None), or why it has been undone."""
+
+
+class Stage(Enum):
+    """How far a commit has come."""
+
+    OPEN = "open"
+    DURABLE = "durable"
+    UNDONE = "undone"
+
+
+class Commit:
+    """One commit on its way from memory to the disk.
+
+    Attributes:
+        number: its place in the order of all commits since the database was opened.
+        activity: the kind of activity that made it.
+        parts: what it changes on the disk, by partition; empty when it is in memory only.
+        events: what subscribers hear when it is durable, each with those who hear it.
+        stage: how far it has come.
+        answered: whether it is settled, and those who waited have heard.
+        error: why it was undone.
+        ticket: what the log knows its append by.
+        places: what it writes; only kept where somebody may ask.
+        after: commits in other partitions that have to be durable before it.
+        crossing: how far its agreement between partitions has come, None with a single one.
+    """
+
+    __slots__ = (
+        "activity",
+        "after",
+        "answered",
+        "crossing",
+        "error",
+        "events",
+        "number",
+        "parts",
+        "places",
+        "settles",
+        "sizes",
+        "stage",
+        "swaps",
+        "ticket",
+        "undo",
+        "waiters",
+    )
+
+    def __init__(self, number: int, activity: str) -> None:
+        self.number = number
+        self.activity = activity
+        self.parts: dict[int, Ops] = {}
+        self.swaps: list[tuple[Copy, Key, Any]] = []
+        self.undo: list[Undo] = []
+        self.sizes: list[tuple[TableState, int]] = []
+        self.settles: list[tuple[Copy | Index, Iterable[Any]]] = []
+        self.events: list[tuple[list[Any], Any]] = []
+        self.waiters: list[Waiter] = []
+        self.stage = Stage.OPEN
+        self.answered = False
+        self.error: BaseException | None = None
+        self.ticket: Any = None
+        self.places: list[Place] = []
+        self.after: set[Commit] = set()
+        self.crossing: Any = None
+
+    @property
+    def id(self) -> ActivityId:
+        """What events name it by."""
+        return ActivityId(self.activity, self.number)
+
+    def take_back(self) -> None:
+        """Undo everything in memory, the last first; all later commits are undone already."""
+        for copy, key, before in reversed(self.swaps):
+            copy.restore(key, before)
+        for function, arguments in reversed(self.undo):
+            function(*arguments)
+        for state, change in self.sizes:
+            state.size -= change
+
+    def settle(self) -> None:
+        """Tell the copies that what they hold above the disk is on it."""
+        for copy, keys in self.settles:
+            copy.settle(keys, self.number)
+
+    def tell(self, error: BaseException | None) -> None:
+        """Answer those who wait."""
+        self.stage = Stage.DURABLE if error is None else Stage.UNDONE
+        self.error = error
+        self.answered = True
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter(error)
+
+
+def part_of(commit: Commit, partition: int) -> Ops:
+    """Return what the commit changes in a partition, to be added to."""
+    ops = commit.parts.get(partition)
+    if ops is None:
+        ops = commit.parts[partition] = Ops.empty()
+    return ops
+
+
+def write_row(ops: Ops, space: int, prefix: bytes, key: Key, payload: bytes | None) -> None:
+    """Add one row's change to a command."""
+    if len(key) >= LONG_KEY_BYTES:
+        ops.longs.append((space, key, payload))
+    elif payload is None:
+        ops.deletes.append(prefix + key)
+    else:
+        ops.puts.append((prefix + key, payload))

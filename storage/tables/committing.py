@@ -1,0 +1,204 @@
+"""Committing: from an activity's writes to a commit that is made in memory and on its way.
+
+Everything happens under the database's mutex, so commits have one order; what it costs is
+proportional to what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .commit import Changes, Commit, part_of, write_row
+from .copies import Key, Slot
+from .indexes import DiscIndex, Value
+from .isolation import Place, Reads, Restart, Running, doom
+from .spaces import LONG_KEY_BYTES, prefix_of
+from .table import TableState
+
+Payloads = dict[TableState, dict[Key, bytes]]
+"""Records that were encoded when they were written."""
+
+IndexChange = tuple[TableState, str, Value, Key, bool]
+
+
+class Line(Protocol):
+    """Where commits queue for the disk; see `pipeline`."""
+
+    def submit(self, commit: Commit, reads: Reads | None) -> None:
+        """Take a commit that is made in memory."""
+
+    def admit(self) -> None:
+        """Raise when nothing can be committed."""
+
+
+class Committer:
+    """Makes commits, one at a time.
+
+    Args:
+        mutex: held while the memory changes.
+        running: the transactions that run.
+        partitions: how many there are.
+        partition_of: which one a key belongs to.
+        line: where commits go.
+    """
+
+    def __init__(
+        self,
+        mutex: Any,
+        running: Running,
+        partitions: int,
+        partition_of: Callable[[Key], int],
+        line: Line,
+    ) -> None:
+        self._mutex = mutex
+        self._running = running
+        self._partition_of = partition_of if partitions > 1 else None
+        self._line = line
+        self._numbers = 0
+
+    def next_number(self) -> int:
+        """Return the number of the next commit; under the mutex."""
+        self._numbers += 1
+        return self._numbers
+
+    def commit(
+        self,
+        kind: str,
+        changes: Changes,
+        payloads: Payloads,
+        reads: Reads | None,
+        tell: Callable[[Commit], None] | None = None,
+    ) -> Commit:
+        """Make the changes in memory and send them on.
+
+        Args:
+            kind: the kind of activity.
+            changes: what to write.
+            payloads: encoded records of `changes`, where there are any yet.
+            reads: what was read, for a transaction.
+            tell: adds the events, where somebody listens; called before the memory changes.
+
+        Raises:
+            Restart: somebody else has written what was read, or changed a table.
+        """
+        with self._mutex:
+            self._line.admit()
+            if reads is not None and reads.doomed:
+                raise Restart
+            if not all(state.alive for state in changes):
+                raise Restart
+            commit = Commit(self.next_number(), kind)
+            moves = self._index_changes(changes)
+            if tell is not None:
+                tell(commit)
+            others = self._running.others(reads)
+            places = _places(changes, moves) if others or self._partition_of else []
+            doom(others, places)
+            try:
+                for state, writes in changes.items():
+                    self._write(commit, state, writes, payloads.get(state, {}))
+                for move in moves:
+                    self._move(commit, *move)
+            except BaseException:  # a disk that cannot be read; what was changed so far goes back
+                commit.take_back()
+                raise
+            # Again for those who came, or noted what they read, while the memory changed.
+            others = self._running.others(reads)
+            if others:
+                doom(others, places or _places(changes, moves))
+            commit.places = places
+            self._line.submit(commit, reads)
+        return commit
+
+    def _write(
+        self,
+        commit: Commit,
+        state: TableState,
+        writes: dict[Key, Slot | None],
+        payloads: dict[Key, bytes],
+    ) -> None:
+        """Change one table's records in memory, and note it for the disk."""
+        copy = state.copy
+        number = commit.number
+        on_disc = state.on_disc
+        grown = 0
+        sizes: dict[int, int] = {}
+        ops = None
+        for key, slot in writes.items():
+            before = copy.peek(key)
+            if before is None and slot is None:
+                continue
+            if state.is_bag:
+                change = state.count_of(slot) - state.count_of(before)
+            else:
+                change = (slot is not None) - (before is not None)
+            grown += change
+            commit.swaps.append((copy, key, copy.swap(key, slot, number)))
+            if state.damaged:
+                state.damaged.pop(key, None)
+            if not on_disc:
+                continue
+            payload = None
+            if slot is not None:
+                payload = payloads.get(key)
+                if payload is None:
+                    payload = state.encode(slot)
+            if self._partition_of is None:
+                if ops is None:
+                    ops = part_of(commit, 0)
+                if payload is not None and len(key) < LONG_KEY_BYTES:
+                    ops.puts.append((state.prefix + key, payload))  # nearly always
+                else:
+                    write_row(ops, state.space, state.prefix, key, payload)
+            else:
+                partition = self._partition_of(key)
+                write_row(part_of(commit, partition), state.space, state.prefix, key, payload)
+                sizes[partition] = sizes.get(partition, 0) + change
+        if grown:
+            state.size += grown
+            commit.sizes.append((state, grown))
+        if ops is not None and grown:
+            ops.sizes[state.space] = grown
+        for partition, change in sizes.items():
+            if change:
+                part_of(commit, partition).sizes[state.space] = change
+        if on_disc:
+            commit.settles.append((copy, writes))
+
+    def _index_changes(self, changes: Changes) -> list[IndexChange]:
+        """Return what changes in the indexes of these tables, before anything is written."""
+        found: list[IndexChange] = []
+        for state, writes in changes.items():
+            for attribute in state.indexes:
+                for key, slot in writes.items():
+                    old = state.values_of(attribute, state.awake(state.copy.peek(key)))
+                    new = state.values_of(attribute, slot)
+                    found.extend((state, attribute, value, key, False) for value in old - new)
+                    found.extend((state, attribute, value, key, True) for value in new - old)
+        return found
+
+    def _move(
+        self,
+        commit: Commit,
+        state: TableState,
+        attribute: str,
+        value: Value,
+        key: Key,
+        present: bool,
+    ) -> None:
+        index = state.indexes[attribute]
+        commit.undo.append(index.change(value, key, present, commit.number))
+        if isinstance(index, DiscIndex):
+            entry, payload = index.row(value, key, present)
+            partition = 0 if self._partition_of is None else self._partition_of(key)
+            ops = part_of(commit, partition)
+            write_row(ops, index.space, prefix_of(index.space), entry, payload)
+            commit.settles.append((index, ((value, key),)))
+
+
+def _places(changes: Changes, moves: list[IndexChange]) -> list[Place]:
+    places = [(state.space, key) for state, writes in changes.items() for key in writes]
+    for state, attribute, value, _, _ in moves:
+        places.append((state.definition.index[attribute], value))
+    return places

@@ -1,0 +1,534 @@
+"""The database: tables in a folder or in memory, and the activities on them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+from palaver.storage.environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES
+from palaver.storage.errors import Overloaded
+from palaver.storage.lending import Post
+from palaver.storage.store import Store
+
+from .activity import Activity, Dirty, Operation, Transaction
+from .aio import Aio
+from .commit import Changes, Commit
+from .committing import Committer, Payloads
+from .definitions import Definitions
+from .dirty import DirtyOperations
+from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
+from .events import SystemEvent, UserEvent
+from .facts import system_fact, table_fact
+from .isolation import Reads, Restart, Running
+from .loading import load, note_damage, reload
+from .machine import TableMachine
+from .pipeline import Pipeline
+from .rows import StoreRows
+from .schema import AccessMode, StorageType, TableType
+from .storelog import StoreLog
+from .subscriptions import Callback, Detail, Subscription, Subscriptions
+from .table import Table, TableState
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Kind = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]
+
+DEFAULT_MAX_BACKLOG = 10_000
+"""Commits that may wait for the disk."""
+
+ALONE_AFTER = 10
+"""Restarts after which a transaction runs with nobody else committing."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has become of transactions since the database was opened.
+
+    Attributes:
+        commits: concluded, those that wrote nothing included.
+        failures: given up by an exception, `Aborted` included.
+        restarts: begun again after a conflict.
+    """
+
+    commits: int = 0
+    failures: int = 0
+    restarts: int = 0
+
+
+class Database(Definitions, DirtyOperations):
+    """Tables, as Mnesia has them; see `Database.open` and `Database.in_memory`.
+
+    May be used from any thread. A context manager: leaving it closes.
+
+    Attributes:
+        path: the folder, None in memory.
+        aio: the activities for programs under an asyncio loop.
+        mutex: held while the memory changes; for the package's own use.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        records: Iterable[type],
+        *,
+        post: Post | None,
+        max_backlog: int,
+        progress: Callable[[str, int], None] | None,
+    ) -> None:
+        self.path = None if store is None else store.path
+        self.mutex = threading.RLock()
+        self.running = Running()
+        self.store = store
+        self.log = None if store is None else StoreLog(store, post)
+        self.max_backlog = max_backlog
+        self.subscriptions = Subscriptions()
+        self.classes = {record.__name__: record for record in records}
+        self.states: dict[str, TableState] = {}
+        self._by_handle: dict[Any, TableState] = {}
+        self.rows = None if store is None else StoreRows(store, self._damage_found)
+        self.pipeline = Pipeline(
+            self.log,
+            self.mutex,
+            events=self.subscriptions.queue,
+            report=self.subscriptions.report,
+            reload=self._reload,
+        )
+        self.committer = Committer(
+            self.mutex,
+            self.running,
+            1 if store is None else store.partitions,
+            self._partition_of,
+            self.pipeline,
+        )
+        self.counters = Counters()
+        self._closed = False
+        self._overloaded = False
+        self.next_space = load(self, progress)
+        self.aio = Aio(self)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        records: Iterable[type] = (),
+        partitions: int | None = None,
+        post: Post | None = None,
+        defer: Post | None = None,
+        map_size_bytes: int = DEFAULT_MAP_BYTES,
+        max_map_bytes: int = DEFAULT_MAX_MAP_BYTES,
+        max_batch: int = 512,
+        max_backlog: int = DEFAULT_MAX_BACKLOG,
+        progress: Callable[[str, int], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Database:
+        """Open the database in the folder `path`, creating it when there is none.
+
+        Args:
+            path: the folder; one process at a time.
+            records: the classes of the records in stored tables, found by their names. Tables
+                without a class have records that are made up from the stored attributes.
+            partitions: a power of two up to 256, chosen at creation (default 1); None accepts what
+                the folder has.
+            post: under an asyncio loop its `call_soon_threadsafe`; the opening thread is then the
+                loop's. None: no loop; whoever waits for durability does the work.
+            defer: under a loop its `call_soon`; by default `post`.
+            map_size_bytes: address space of a partition to begin with.
+            max_map_bytes: up to which it grows; beyond, commits fail.
+            max_batch: commits that share one durable transaction at most.
+            max_backlog: commits that may wait for the disk; at the limit callers wait, or where they
+                cannot, Overloaded is raised.
+            progress: called with (table, records so far) while tables are loaded.
+            clock: seconds, monotonic; for figures only.
+
+        Raises:
+            StoreLocked: another process has it open.
+            StoreCorrupt, StoreVersion, StoreMismatch: it cannot be opened as it is.
+            SchemaMismatch: a class in `records` does not fit the stored table.
+        """
+        store = Store.open(
+            path,
+            TableMachine,
+            partitions=partitions,
+            post=post,
+            defer=defer,
+            map_size_bytes=map_size_bytes,
+            max_map_bytes=max_map_bytes,
+            max_batch=max_batch,
+            max_backlog=4 * max_backlog,  # ours is the bound; agreements take some entries more
+            clock=clock,
+        )
+        try:
+            return cls(
+                store, records, post=post, max_backlog=max_backlog, progress=progress
+            )
+        except BaseException:
+            store.close_now()
+            raise
+
+    @classmethod
+    def in_memory(cls, *, records: Iterable[type] = ()) -> Database:
+        """Return a database without a folder: its tables are ram_copies."""
+        return cls(None, records, post=None, max_backlog=DEFAULT_MAX_BACKLOG, progress=None)
+
+    # -- activities ------------------------------------------------------------------------------
+
+    def transaction(
+        self, function: Callable[..., T], *args: Any, retries: int | None = None
+    ) -> T:
+        """Run `function(transaction, *args)` isolated, whole or not at all; return what it returns.
+
+        When it returns, the commit is made in memory, in order and whole; it becomes durable within
+        milliseconds, and a power cut may take it together with everything after it. An exception out
+        of the function undoes it and is raised as it is; so is `Aborted`, by `abort`.
+
+        Args:
+            function: has no effects but on tables, because it is called again after a conflict.
+            args: for the function.
+            retries: how often it may begin again; None: as often as it takes.
+
+        Raises:
+            Conflict: `retries` were used up.
+            NotRunning: the database is closed.
+        """
+        value, _ = self.run("transaction", function, args, retries)
+        return value
+
+    def sync_transaction(
+        self, function: Callable[..., T], *args: Any, retries: int | None = None
+    ) -> T:
+        """Like `transaction`; returns after the commit, and all before it, are durable (fsync).
+
+        Raises:
+            CommitFailed: the disk did not take it; it was undone.
+        """
+        value, commit = self.run("sync_transaction", function, args, retries)
+        self.wait(commit)
+        return value
+
+    def async_dirty(self, function: Callable[..., T], *args: Any) -> T:
+        """Run `function(activity, *args)` with every operation in effect at once, not isolated."""
+        return self._dirty("async_dirty", function, args)
+
+    def sync_dirty(self, function: Callable[..., T], *args: Any) -> T:
+        """Like `async_dirty`; returns after everything is durable."""
+        value = self._dirty("sync_dirty", function, args)
+        self.wait(self.pipeline.last)
+        return value
+
+    def activity(self, kind: Kind, function: Callable[..., T], *args: Any) -> T:
+        """Run an activity of the kind: mnesia:activity/2."""
+        if kind not in ("transaction", "sync_transaction", "async_dirty", "sync_dirty"):
+            raise BadArgument(f"there is no activity {kind!r}")
+        run: Callable[..., T] = getattr(self, kind)
+        return run(function, *args)
+
+    def sync_log(self) -> None:
+        """Wait until everything committed so far is durable: mnesia:sync_log/0."""
+        self.wait(self.pipeline.last)
+
+    def _dirty(self, kind: str, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        with self.dirty_activity(kind) as activity:
+            return function(activity, *args)
+
+    @contextmanager
+    def dirty_activity(self, kind: str) -> Iterator[Dirty]:
+        """Give a dirty activity for the length of the block."""
+        self._check_open()
+        activity = Dirty(self, kind)
+        try:
+            yield activity
+        finally:
+            activity.close()
+
+    def run(
+        self, kind: str, function: Callable[..., T], args: tuple[Any, ...], retries: int | None
+    ) -> tuple[T, Commit | None]:
+        """Run a transaction; return its value and its commit, or the last one it may rest on."""
+        attempt = 0
+        while True:
+            try:
+                if attempt < ALONE_AFTER:
+                    return self._attempt(kind, function, args)
+                with self.mutex:
+                    return self._attempt(kind, function, args)
+            except Restart:
+                self.counters.restarts += 1
+                attempt += 1
+                if retries is not None and attempt > retries:
+                    raise Conflict(attempt) from None
+
+    def _attempt(
+        self, kind: str, function: Callable[..., T], args: tuple[Any, ...]
+    ) -> tuple[T, Commit | None]:
+        self._check_open()
+        reads = self.running.begin()
+        transaction = Transaction(self, kind, reads)
+        try:
+            value = function(transaction, *args)
+            commit = self.conclude(transaction)
+            self.counters.commits += 1
+            return value, commit
+        except Exception:
+            self.counters.failures += 1
+            raise
+        finally:
+            transaction.close()
+            self.running.end(reads)
+
+    def conclude(self, transaction: Transaction) -> Commit | None:
+        """Commit what a transaction has written."""
+        changes, payloads, operations = transaction.result()
+        if changes:
+            return self.commit(transaction.kind, changes, payloads, transaction.reads, operations)
+        return self.pipeline.last
+
+    def commit(
+        self,
+        kind: str,
+        changes: Changes,
+        payloads: Payloads,
+        reads: Reads | None,
+        operations: Sequence[Operation],
+    ) -> Commit:
+        """Make a commit; for the package's own use."""
+        if self.pipeline.backlog >= self.max_backlog:
+            self._press()
+        tell = None
+        if operations:
+
+            def tell(commit: Commit) -> None:
+                self.subscriptions.tell(commit, operations)
+
+        commit = self.committer.commit(kind, changes, payloads, reads, tell)
+        self.press_on()
+        return commit
+
+    def _press(self) -> None:
+        """Make the caller wait for room; where it cannot wait, refuse."""
+        backlog = self.pipeline.backlog
+        if not self._overloaded:
+            self._overloaded = True
+            self.subscriptions.overload(backlog, self.max_backlog)
+        last = self.pipeline.last
+        if self.log is not None and self.log.on_owner:
+            raise Overloaded(backlog, self.max_backlog)
+        self.wait(last)
+        self._overloaded = False
+
+    def wait(self, commit: Commit | None) -> None:
+        """Block until a commit is durable; CommitFailed when it is undone instead."""
+        if commit is None:
+            return
+        if not commit.answered:
+            settled = threading.Event()
+            with self.mutex:
+                if not commit.answered:
+                    commit.waiters.append(lambda _: settled.set())
+                else:
+                    settled.set()
+            if not settled.is_set():
+                assert self.log is not None
+                self.log.wait(commit.ticket, settled)
+            self.subscriptions.deliver()
+        if commit.error is not None:
+            raise commit.error
+
+    def press_on(self) -> None:
+        """Let the log work where it is due, and deliver what is to be told; outside of the mutex."""
+        if self.log is not None:
+            self.log.relieve()
+        self.subscriptions.deliver()
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def subscribe(self, what: Any, callback: Callback, detail: Detail = "simple") -> Subscription:
+        """Call `callback(event)` for each event of a table, or of the "system", from now on.
+
+        Table events come after the commit is durable, in the order of the commits. The callback runs
+        on the thread that learns of it (the loop's, under a loop) and should be short; what it raises
+        is reported as a system event and reaches nobody else.
+
+        Args:
+            what: a table, or "system".
+            callback: takes an event of `events`.
+            detail: "detailed" adds the records that were there before.
+        """
+        if what == "system":
+            return self.subscriptions.to_system(callback)
+        return self.subscriptions.to_table(self.state(what), callback, detail)
+
+    def report_event(self, event: Any) -> None:
+        """Tell subscribers of the system: mnesia:report_event/1."""
+        self.report(UserEvent(event))
+
+    def report(self, event: SystemEvent) -> None:
+        """Tell subscribers of the system."""
+        self.subscriptions.report(event)
+        self.subscriptions.deliver()
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables, sorted."""
+        return sorted(self.states)
+
+    @overload
+    def table(self, record: type[R]) -> Table[R]: ...
+    @overload
+    def table(self, record: str) -> Table[Any]: ...
+    def table(self, record: Any) -> Table[Any]:
+        """Return the handle of a table that is there."""
+        return Table(self.state(record).name)
+
+    def table_info(self, table: Any, item: str) -> Any:
+        """Return a fact about a table: mnesia:table_info/2.
+
+        Args:
+            table: the table, or "schema".
+            item: `access_mode`, `arity`, `attributes`, `checkpoints`, `disc_copies`, `frag_size`,
+                `index`, `load_order`, `memory`, `n_fragments`, `record_name`, `size`,
+                `storage_type`, `type`, `user_properties`, `version`, `wild_pattern`, or `all`.
+
+        Raises:
+            BadArgument: there is no such item.
+        """
+        return table_fact(self, table, item)
+
+    def system_info(self, item: str) -> Any:
+        """Return a fact about the database: mnesia:system_info/1; `all` for all of them."""
+        return system_fact(self, item)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is open."""
+        return not self._closed
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; 1 in memory."""
+        return 1 if self.store is None else self.store.partitions
+
+    def digest(self, partition: int = 0) -> tuple[int, int]:
+        """Return (last durable sequence, digest of everything that was written up to it).
+
+        Two replicas that applied the same commits have the same digest at the same sequence.
+        """
+        return self._store().digest(partition)
+
+    def content_digest(self, partition: int = 0) -> tuple[int, int]:
+        """Return (last durable sequence, digest of what the partition holds); reads all of it."""
+        return self._store().content_digest(partition)
+
+    def _store(self) -> Store:
+        if self.store is None:
+            raise NoExists("partition", "a database in memory has no partitions")
+        return self.store
+
+    def applied(self, partition: int = 0) -> int:
+        """Return the last durable sequence of a partition."""
+        return self._store().applied(partition)
+
+    def state(self, table: Any) -> TableState:
+        """Return the state of a table; NoExists when there is none."""
+        state = self._by_handle.get(table)
+        if state is not None:
+            return state
+        return self._resolve(table)
+
+    def _resolve(self, table: Any) -> TableState:
+        self._check_open()
+        if isinstance(table, Table):
+            name = table.name
+        elif isinstance(table, type):
+            name = table.__name__
+        else:
+            name = table
+        state = self.states.get(name) if isinstance(name, str) else None
+        if state is None:
+            raise NoExists(f"table {name!r}")
+        if len(self._by_handle) > 10 * (len(self.states) + 10):
+            self._by_handle.clear()
+        self._by_handle[table] = state
+        return state
+
+    def forget_handles(self) -> None:
+        """Look every handle up again: a table has come, gone or changed."""
+        self._by_handle.clear()
+
+    def _partition_of(self, key: bytes) -> int:
+        assert self.store is not None
+        return self.store.partition_of(key)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def _damage_found(self, space: int, key: bytes) -> RecordDamaged:
+        return note_damage(self, space, key)
+
+    def _reload(self) -> None:
+        reload(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotRunning
+
+    def close(self) -> None:
+        """Make durable what is on its way, and give the folder free; harmless when repeated.
+
+        Activities are refused from the first moment on; one that runs raises NotRunning when it
+        commits.
+        """
+        if self._closed:
+            return
+        self._refuse()
+        if self.store is not None:
+            self.store.close_now()
+        self.subscriptions.deliver()
+        self._by_handle.clear()
+
+    async def aclose(self) -> None:
+        """Like `close`, under the loop that drives the store."""
+        if self._closed:
+            return
+        self._refuse()
+        if self.store is not None:
+            await self.store.close()
+        self.subscriptions.deliver()
+        self._by_handle.clear()
+
+    def _refuse(self) -> None:
+        with self.mutex:
+            self._closed = True
+            self.pipeline.refuse()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        place = "in memory" if self.path is None else str(Path(self.path))
+        return f"<Database {place}: {len(self.states)} tables>"
+
+
+__all__ = [
+    "AccessMode",
+    "Activity",
+    "Database",
+    "StorageType",
+    "TableType",
+]

@@ -1,0 +1,530 @@
+"""Changing the schema while the database runs: tables, indexes, transformations.
+
+Each change is one commit (mnesia's schema transaction): durable when the function returns, whole or not
+at all, and every running transaction begins again after it. A change that rewrites a table holds up all
+commits while it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from . import terms
+from .commit import Commit, part_of, write_row
+from .copies import DiscCopy, Key, MemoryCopy, Slot
+from .errors import AlreadyExists, BadType, CombineError, NoExists, SchemaMismatch
+from .events import SchemaChanged
+from .indexes import DiscIndex, Index
+from .isolation import Running, doom_all
+from .loading import new_copy, new_index, state_of
+from .records import RecordType
+from .schema import (
+    MAX_TABLES,
+    VERSION_ROW,
+    AccessMode,
+    Definition,
+    StorageType,
+    TableType,
+    check_definition,
+    check_index,
+    next_space_row,
+    table_key,
+)
+from .spaces import SCHEMA_SPACE, prefix_of
+from .table import Table, TableState
+
+if TYPE_CHECKING:
+    from palaver.storage.store import Store
+
+    from .committing import Committer
+    from .pipeline import Pipeline
+    from .subscriptions import Subscriptions
+
+R = TypeVar("R")
+
+IGNORE: Literal["ignore"] = "ignore"
+"""As the function of `transform_table`: change the definition only."""
+
+Transform = Callable[[Any], Any]
+
+
+class Definitions:
+    """The part of the database that changes the schema."""
+
+    mutex: AbstractContextManager[Any]
+    running: Running
+    store: Store | None
+    states: dict[str, TableState]
+    classes: dict[str, type]
+    next_space: int
+    pipeline: Pipeline
+    committer: Committer
+    subscriptions: Subscriptions
+
+    #: set while `aio` waits in our place
+    waits_elsewhere = False
+
+    if TYPE_CHECKING:
+
+        def state(self, table: Any) -> TableState: ...
+        def forget_handles(self) -> None: ...
+        def wait(self, commit: Commit | None) -> None: ...
+        def press_on(self) -> None: ...
+
+    # -- tables ----------------------------------------------------------------------------------
+
+    @overload
+    def create_table(
+        self,
+        record: type[R],
+        *,
+        name: str | None = None,
+        key: str | None = None,
+        type: TableType = "set",
+        storage: StorageType | None = None,
+        index: Iterable[str] = (),
+        load_order: int = 0,
+        access_mode: AccessMode = "read_write",
+        properties: Mapping[str, Any] | None = None,
+    ) -> Table[R]: ...
+    @overload
+    def create_table(
+        self,
+        record: None = None,
+        *,
+        name: str,
+        attributes: Iterable[str],
+        key: str | None = None,
+        type: TableType = "set",
+        storage: StorageType | None = None,
+        index: Iterable[str] = (),
+        load_order: int = 0,
+        access_mode: AccessMode = "read_write",
+        properties: Mapping[str, Any] | None = None,
+    ) -> Table[Any]: ...
+    def create_table(
+        self,
+        record: type | None = None,
+        *,
+        name: str | None = None,
+        attributes: Iterable[str] | None = None,
+        key: str | None = None,
+        type: TableType = "set",
+        storage: StorageType | None = None,
+        index: Iterable[str] = (),
+        load_order: int = 0,
+        access_mode: AccessMode = "read_write",
+        properties: Mapping[str, Any] | None = None,
+    ) -> Table[Any]:
+        """Create a table: mnesia:create_table/2.
+
+        Args:
+            record: the class of its records: a frozen dataclass, an attrs class or a NamedTuple.
+            name: the table's name; by default the class's.
+            attributes: instead of a class: the names of the fields.
+            key: which field is the key; by default the first.
+            type: `set` (one record a key), `ordered_set` (in the order of the keys), or `bag`.
+            storage: `disc_copies` (in memory and on the disk; the default), `disc_only_copies`, or
+                `ram_copies` (the default in memory).
+            index: fields to be indexed.
+            load_order: tables with a higher one are loaded first when the database is opened.
+            access_mode: `read_only` refuses writing.
+            properties: anything that CBOR can carry; see `table_info`, `user_properties`.
+
+        Raises:
+            AlreadyExists: there is a table of that name.
+            BadType, CombineError: the definition makes no sense.
+        """
+        record_type = self._record_type(record, name, attributes, key)
+        with self.mutex:
+            chosen = name or record_type.name
+            if chosen in self.states:
+                raise AlreadyExists(f"table {chosen}")
+            if len(self.states) >= MAX_TABLES:
+                raise CombineError(f"a database has {MAX_TABLES} tables at most")
+            definition = Definition(
+                name=chosen,
+                space=0,
+                record=record_type.name,
+                attributes=record_type.attributes,
+                key_position=record_type.key_position,
+                signature=record_type.signature,
+                type=type,
+                storage=storage or ("ram_copies" if self.store is None else "disc_copies"),
+                index=dict.fromkeys(index, 0),
+                load_order=load_order,
+                access_mode=access_mode,
+                properties=dict(properties or {}),
+            )
+            check_definition(definition, self.store is not None)
+            if record is not None:
+                self.classes[record_type.name] = record
+            commit = self._install("create_table", self._with_spaces(definition), None, {})
+        self._finish(commit)
+        return Table(chosen)
+
+    def ensure_table(self, record: type[R], *, index: Iterable[str] = (), **options: Any) -> Table[R]:
+        """Create the table unless it is there; add the indexes that it has not.
+
+        Args:
+            record: the class of its records.
+            index: fields to be indexed.
+            options: as for `create_table`.
+
+        Raises:
+            SchemaMismatch: the table is there and has another type, storage or record.
+        """
+        name = options.get("name") or record.__name__
+        wanted = tuple(index)
+        with self.mutex:
+            state = self.states.get(name)
+            if state is not None and state.record_type.cls is not record:
+                self._bind(state, record, options.get("key"))
+        if state is None:
+            return self.create_table(record, index=wanted, **options)
+        for option in ("type", "storage"):
+            there = getattr(state.definition, option)
+            if option in options and options[option] != there:
+                raise SchemaMismatch(
+                    f"the table {name} is there with {option} {there}, not {options[option]}"
+                )
+        for attribute in wanted:
+            if attribute not in state.indexes:
+                self.add_table_index(name, attribute)
+        return Table(name)
+
+    def _bind(self, state: TableState, record: type, key: str | None) -> None:
+        """Give a stored table the class of its records."""
+        record_type = RecordType.of(record, key=key)
+        if record_type.signature != state.definition.signature:
+            raise SchemaMismatch(
+                f"the class {record.__name__} has {record_type.signature}, the table {state.name} "
+                f"has {state.definition.signature}; migrate with transform_table"
+            )
+        self.classes[record_type.name] = record
+        new = TableState(state.definition, record_type)
+
+        def convert(slot: Slot) -> Slot:
+            return next(iter(_convert(state, new, [slot], None).values()))
+
+        new.indexes, new.size = state.indexes, state.size
+        new.damaged, new.watchers = state.damaged, state.watchers
+        copy = state.copy
+        if isinstance(copy, DiscCopy):
+            new.copy = copy.rebound(new.decode, convert)
+        else:
+            assert isinstance(copy, MemoryCopy)
+            new.copy = copy.rebound(new.decode, convert)
+        state.alive = False
+        doom_all(self.running)
+        self._reinstate(state.name, new)
+
+    def delete_table(self, table: Any) -> None:
+        """Delete a table with all its records and indexes: mnesia:delete_table/1."""
+        with self.mutex:
+            commit = self._install("delete_table", None, self.state(table), {})
+        self._finish(commit)
+
+    def clear_table(self, table: Any) -> None:
+        """Delete all records of a table: mnesia:clear_table/1."""
+        with self.mutex:
+            state = self.state(table)
+            definition = self._with_spaces(state.redefine())
+            commit = self._install("clear_table", definition, state, {})
+        self._finish(commit)
+
+    def transform_table(
+        self,
+        table: Any,
+        function: Transform | Literal["ignore"],
+        *,
+        record: type | None = None,
+        attributes: Iterable[str] | None = None,
+    ) -> None:
+        """Give every record another form, and the table its definition: mnesia:transform_table/3,4.
+
+        Args:
+            table: which.
+            function: from an old record to a new one, or to a tuple of its values; `IGNORE` changes
+                the definition only, where the number of attributes stays the same.
+            record: the class of the new records.
+            attributes: instead of a class: the names of the new fields.
+
+        Raises:
+            BadType: a new record does not fit, or two have the same key; nothing has changed.
+        """
+        with self.mutex:
+            state = self.state(table)
+            state.missing()
+            key = None
+            record_type = self._record_type(record, state.definition.record, attributes, key)
+            definition = self._with_spaces(
+                state.redefine(
+                    record=record_type.name,
+                    attributes=record_type.attributes,
+                    key_position=record_type.key_position,
+                    signature=record_type.signature,
+                )
+            )
+            check_definition(definition, self.store is not None)
+            if record is not None:
+                self.classes[record_type.name] = record
+            else:
+                self.classes.pop(record_type.name, None)
+            fresh = TableState(definition, record_type)
+            slots = [slot for _, slot in state.copy.pairs()]
+            moved = _convert(state, fresh, slots, None if function == IGNORE else function)
+            commit = self._install("transform_table", definition, state, moved, fresh)
+        self._finish(commit)
+
+    # -- indexes ---------------------------------------------------------------------------------
+
+    def add_table_index(self, table: Any, attribute: str) -> None:
+        """Index an attribute: mnesia:add_table_index/2.
+
+        Raises:
+            AlreadyExists: there is an index of it.
+            BadType: there is no such attribute, or it is the key.
+        """
+        with self.mutex:
+            state = self.state(table)
+            check_index(state.definition, attribute)
+            if attribute in state.definition.index:
+                raise AlreadyExists(f"index of {attribute} of {state.name}")
+            index = {**state.definition.index, attribute: 0}
+            commit = self._rebuild("add_table_index", state, index=index)
+        self._finish(commit)
+
+    def del_table_index(self, table: Any, attribute: str) -> None:
+        """Drop the index of an attribute: mnesia:del_table_index/2; NoExists without one."""
+        with self.mutex:
+            state = self.state(table)
+            index = dict(state.definition.index)
+            if attribute not in index:
+                raise NoExists(attribute, f"{state.name} has no index of {attribute!r}")
+            del index[attribute]
+            commit = self._rebuild("del_table_index", state, index=index)
+        self._finish(commit)
+
+    # -- properties ------------------------------------------------------------------------------
+
+    def change_table_copy_type(self, table: Any, storage: StorageType) -> None:
+        """Keep a table elsewhere: mnesia:change_table_copy_type/3.
+
+        Raises:
+            AlreadyExists: it is kept so already.
+        """
+        with self.mutex:
+            state = self.state(table)
+            if state.definition.storage == storage:
+                raise AlreadyExists(f"{storage} of {state.name}")
+            commit = self._rebuild("change_table_copy_type", state, storage=storage)
+        self._finish(commit)
+
+    def change_table_access_mode(self, table: Any, access_mode: AccessMode) -> None:
+        """Allow writing or forbid it: mnesia:change_table_access_mode/2."""
+        self._redefine("change_table_access_mode", table, access_mode=access_mode)
+
+    def change_table_load_order(self, table: Any, load_order: int) -> None:
+        """Load a table earlier or later: mnesia:change_table_load_order/2."""
+        self._redefine("change_table_load_order", table, load_order=load_order)
+
+    def write_table_property(self, table: Any, name: str, value: Any) -> None:
+        """Keep a property with a table: mnesia:write_table_property/2."""
+        terms.encode(value)  # BadType for what cannot be kept
+        with self.mutex:
+            properties = {**self.state(table).definition.properties, name: value}
+        self._redefine("write_table_property", table, properties=properties)
+
+    def read_table_property(self, table: Any, name: str) -> Any:
+        """Return a property of a table: mnesia:read_table_property/2; NoExists without it."""
+        properties = self.state(table).definition.properties
+        if name not in properties:
+            raise NoExists(name, f"{self.state(table).name} has no property {name!r}")
+        return properties[name]
+
+    def delete_table_property(self, table: Any, name: str) -> None:
+        """Forget a property of a table: mnesia:delete_table_property/2."""
+        with self.mutex:
+            properties = dict(self.state(table).definition.properties)
+            properties.pop(name, None)
+        self._redefine("delete_table_property", table, properties=properties)
+
+    def _redefine(self, operation: str, table: Any, **changes: Any) -> None:
+        """Change what a definition says and no record knows of."""
+        with self.mutex:
+            state = self.state(table)
+            before = state.definition
+            definition = state.redefine(**changes)
+            check_definition(definition, self.store is not None)
+            commit = self._begin()
+            state.define(definition)
+            commit.undo.append((state.define, (before,)))
+            self._schema_row(commit, definition.name, definition)
+            self._submit(commit, operation, definition.name)
+        self._finish(commit)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _record_type(
+        record: type | None,
+        name: str | None,
+        attributes: Iterable[str] | None,
+        key: str | None,
+    ) -> RecordType[Any]:
+        if record is not None:
+            if attributes is not None:
+                raise CombineError("give a record class or attributes, not both")
+            return RecordType.of(record, key=key)
+        if name is None or attributes is None:
+            raise BadType("a table without a record class needs a name and attributes")
+        return RecordType.generic(name, tuple(attributes), key=key)
+
+    def _rebuild(self, operation: str, state: TableState, **changes: Any) -> Commit:
+        """Make a table anew with another definition and the records that it has."""
+        state.missing()
+        definition = self._with_spaces(state.redefine(**changes))
+        check_definition(definition, self.store is not None)
+        return self._install(operation, definition, state, dict(state.copy.pairs()))
+
+    def _with_spaces(self, definition: Definition) -> Definition:
+        """Give a definition spaces of its own, so that old and new rows never meet."""
+        space = self.next_space
+        index = {name: space + 1 + at for at, name in enumerate(definition.index)}
+        self.next_space = space + 1 + len(index)
+        return replace(definition, space=space, index=index)
+
+    def _begin(self) -> Commit:
+        self.pipeline.admit()
+        return Commit(self.committer.next_number(), "schema")
+
+    def _install(
+        self,
+        operation: str,
+        definition: Definition | None,
+        old: TableState | None,
+        slots: dict[Key, Slot],
+        new: TableState | None = None,
+    ) -> Commit:
+        """Put a new table (or none) in the place of an old one (or none), as one commit."""
+        commit = self._begin()
+        name = definition.name if definition is not None else old.name if old else ""
+        if definition is not None:
+            if new is None:
+                new = state_of(self, definition)  # type: ignore[arg-type]
+            else:
+                new.copy = new_copy(self, new)  # type: ignore[arg-type]
+                for attribute, space in definition.index.items():
+                    new.indexes[attribute] = new_index(self, new, space)  # type: ignore[arg-type]
+            if old is not None:
+                new.watchers = old.watchers
+            self._fill(commit, new, slots)
+        if old is not None:
+            old.alive = False
+            if old.on_disc:
+                for partition in range(self._partitions()):
+                    clears = part_of(commit, partition).clears
+                    clears.extend((old.space, *old.definition.index.values()))
+        self._schema_row(commit, name, definition)
+        doom_all(self.running)
+        self._reinstate(name, new)
+        commit.undo.append((self._bring_back, (name, old)))
+        self._submit(commit, operation, name)
+        return commit
+
+    def _reinstate(self, name: str, state: TableState | None) -> None:
+        if state is None:
+            self.states.pop(name, None)
+        else:
+            self.states[name] = state
+        self.forget_handles()
+
+    def _bring_back(self, name: str, old: TableState | None) -> None:
+        """Undo an `_install`."""
+        now = self.states.get(name)
+        if now is not None:
+            now.alive = False
+        if old is not None:
+            old.alive = True
+        doom_all(self.running)
+        self._reinstate(name, old)
+
+    def _fill(self, commit: Commit, state: TableState, slots: dict[Key, Slot]) -> None:
+        """Write all records of a new table, in memory and for the disk."""
+        copy = state.copy
+        for key, slot in slots.items():
+            copy.swap(key, slot, commit.number)
+            count = state.count_of(slot)
+            state.size += count
+            if state.on_disc:
+                ops = part_of(commit, self._partition(key))
+                write_row(ops, state.space, state.prefix, key, state.encode(slot))
+                ops.sizes[state.space] = ops.sizes.get(state.space, 0) + count
+            for attribute, index in state.indexes.items():
+                for value in state.values_of(attribute, slot):
+                    self._enter(commit, index, value, key)
+        commit.settles.append((copy, slots))
+
+    def _enter(self, commit: Commit, index: Index, value: bytes, key: Key) -> None:
+        index.change(value, key, True, commit.number)
+        if isinstance(index, DiscIndex):
+            entry, payload = index.row(value, key, True)
+            ops = part_of(commit, self._partition(key))
+            write_row(ops, index.space, prefix_of(index.space), entry, payload)
+            commit.settles.append((index, ((value, key),)))
+
+    def _schema_row(self, commit: Commit, name: str, definition: Definition | None) -> None:
+        prefix = prefix_of(SCHEMA_SPACE)
+        for partition in range(self._partitions()):
+            ops = part_of(commit, partition)
+            if definition is None:
+                ops.deletes.append(prefix + table_key(name))
+            else:
+                ops.puts.append((prefix + table_key(name), definition.dump()))
+            for key, payload in (VERSION_ROW, next_space_row(self.next_space)):
+                ops.puts.append((prefix + key, payload))
+
+    def _submit(self, commit: Commit, operation: str, name: str) -> None:
+        commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
+        self.pipeline.submit(commit, None)
+
+    def _finish(self, commit: Commit) -> None:
+        self.press_on()
+        if not self.waits_elsewhere:
+            self.wait(commit)
+
+    def _partitions(self) -> int:
+        return 0 if self.store is None else self.store.partitions
+
+    def _partition(self, key: Key) -> int:
+        assert self.store is not None
+        return self.store.partition_of(key)
+
+
+def _convert(
+    old: TableState, new: TableState, slots: Iterable[Slot], function: Transform | None
+) -> dict[Key, Slot]:
+    """Return all slots of a table in the form of its new records."""
+    found: dict[Key, Slot] = {}
+    record_type = new.record_type
+    for slot in slots:
+        for record in old.records_of(slot):
+            changed = record if function is None else function(record)
+            if type(changed) is not record_type.cls:
+                values = changed if function is not None else old.record_type.values(record)
+                changed = record_type.make(tuple(values))
+            record_type.check(changed)
+            if new.on_disc:
+                record_type.encode(changed)
+            key = terms.encode(record_type.key_of(changed))
+            if new.is_bag:
+                found[key] = (*found.get(key, ()), changed)
+            elif key in found:
+                raise BadType(f"two records of {new.name} would have the key of {changed}")
+            else:
+                found[key] = changed
+    return found

@@ -1,0 +1,222 @@
+"""Commits over several partitions: who may go when, and how one that concerns several is agreed.
+
+Each partition has a lane of commits that have not been sent. A commit is sent when it is at the front
+of all its lanes, and what it rests on in other partitions is durable.
+
+One that writes to several partitions is agreed in rounds (two-phase commit, presumed abort: Mohan,
+Lindsay and Obermarck, 1986): the participants *prepare* (keep the writes, durably); the coordinator,
+the lowest of them, *decides* (which is the commit); the participants *finish* (apply the writes); the
+coordinator *forgets*. Meanwhile the lanes of the participants stand still. After a crash, whoever finds
+something prepared asks its coordinator's rows whether it was decided.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from palaver.storage.batch import Result
+from palaver.storage.machine import Outcome
+from palaver.storage.partitioning import MAX_PARTITIONS
+
+from .commit import Commit, Stage
+from .isolation import Place, Reads
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+
+class Crossing:
+    """How far the agreement on one commit has come.
+
+    Attributes:
+        number: names it; rises with every decision of its coordinator.
+        coordinator: the partition that decides.
+        others: the other participants.
+        missing: answers that this round waits for.
+        prepared: participants that have prepared.
+        failure: why the round fails, None while it does not.
+    """
+
+    __slots__ = ("coordinator", "failure", "missing", "number", "others", "prepared")
+
+    def __init__(self, number: int, coordinator: int, others: list[int]) -> None:
+        self.number = number
+        self.coordinator = coordinator
+        self.others = others
+        self.missing = 0
+        self.prepared: list[int] = []
+        self.failure: Exception | None = None
+
+
+class Lanes:
+    """Holds commits back until they may go; all under the database's mutex."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._lanes: dict[int, deque[Commit]] = {}
+        self._standing: set[int] = set()
+        self._pending: dict[Place, Commit] = {}
+        self._unfinished: list[tuple[Commit, int]] = []
+
+    def submit(self, commit: Commit, reads: Reads | None) -> None:
+        """Take a commit; send it as soon as it may go."""
+        commit.after = self._foundations(commit, reads)
+        for place in commit.places:
+            self._pending[place] = commit
+        for partition in commit.parts:
+            self._lanes.setdefault(partition, deque()).append(commit)
+        for unfinished, partition in self._take_unfinished():
+            self._finish(unfinished, partition)
+        if commit.parts:
+            self._go(commit.parts)
+        else:
+            self._pipeline.settle_front()
+
+    def _take_unfinished(self) -> list[tuple[Commit, int]]:
+        found, self._unfinished = self._unfinished, []
+        return found
+
+    def _foundations(self, commit: Commit, reads: Reads | None) -> set[Commit]:
+        """Return the commits not durable yet in other partitions on which this one rests."""
+        pending = self._pending
+        touched = list(commit.places)
+        if reads is not None:
+            touched.extend(reads.places)
+        found = {pending[place] for place in touched if place in pending}
+        if reads is not None and reads.ranges:
+            # Not the places: a scan rests on whatever it may have seen.
+            spaces = {space for space, _, _ in reads.ranges}
+            found.update(other for (space, _), other in pending.items() if space in spaces)
+        found.discard(commit)
+        mine = set(commit.parts)
+        return {other for other in found if not (len(mine) == 1 and mine == set(other.parts))}
+
+    def settled(self, commit: Commit) -> None:
+        """Hear that a commit is durable and answered: others may go."""
+        self._forget(commit)
+        self._go(list(self._lanes))
+
+    def drop(self, undone: list[Commit]) -> None:
+        """Forget commits that were undone; those already sent fail by the sequence they expect."""
+        gone = set(undone)
+        for partition, lane in self._lanes.items():
+            self._lanes[partition] = deque(commit for commit in lane if commit not in gone)
+        for commit in undone:
+            self._forget(commit)
+
+    def _forget(self, commit: Commit) -> None:
+        for place in commit.places:
+            if self._pending.get(place) is commit:
+                del self._pending[place]
+
+    def _go(self, partitions: object) -> None:
+        """Send what may be sent from the fronts of these lanes, and from those it frees."""
+        todo = deque(partitions)  # type: ignore[call-overload]
+        while todo:
+            lane = self._lanes.get(todo.popleft())
+            while lane and self._may_go(lane[0]):
+                commit = lane[0]
+                for partition in commit.parts:
+                    self._lanes[partition].popleft()
+                    todo.append(partition)
+                if len(commit.parts) == 1:
+                    ((partition, ops),) = commit.parts.items()
+                    self._pipeline.append(partition, ("write", ops), commit)
+                else:
+                    self._prepare(commit)
+
+    def _may_go(self, commit: Commit) -> bool:
+        if any(other.stage is Stage.OPEN for other in commit.after):
+            return False
+        return all(
+            partition not in self._standing and self._lanes[partition][0] is commit
+            for partition in commit.parts
+        )
+
+    # -- agreement -------------------------------------------------------------------------------
+
+    def _prepare(self, commit: Commit) -> None:
+        coordinator, *others = sorted(commit.parts)
+        number = (self._pipeline.foreseen(coordinator) + 1) * MAX_PARTITIONS + coordinator
+        crossing = commit.crossing = Crossing(number, coordinator, others)
+        crossing.missing = len(others)
+        self._standing.update(commit.parts)
+        for partition in others:
+            command = ("prepare", number, coordinator, commit.parts[partition])
+            self._pipeline.send(
+                partition, command, partial(self._prepared, commit, partition), commit
+            )
+
+    def _prepared(self, commit: Commit, partition: int, result: Result) -> None:
+        crossing: Crossing = commit.crossing
+        crossing.missing -= 1
+        if isinstance(result, Outcome):
+            crossing.prepared.append(partition)
+        else:
+            crossing.failure = crossing.failure or result
+        if crossing.missing:
+            return
+        if commit.stage is Stage.OPEN and crossing.failure is None:
+            command = (
+                "decide",
+                crossing.number,
+                crossing.others,
+                commit.parts[crossing.coordinator],
+            )
+            self._pipeline.send(
+                crossing.coordinator, command, partial(self._decided, commit), commit
+            )
+            return
+        self._cancel(commit)
+        if crossing.failure is not None:
+            self._pipeline.fail(commit, crossing.failure)
+        self._go(list(self._lanes))
+
+    def _cancel(self, commit: Commit) -> None:
+        """Take back what was prepared; if that fails, it is found undecided at the next start."""
+        crossing: Crossing = commit.crossing
+        self._standing.difference_update(commit.parts)
+        for partition in crossing.prepared:
+            self._pipeline.send(partition, ("cancel", crossing.number), _unheard, commit)
+
+    def _decided(self, commit: Commit, result: Result) -> None:
+        crossing: Crossing = commit.crossing
+        if not isinstance(result, Outcome):
+            self._cancel(commit)
+            self._pipeline.fail(commit, result)
+            self._go(list(self._lanes))
+            return
+        self._standing.discard(crossing.coordinator)
+        crossing.missing = len(crossing.others)
+        for partition in crossing.others:
+            self._finish(commit, partition)
+
+    def _finish(self, commit: Commit, partition: int) -> None:
+        self._pipeline.send(
+            partition,
+            ("finish", commit.crossing.number),
+            partial(self._finished, commit, partition),
+            commit,
+        )
+
+    def _finished(self, commit: Commit, partition: int, result: Result) -> None:
+        """Go on; a partition that could not finish what was decided is asked again by the next."""
+        crossing: Crossing = commit.crossing
+        if not isinstance(result, Outcome):
+            self._pipeline.foresee_again(partition)
+            self._unfinished.append((commit, partition))
+            return
+        self._standing.discard(partition)
+        crossing.missing -= 1
+        if not crossing.missing:
+            self._pipeline.send(
+                crossing.coordinator, ("forget", crossing.number), _unheard, commit
+            )
+            self._pipeline.durable(commit)
+        self._go(list(self._lanes))
+
+
+def _unheard(_result: Result) -> None:
+    """What is found at the next start all the same needs no answer."""

@@ -1,0 +1,196 @@
+"""Opening: the schema, what a crash has left undecided, and the tables that live in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from palaver.storage.errors import CommandError
+
+from . import machine, spaces
+from .copies import Copy, DiscCopy, MemoryCopy
+from .errors import RecordDamaged, SchemaMismatch
+from .events import DamageFound
+from .indexes import DiscIndex, Index, MemoryIndex
+from .records import RecordType
+from .schema import Definition, read_schema
+from .table import DAMAGED, TableState
+
+if TYPE_CHECKING:
+    from .database import Database
+
+Progress = Callable[[str, int], None]
+PROGRESS_RECORDS = 10_000
+
+
+def load(database: Database, progress: Progress | None) -> int:
+    """Make the states of all tables; return the next free space.
+
+    Raises:
+        StoreVersion: a newer schema.
+        SchemaMismatch: a class does not fit its table.
+        CommandError: what a crash has left could not be brought to its end.
+    """
+    store = database.store
+    if store is None:
+        return spaces.FIRST_TABLE_SPACE
+    if not store.readonly:
+        _bring_to_end(database)
+    with store.look(0) as txn:
+        definitions, next_space = read_schema(txn, store.path)
+    sizes = _sizes(database)
+    for definition in sorted(definitions.values(), key=lambda one: (-one.load_order, one.name)):
+        state = state_of(database, definition)
+        database.states[definition.name] = state
+        state.size = sizes.get(definition.space, 0)
+        fill(database, state, progress)
+    return next_space
+
+
+def _sizes(database: Database) -> dict[int, int]:
+    assert database.store is not None
+    total: dict[int, int] = {}
+    for partition in range(database.store.partitions):
+        with database.store.look(partition) as txn:
+            for space, size in machine.read_sizes(txn).items():
+                total[space] = total.get(space, 0) + size
+    return total
+
+
+def record_type_of(database: Database, definition: Definition) -> RecordType[Any]:
+    """Return the codec of a table's records: of its class, or of one made up."""
+    cls = database.classes.get(definition.record)
+    if cls is None:
+        return RecordType.generic(
+            definition.record,
+            definition.attributes,
+            key=definition.attributes[definition.key_position],
+        )
+    found = RecordType.of(cls, key=definition.attributes[definition.key_position])
+    if found.signature != definition.signature:
+        raise SchemaMismatch(
+            f"the class {cls.__name__} has {found.signature}, the stored table {definition.name} "
+            f"has {definition.signature}; open it with the old class, or without one, and migrate "
+            "with transform_table"
+        )
+    return found
+
+
+def state_of(database: Database, definition: Definition) -> TableState:
+    """Return the state of a table, with empty copies."""
+    state = TableState(definition, record_type_of(database, definition))
+    state.copy = new_copy(database, state)
+    for attribute, space in definition.index.items():
+        state.indexes[attribute] = new_index(database, state, space)
+    return state
+
+
+def new_copy(database: Database, state: TableState) -> Copy:
+    """Return an empty copy of the kind that the definition names."""
+    if state.definition.storage == "disc_only_copies":
+        assert database.rows is not None
+        return DiscCopy(database.rows, state.space, state.decode)
+    return MemoryCopy(database.mutex, state.decode)
+
+
+def new_index(database: Database, state: TableState, space: int) -> Index:
+    """Return an empty index of the kind that the definition names."""
+    if state.definition.storage == "disc_only_copies":
+        assert database.rows is not None
+        return DiscIndex(DiscCopy(database.rows, space, bytes), space)
+    return MemoryIndex(database.mutex)
+
+
+def fill(database: Database, state: TableState, progress: Progress | None = None) -> None:
+    """Load what belongs in memory of a table that is on the disk."""
+    if state.definition.storage != "disc_copies":
+        return
+    copy = state.copy
+    assert isinstance(copy, MemoryCopy)
+    store = database.store
+    assert store is not None
+
+    rows = copy.rows
+
+    def damaged(key: bytes) -> None:
+        note_damage(database, state.space, key)
+        rows[key] = DAMAGED
+
+    for partition in range(store.partitions):
+        with store.look(partition) as txn:
+            for key, payload in spaces.rows(txn, state.space, damaged=damaged):
+                rows[key] = payload
+                if progress is not None and not len(rows) % PROGRESS_RECORDS:
+                    progress(state.name, len(rows))
+    if progress is not None:
+        progress(state.name, len(rows))
+    for attribute in state.indexes:
+        fill_index(state, attribute)
+
+
+def fill_index(state: TableState, attribute: str) -> None:
+    """Build an index in memory from the records."""
+    index = state.indexes[attribute]
+    assert isinstance(index, MemoryIndex)
+    assert isinstance(state.copy, MemoryCopy)
+    for key in list(state.copy.rows):
+        if key in state.damaged:
+            continue
+        for value in state.values_of(attribute, state.copy.get(key)):
+            index.change(value, key, True, 0)
+
+
+def note_damage(database: Database, space: int, key: bytes) -> RecordDamaged:
+    """Keep in mind that a row of a space is damaged, and tell it once; return it as an error."""
+    text = f"the record under the key {key[:40]!r} is not what was written"
+    for state in list(database.states.values()):
+        if space == state.space or space in state.definition.index.values():
+            if key not in state.damaged:
+                state.damaged[key] = text
+                database.subscriptions.report(DamageFound(state.name, text))
+            return RecordDamaged(state.name, text)
+    return RecordDamaged(f"in space {space}", text)
+
+
+def reload(database: Database) -> None:
+    """Bring the memory to what the disk holds: a commit failed, and perhaps happened."""
+    sizes = _sizes(database)
+    for state in database.states.values():
+        if not state.on_disc:
+            continue
+        state.size = sizes.get(state.space, 0)
+        state.copy = new_copy(database, state)
+        for attribute, space in state.definition.index.items():
+            state.indexes[attribute] = new_index(database, state, space)
+        fill(database, state)
+
+
+# -- what a crash has left --------------------------------------------------------------------------
+
+
+def _bring_to_end(database: Database) -> None:
+    """Finish what was decided, cancel what was not; see `lanes`."""
+    store = database.store
+    assert store is not None
+    for partition in range(store.partitions):
+        with store.look(partition) as txn:
+            left = machine.prepared(txn)
+        for number, (coordinator, _) in sorted(left.items()):
+            with store.look(coordinator) as txn:
+                decided = partition in machine.decisions(txn).get(number, ())
+            _apply(database, partition, ("finish" if decided else "cancel", number))
+    for partition in range(store.partitions):
+        with store.look(partition) as txn:
+            done = machine.decisions(txn)
+        for number in done:
+            _apply(database, partition, ("forget", number))
+
+
+def _apply(database: Database, partition: int, command: tuple[Any, ...]) -> None:
+    assert database.store is not None
+    (result,) = database.store.apply_now(partition, [command])
+    if isinstance(result, Exception):
+        if isinstance(result, CommandError):
+            raise result
+        raise CommandError(f"{command[0]} of commit {command[1]} failed: {result}") from result
+

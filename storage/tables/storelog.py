@@ -1,0 +1,90 @@
+"""The log of the tables: a `Store`, driven by a loop or by whoever waits.
+
+Under a loop all of the store belongs to the loop's thread: a commit that another thread makes is carried
+over, in the order of the commits. Without one, the store may be used from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from palaver.storage.batch import Result
+from palaver.storage.lending import Post
+from palaver.storage.store import Store
+
+from .errors import BadArgument
+
+Done = Callable[[Sequence[Result]], None]
+
+
+class StoreLog:
+    """Appends to a store and waits for it, from any thread.
+
+    Args:
+        store: the store.
+        post: runs a callable on the loop's thread, from any thread; None without a loop.
+    """
+
+    def __init__(self, store: Store, post: Post | None) -> None:
+        self.store = store
+        self.partitions = store.partitions
+        self._post = post
+        self._owner = threading.get_ident()
+        self._outbox: deque[tuple[int, tuple[Any, ...], Done, int]] = deque()
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether a loop drives the store."""
+        return self._post is not None
+
+    @property
+    def on_owner(self) -> bool:
+        """Whether this is the loop's thread."""
+        return self._post is not None and threading.get_ident() == self._owner
+
+    def applied(self, partition: int) -> int:
+        """Return the last durable sequence."""
+        return self.store.applied(partition)
+
+    def append(
+        self, partition: int, command: tuple[Any, ...], done: Done, expected: int
+    ) -> Any:
+        """Append one command; never blocks. Return a ticket to wait by."""
+        if self._post is None:
+            return self.store.append(partition, [command], done, expected=expected)
+        self._outbox.append((partition, command, done, expected))
+        if threading.get_ident() == self._owner:
+            self._carry()
+        else:
+            self._post(self._carry)
+        return None
+
+    def _carry(self) -> None:
+        outbox = self._outbox
+        while outbox:
+            partition, command, done, expected = outbox.popleft()
+            self.store.append(partition, [command], done, expected=expected)
+
+    def relieve(self) -> None:
+        """Work if it is due and nobody else does; never under a mutex that `done` needs."""
+
+    def wait(self, ticket: Any, settled: threading.Event) -> None:
+        """Block until what a ticket stands for is durable and `settled` is set.
+
+        Raises:
+            BadArgument: the calling thread runs the loop that would do the work.
+        """
+        if self._post is None:
+            while not settled.is_set():
+                self.store.drain()
+                settled.wait(0.001)
+        elif threading.get_ident() == self._owner:
+            self._carry()
+            self.store.drain()
+            if not settled.is_set():
+                raise BadArgument("the loop's thread cannot wait for this; use the database's aio")
+        else:
+            settled.wait()

@@ -1,0 +1,28 @@
+"""What the tests of the tables share: records, databases, and a model of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    number: str
+    owner: str
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    place: Any
+    who: Any
+
+
+class Counter(NamedTuple):
+    name: str
+    count: int
+
+
+STORAGES = ("ram_copies", "disc_copies", "disc_only_copies")
+TYPES = ("set", "ordered_set", "bag")
