@@ -126,11 +126,11 @@ fill_if_empty(Table) ->
 
 account(N) ->
     #account{number = N, owner = owner(N), city = city(N rem 16),
-             balance = N * 7919 rem 1000000, opened = ?OPENED + N, note = padded(N, 40)}.
+             balance = N * 7919 rem 1000000, opened = ?OPENED + N, note = padded(N, 54)}.
 
 message(Queue, At) ->
     #message{place = {Queue, At}, sender = owner(At), kind = city(Queue),
-             size = At * 7919 rem 1000000, sent = ?OPENED + At, body = padded(At, 40)}.
+             size = At * 7919 rem 1000000, sent = ?OPENED + At, body = padded(At, 54)}.
 
 owner(N) -> <<"owner-", (padded(N div ?PER_OWNER, 14))/binary>>.
 

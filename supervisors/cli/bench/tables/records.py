@@ -54,7 +54,7 @@ def account(number: int) -> Account:
         _CITIES[number % len(_CITIES)],
         number * 7919 % _BALANCES,
         _OPENED + number,
-        f"{number:040d}",
+        f"{number:054d}",
     )
 
 
@@ -71,7 +71,7 @@ def message(queue: int, position: int) -> Message:
         _CITIES[queue],
         position * 7919 % _BALANCES,
         _OPENED + position,
-        f"{position:040d}",
+        f"{position:054d}",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from palaver.storage.tables import ANY, END, Activity, Database, Table, V, match
+from palaver.storage.tables import ANY, Activity, Database, Selection, Table, V, match
 from palaver.supervisors.cli.bench.runtime.results import Result
 from palaver.supervisors.cli.bench.tables.adapter import Adapter, Job
 from palaver.supervisors.cli.bench.tables.callers import from_tasks, from_threads
@@ -228,12 +228,11 @@ def _read_all(activity: Activity, table: Table[Account], numbers: Sequence[int])
 
 def _take(activity: Activity, table: Table[Message], queue: int, count: int) -> int:
     selection = activity.select(table, match(Message, place=(queue, ANY)), limit=count)
-    if selection is END:
+    if not isinstance(selection, Selection):
         return 0
-    messages, _ = selection
-    for message in messages:
+    for message in selection.items:
         activity.delete(table, message.place)
-    return len(messages)
+    return len(selection.items)
 
 
 def _commits(db: Database) -> tuple[int, int]:
