@@ -47,7 +47,7 @@ def ops_of(work: str, count: int) -> set[int]:
         return {count // 100 * 100}
     if work == "select":
         return {max(1, count // RECORDS) * RECORDS}
-    if work in ("put_threads", "put_tasks"):
+    if work.endswith(("threads", "tasks")):
         return {count, count // WIDTH * WIDTH}
     return {count // WIDTH * WIDTH}
 

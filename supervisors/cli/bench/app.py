@@ -162,12 +162,12 @@ def tables_command(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small tables and 2 rounds: under 40 s.")
+        bool, typer.Option("--quick", help="Small tables and 1 round: under 40 s.")
     ] = False,
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 3, quick 2."
+            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 3, quick 1."
         ),
     ] = None,
     only: Annotated[
@@ -221,7 +221,7 @@ def tables_command(
                 records = QUICK_RECORDS if quick else RECORDS
                 about = report.machine([ours, *there], place, records)
                 bench = TablesBench(
-                    plans, ours, there, missing, rounds or (2 if quick else 3), quick, tell,
+                    plans, ours, there, missing, rounds or (1 if quick else 3), quick, tell,
                     place, clock,
                 )  # fmt: skip
                 figures = bench.run()

@@ -172,6 +172,9 @@ run(put_random, Count, Width, Limit) ->
     settled(timed(chunks(some_accounts(Count), Width), fun put_durably/1, Limit));
 run(Callers, Count, Width, Limit) when Callers =:= put_threads; Callers =:= put_tasks ->
     settled(callers(new_accounts(Count), Width, Limit));
+run(Callers, Count, Width, Limit)
+        when Callers =:= put_random_threads; Callers =:= put_random_tasks ->
+    settled(callers(some_accounts(Count), Width, Limit));
 run(transaction, Count, _, Limit) ->
     until_durable(some_accounts(Count), fun transact/1, Limit);
 run(dirty_write, Count, _, Limit) ->

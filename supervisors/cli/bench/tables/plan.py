@@ -36,6 +36,9 @@ class FigureName(StrEnum):
     TASKS_1 = "durable_tasks_1"
     TASKS_64 = "durable_tasks_64"
     TASKS_1000 = "durable_tasks_1000"
+    THREADS_RANDOM_64 = "durable_threads_random_64"
+    TASKS_RANDOM_64 = "durable_tasks_random_64"
+    TASKS_RANDOM_1000 = "durable_tasks_random_1000"
     TRANSACTION = "transaction"
     DIRTY_WRITE = "dirty_write"
     QUEUE = "queue"
@@ -175,6 +178,9 @@ WORKS: tuple[WorkPlan, ...] = (
     _callers("durable_tasks_1", "put_tasks", 1),
     _callers("durable_tasks_64", "put_tasks", 64),
     _callers("durable_tasks_1000", "put_tasks", 1_000),
+    _callers("durable_threads_random_64", "put_random_threads", 64),
+    _callers("durable_tasks_random_64", "put_random_tasks", 64),
+    _callers("durable_tasks_random_1000", "put_random_tasks", 1_000),
     _put("transaction", "transaction", 60_000, 0),
     _put("dirty_write", "dirty_write", 60_000, 0),
     _put("queue", "queue", 30_000, 100),
@@ -204,6 +210,9 @@ def _rate(
 _ASCENDING = "new records in the order of their keys, {} in a durable transaction"
 _RANDOM = "records that are there, in no order, {} in a durable transaction"
 _SINGLE = "new records, one in a durable transaction, from {} at once"
+_SINGLE_RANDOM = (
+    "records that are there, in no order, one in a durable transaction, from {} at once"
+)
 _NOT_HELD: Mapping[str, str] = dict.fromkeys(
     (Peer.LMDB, Peer.LMDB_CBOR, Peer.SQLITE), "it loads nothing into memory"
 )
@@ -244,6 +253,16 @@ PLANS: tuple[FigurePlan, ...] = (
     ),
     _rate(FigureName.TASKS_64, _SINGLE.format("64 coroutines"), _GROUPED, _ONE_THREAD),
     _rate(FigureName.TASKS_1000, _SINGLE.format("1,000 coroutines"), _GROUPED, _ONE_THREAD),
+    _rate(FigureName.THREADS_RANDOM_64, _SINGLE_RANDOM.format("64 threads"), _GROUPED),
+    _rate(
+        FigureName.TASKS_RANDOM_64, _SINGLE_RANDOM.format("64 coroutines"), _GROUPED, _ONE_THREAD
+    ),
+    _rate(
+        FigureName.TASKS_RANDOM_1000,
+        _SINGLE_RANDOM.format("1,000 coroutines"),
+        _GROUPED,
+        _ONE_THREAD,
+    ),
     _rate(
         FigureName.TRANSACTION,
         "transactions that read and write one record, until the last is durable",

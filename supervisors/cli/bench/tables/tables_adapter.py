@@ -162,8 +162,7 @@ class TablesAdapter(Adapter):
 
     @override
     def disk_bytes(self) -> int:
-        assert self.db.store is not None
-        return self.db.store.stats().used_bytes
+        return sum(file.stat().st_size for file in self.folder.rglob("data.mdb"))
 
     @override
     def callers(self, items: Sequence[Any], job: Job) -> Result | None:

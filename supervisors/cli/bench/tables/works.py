@@ -101,12 +101,32 @@ def put_random(adapter: Adapter, job: Job) -> Result:
 
 def put_threads(adapter: Adapter, job: Job) -> Result:
     """New accounts, one in a durable transaction, from `width` threads."""
-    return adapter.callers(new_items(adapter, job.count), job) or put(adapter, job)
+    return _from_callers(adapter, job, adapter.callers, new_items(adapter, job.count))
+
+
+def put_random_threads(adapter: Adapter, job: Job) -> Result:
+    """Accounts that are there, in no order, one in a durable transaction, from threads."""
+    return _from_callers(adapter, job, adapter.callers, some_items(adapter, job.count))
 
 
 def put_tasks(adapter: Adapter, job: Job) -> Result:
     """New accounts, one in a durable transaction, from `width` coroutines."""
-    return adapter.tasks(new_items(adapter, job.count), job) or put(adapter, job)
+    return _from_callers(adapter, job, adapter.tasks, new_items(adapter, job.count))
+
+
+def put_random_tasks(adapter: Adapter, job: Job) -> Result:
+    """Accounts that are there, in no order, one in a durable transaction, from coroutines."""
+    return _from_callers(adapter, job, adapter.tasks, some_items(adapter, job.count))
+
+
+def _from_callers(
+    adapter: Adapter,
+    job: Job,
+    callers: Callable[[Sequence[Any], Job], Result | None],
+    items: list[Any],
+) -> Result:
+    """Let the callers do it, or where the engine has none put as many in a transaction."""
+    return callers(items, job) or timed(chunks(items, job.width), adapter.put, job.limit_s)
 
 
 def transaction(adapter: Adapter, job: Job) -> Result:
@@ -256,7 +276,8 @@ def start(adapter: Adapter, job: Job) -> Result:
 WORKS: dict[str, Work] = {
     work.__name__: work
     for work in (
-        put, put_random, put_threads, put_tasks, transaction, dirty_write, get, get_disc_only,
-        transaction_read, index_read, select, key_range, queue, bulk_load, start,
+        put, put_random, put_threads, put_random_threads, put_tasks, put_random_tasks,
+        transaction, dirty_write, get, get_disc_only, transaction_read, index_read, select,
+        key_range, queue, bulk_load, start,
     )
 }  # fmt: skip
