@@ -23,6 +23,7 @@ from .errors import (
     StoreVersion,
     WrongSequence,
 )
+from .leading import Ticket
 from .log import LogPort
 from .machine import Command, CutAware, Finishing, Machine, Named, Outcome, Rejected
 from .stats import StoreStats
@@ -56,6 +57,7 @@ __all__ = [
     "StoreStats",
     "StoreUnusable",
     "StoreVersion",
+    "Ticket",
     "WriteTxn",
     "WrongSequence",
     "successor",

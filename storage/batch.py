@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import lmdb
 
@@ -51,11 +52,16 @@ class Entry:
 
     __slots__ = ("commands", "done", "expected", "results")
 
-    def __init__(self, commands: Sequence[Command], done: Done, expected: int | None) -> None:
+    def __init__(
+        self, commands: Sequence[Command], done: Done | None, expected: int | None
+    ) -> None:
         self.commands = commands
         self.done = done
         self.expected = expected
         self.results: list[Result] = []
+
+
+E = TypeVar("E", bound=Entry)
 
 
 class Batch:
@@ -69,7 +75,7 @@ class Batch:
 
     __slots__ = ("apply_s", "commit_s", "entries", "size")
 
-    def __init__(self, entries: list[Entry], size: int) -> None:
+    def __init__(self, entries: Sequence[Entry], size: int) -> None:
         self.entries = entries
         self.size = size
         self.commit_s: float | None = None
@@ -82,6 +88,18 @@ class Batch:
                 entry.results = [ApplyFailed(command, error.cause) for command in entry.commands]
             else:
                 entry.results = [error] * len(entry.commands)
+
+
+def take(pending: deque[E], max_batch: int) -> Batch:
+    """Make a batch of what is pending (there is something), of `max_batch` commands at most."""
+    entry = pending.popleft()
+    entries = [entry]
+    size = len(entry.commands)
+    while pending and size + len(pending[0].commands) <= max_batch:
+        entry = pending.popleft()
+        entries.append(entry)
+        size += len(entry.commands)
+    return Batch(entries, size)
 
 
 class _UnexpectedError(Exception):

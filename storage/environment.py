@@ -28,6 +28,8 @@ DEFAULT_MAP_BYTES = 1 << 30
 DEFAULT_MAX_MAP_BYTES = 1 << 40
 SPARE_TABLES = 8
 MAX_READERS = 126
+SPARE_TXNS = 8
+"""Read transactions that have ended and are kept for the next ones; each keeps a reader's slot."""
 
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAMAGE_ERRORS = (
@@ -53,25 +55,26 @@ _DISK = (
 class Gate:
     """Lets many pass together or one alone; whoever waits to be alone holds up new arrivals."""
 
-    __slots__ = ("_alone", "_condition", "_inside")
+    __slots__ = ("_alone", "_condition", "_inside", "_mutex")
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._condition = threading.Condition(self._mutex)
         self._inside = 0
         self._alone = False
 
     def enter(self) -> None:
         """Go in; waits while somebody is, or waits to be, alone."""
-        with self._condition:
+        with self._mutex:
             while self._alone:
                 self._condition.wait()
             self._inside += 1
 
     def leave(self) -> None:
         """Go out again; once for every `enter`."""
-        with self._condition:
+        with self._mutex:
             self._inside -= 1
-            if not self._inside:
+            if self._alone and not self._inside:
                 self._condition.notify_all()
 
     @contextmanager
@@ -152,7 +155,7 @@ class Environment:
                 mode=0o600,
                 max_dbs=len(self.tables) + SPARE_TABLES,
                 max_readers=MAX_READERS,
-                max_spare_txns=2,
+                max_spare_txns=SPARE_TXNS,
             )
             try:
                 return env, Tables(self.folder, self._open_tables(env))
@@ -248,6 +251,21 @@ class Environment:
                 raise
             with self._gate.alone():
                 self._env.set_mapsize(0)
+
+    def peek(self, table: str, key: bytes) -> bytes | None:
+        """Return one value as of now, None when it is absent; see `snapshot`, for one read.
+
+        py-lmdb keeps the read transactions that have ended and takes them up again, so this costs
+        little more than the read in an open one.
+        """
+        raw = self._begin_read()
+        try:
+            return ReadTxn(raw, self._dbs).get(table, key)
+        except READ_ERRORS as error:
+            raise self.damaged(error) from error
+        finally:
+            raw.abort()
+            self._gate.leave()
 
     def copy_to(self, descriptor: int, raw: lmdb.Transaction[bytes]) -> None:
         """Write a compact image of the snapshot `raw` to a file descriptor (may be a pipe)."""

@@ -8,8 +8,9 @@ own and uses a `Store` per replica to apply them.
 
 Promises of every engine:
 
-* `done` is called once for every append that did not raise, on the owner's thread, in the order of
-  the appends of that partition, and only after its commands are durable.
+* `done` is called once for every append that did not raise, on the owner's thread (without a loop
+  on one that waits or flushes, one at a time), in the order of the appends of that partition, and
+  only after its commands are durable.
 * Sequences of applied commands rise by one, without a gap, per partition.
 * A result that is a `Rejected` or a `CommandError` (other than `StoreFailed`) had no effect.
 """
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .batch import Done
+from .leading import Ticket
 from .machine import Command
 from .store import Store
 
@@ -36,10 +38,10 @@ class LogPort(Protocol):
         self,
         partition: int,
         commands: Sequence[Command],
-        done: Done,
+        done: Done | None = None,
         *,
         expected: int | None = None,
-    ) -> None:
+    ) -> Ticket | None:
         """Queue commands; see `Store.append`."""
 
     def applied(self, partition: int) -> int:

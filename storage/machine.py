@@ -1,7 +1,7 @@
 """What storage asks of a state machine: a deterministic `apply` over tables.
 
 A machine is one object per partition. `open` and `apply` are called from one thread at a time (the
-partition's writer), never from two; a machine keeps its caches without locks.
+partition's writer, or whoever leads), never from two; a machine keeps its caches without locks.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from .batch import Batch
+from .errors import StoreFull
+from .machine import Rejected
+
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper bounds of the batch-size buckets, commands; one more bucket holds what is above."""
 
@@ -68,3 +72,22 @@ class StoreStats:
         self.batch_sizes[bisect_left(BATCH_BUCKETS, commands)] += 1
         self.commit_seconds[bisect_left(SECONDS_BUCKETS, seconds)] += 1
         self.commit_seconds_sum += seconds
+
+    def count(self, batch: Batch) -> None:
+        """Count a batch that has its results."""
+        self.commands += batch.size
+        self.apply_seconds_sum += batch.apply_s
+        if batch.commit_s is not None:
+            self.committed(batch.size, batch.commit_s)
+        for entry in batch.entries:
+            for result in entry.results:
+                if isinstance(result, Exception):
+                    self._failed(result)
+
+    def _failed(self, failure: Exception) -> None:
+        if isinstance(failure, Rejected):
+            self.rejected += 1
+        elif isinstance(failure, StoreFull):
+            self.full += 1
+        else:
+            self.failed += 1

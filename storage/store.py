@@ -1,41 +1,40 @@
 """The store: partitions of tables, a state machine over each, one durable log of commands.
 
-Every method except `backup`, `content_digest`, `digest` and `stats` belongs to the owner's thread:
-the one that runs what `post` is given (the event loop's), or simply the caller's where there is no
-loop.
+With a loop, every method except `backup`, `content_digest`, `digest`, `peek` and `stats` belongs to
+its thread: the one that runs what `post` is given. Without a loop, every method may be called from
+any thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from . import folder
 from .batch import Applier, Done, Identity, Result, read_identity
 from .creation import create
-from .desk import Desk
+from .driving import Settings, drive
 from .environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES, Environment
 from .errors import BackupError, StoreClosed, StoreCorrupt, StoreMismatch
+from .leading import Ticket
 from .lending import Post
 from .machine import Command, CutAware, Machine, kind_of
 from .partitioning import check_partitions, partition_of
-from .reader import Reader
 from .snapshot import Manifest, Progress, write_backup
 from .stats import StoreStats
 from .transaction import ReadTxn
-from .writer import Writer
 
 T = TypeVar("T")
 
 DEFAULT_MAX_BATCH = 512
 DEFAULT_MAX_BACKLOG = 20_000
 DEFAULT_STALL_MS = 2.0
+DEFAULT_FLUSH_MS = 10.0
 
 
 class Store:
@@ -53,13 +52,7 @@ class Store:
         machines: Sequence[Machine],
         environments: Sequence[Environment],
         lock: folder.OwnerLock | None,
-        *,
-        post: Post | None,
-        defer: Post,
-        max_batch: int,
-        max_backlog: int,
-        stall_s: float,
-        clock: Callable[[], float],
+        settings: Settings,
     ) -> None:
         self.path = path
         self.partitions = len(environments)
@@ -70,41 +63,19 @@ class Store:
         self._stats = StoreStats()
         self._closed = False
         self._closing = False
+        self._closing_down = threading.RLock()
         self._backing_up = threading.Lock()
-        self._viewing: set[int] = set()
-        self._writers: list[Writer] = []
+        self._viewing: set[tuple[int, int]] = set()
+        appliers: list[Applier] = []
         if not self.readonly:
             # All appliers first: they may find damage, and no thread runs yet.
-            appliers = [
-                Applier(partition, environment, machine, clock)
+            appliers += [
+                Applier(partition, environment, machine, settings.clock)
                 for partition, (environment, machine) in enumerate(
                     zip(environments, machines, strict=True)
                 )
             ]
-            self._writers = [
-                Writer(
-                    partition,
-                    applier,
-                    post=post,
-                    defer=defer,
-                    clock=clock,
-                    stall_s=stall_s,
-                    max_batch=max_batch,
-                    max_backlog=max_backlog,
-                    stats=self._stats,
-                )
-                for partition, applier in enumerate(appliers)
-            ]
-        self._reader = Reader(
-            environments,
-            post=post,
-            defer=defer,
-            clock=clock,
-            stall_s=stall_s,
-            max_backlog=max_backlog,
-            stats=self._stats,
-        )
-        self._desks: tuple[Desk[Any, Any], ...] = (*self._writers, self._reader)
+        self._driver = drive(appliers, environments, settings, self._stats)
 
     @classmethod
     def open(
@@ -120,6 +91,7 @@ class Store:
         max_batch: int = DEFAULT_MAX_BATCH,
         max_backlog: int = DEFAULT_MAX_BACKLOG,
         stall_ms: float = DEFAULT_STALL_MS,
+        flush_ms: float | None = DEFAULT_FLUSH_MS,
         readonly: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Store:
@@ -131,7 +103,8 @@ class Store:
             partitions: a power of two, needed at creation (default 1) and compared afterwards;
                 None accepts what the folder has.
             post: runs a callable on the owner's thread, callable from any thread
-                (`loop.call_soon_threadsafe`). None: no loop; use `apply_now`, `view`, `drain`.
+                (`loop.call_soon_threadsafe`). None: no loop; any thread appends, and those that
+                wait do the work (`apply_now`, `wait`, `drain`; see `leading`).
             defer: the same, called on the owner's thread only and therefore cheaper
                 (`loop.call_soon`); by default `post`.
             map_size_bytes: address space of a partition to begin with; the file grows with its
@@ -139,8 +112,10 @@ class Store:
             max_map_bytes: up to which it is; beyond, commands fail with StoreFull.
             max_batch: commands in one transaction (one append is never divided).
             max_backlog: commands that may wait in one partition, and reads in the store; beyond,
-                Overloaded.
+                Overloaded; without a loop the append waits instead.
             stall_ms: how long the owner's thread waits for a worker at a time; see `lending`.
+            flush_ms: without a loop: after which time that is made durable which nobody waits for,
+                in a thread of its own; None: never, somebody will wait.
             readonly: open beside a running owner, without its lock; no appends.
             clock: seconds, monotonic; for turns and figures only.
 
@@ -176,12 +151,15 @@ class Store:
                 machines,
                 environments,
                 lock,
-                post=post,
-                defer=defer or post or _no_loop,
-                max_batch=max_batch,
-                max_backlog=max_backlog,
-                stall_s=stall_ms / 1000,
-                clock=clock,
+                Settings(
+                    post=post,
+                    defer=defer or post or _no_loop,
+                    clock=clock,
+                    stall_s=stall_ms / 1000,
+                    max_batch=max_batch,
+                    max_backlog=max_backlog,
+                    flush_s=None if flush_ms is None else flush_ms / 1000,
+                ),
             )
         except BaseException:
             for environment in environments:
@@ -198,27 +176,55 @@ class Store:
         self,
         partition: int,
         commands: Sequence[Command],
-        done: Done,
+        done: Done | None = None,
         *,
         expected: int | None = None,
-    ) -> None:
+        lead: bool = True,
+    ) -> Ticket | None:
         """Queue commands to be applied in order, in one transaction.
 
         Args:
             partition: where.
             commands: what; each has its own outcome.
-            done: called on the owner's thread after the durable commit, in the order of the
-                appends, with one result per command: an Outcome, Rejected or a CommandError.
+            done: called after the durable commit, in the order of the appends, with one result per
+                command: an Outcome, Rejected or a CommandError. With a loop on the owner's thread,
+                otherwise on any that leads, one at a time per partition; what it raises is told to
+                the loop, or to `threading.excepthook`.
             expected: the partition's last applied sequence that the caller knows; when it is
                 another, nothing of this append is applied and every result is WrongSequence.
+            lead: without a loop: whether the call may work or block when enough is pending (see
+                `relieve`). False for a caller with a lock that a `done` needs; it calls `relieve`
+                when it has given the lock back.
+
+        Returns:
+            Without a loop, what to `wait` for; None with one.
 
         Raises:
-            Overloaded: the backlog is full; nothing was queued.
+            Overloaded: the backlog is full (with a loop only); nothing was queued.
             StoreClosed: the store is closing or readonly.
         """
         if self.readonly:
             raise StoreClosed
-        self._writers[partition].append(commands, done, expected)
+        if lead:
+            self._assert_no_view()
+        return self._driver.append(partition, commands, done, expected, lead)
+
+    def wait(self, ticket: Ticket) -> list[Result]:
+        """Block until what was appended is durable, working if nobody does; return the results.
+
+        Without a loop, from any thread, but not inside `view`. Its `done` may still be under way,
+        on another thread.
+        """
+        self._assert_no_view()
+        return ticket.wait()
+
+    def relieve(self, partition: int) -> None:
+        """Work if a full batch is pending and nobody does; wait while the backlog is too large.
+
+        What `append` does by itself unless told not to. Nothing with a loop.
+        """
+        self._assert_no_view()
+        self._driver.relieve(partition)
 
     def glance(self) -> None:
         """Let a commit finish whose disk work is probably done: for a busy loop, once a turn.
@@ -227,19 +233,20 @@ class Store:
         say that a commit is durable; this gives it the interpreter at the right moment. Costs next
         to nothing otherwise. Every `append` leads to one glance a turn anyhow.
         """
-        for desk in self._desks:
-            desk.glance()
+        self._driver.glance()
 
     def read(
         self, partition: int, fn: Callable[[ReadTxn], T], done: Callable[[T | Exception], None]
     ) -> None:
         """Run `fn` over a snapshot in the reader's thread; `done` gets its result or exception.
 
+        Without a loop it is done by `drain`.
+
         Raises:
             Overloaded: too many reads wait; nothing was queued.
             StoreClosed: the store is closing.
         """
-        self._reader.read(partition, fn, done)
+        self._driver.read(partition, fn, done)
 
     def look(self, partition: int) -> AbstractContextManager[ReadTxn]:
         """Return a snapshot for the length of a block; from any thread, for a moment only.
@@ -255,36 +262,49 @@ class Store:
         if self._closed:
             raise StoreClosed
         # A growing map lets nobody in and waits for those inside: for the outer view, for ever.
-        assert partition not in self._viewing, "a view inside a view of the same partition"
-        self._viewing.add(partition)
+        here = (threading.get_ident(), partition)
+        assert here not in self._viewing, "a view inside a view of the same partition"
+        self._viewing.add(here)
         try:
             with self._environments[partition].snapshot() as txn:
                 return fn(txn)
         finally:
-            self._viewing.discard(partition)
+            self._viewing.discard(here)
+
+    def peek(self, partition: int, table: str, key: bytes) -> bytes | None:
+        """Return one value as of now, None when it is absent: the cheapest read, from any thread.
+
+        Raises:
+            RecordCorrupt: the record is damaged.
+        """
+        if self._closed:
+            raise StoreClosed
+        return self._environments[partition].peek(table, key)
 
     def apply_now(
         self, partition: int, commands: Sequence[Command], *, expected: int | None = None
     ) -> list[Result]:
         """Append and block until it is durable: for tools, tests and the start of a program.
 
-        What was queued before it is applied and answered first. Not to be called inside `view`.
+        What was queued before it is applied first, and with a loop answered. Not inside `view`.
         """
-        collected: list[list[Result]] = []
-        self.append(partition, commands, collected.append, expected=expected)
+        if self.readonly:
+            raise StoreClosed
         self._assert_no_view()
-        self._writers[partition].drain()
-        return collected[0]
+        return self._driver.apply_now(partition, commands, expected)
 
     def drain(self) -> None:
         """Block until every append and read is answered: for programs without a loop."""
         self._assert_no_view()
-        for desk in self._desks:
-            desk.drain()
+        self._driver.drain()
 
     def _assert_no_view(self) -> None:
         # Growing the map waits for snapshots; one held by the waiting thread would never end.
-        assert not self._viewing, "waiting for a writer inside a view would never end"
+        if self._viewing:
+            me = threading.get_ident()
+            assert all(thread != me for thread, _ in tuple(self._viewing)), (
+                "waiting for a writer inside a view would never end"
+            )
 
     def applied(self, partition: int) -> int:
         """Return the last sequence that is applied and durable; 0 before the first."""
@@ -301,7 +321,7 @@ class Store:
 
     def _identity(self, partition: int) -> Identity:
         if not self.readonly:
-            return self._writers[partition].identity
+            return self._driver.identity(partition)
         identity = self.view(partition, read_identity)
         if identity is None:
             folder_ = self._environments[partition].folder
@@ -330,8 +350,8 @@ class Store:
     def stats(self) -> StoreStats:
         """Return the figures since the store was opened (a live object: read, do not keep)."""
         stats = self._stats
-        stats.backlog = sum(writer.backlog for writer in self._writers)
-        stats.late_turns = sum(desk.thread.late_turns for desk in self._desks)
+        stats.backlog = self._driver.backlog
+        stats.late_turns = self._driver.late_turns
         stats.growths = sum(environment.growths for environment in self._environments)
         sizes = [environment.sizes for environment in self._environments]
         stats.map_bytes = sum(size[0] for size in sizes)
@@ -377,30 +397,29 @@ class Store:
         if self._closed:
             return
         self._refuse()
-        for desk in self._desks:
-            idle = asyncio.Event()
-            desk.when_idle(idle.set)
-            await idle.wait()
+        await self._driver.idle()
         self.close_now()
 
     def close_now(self) -> None:
-        """Like `close`, blocking: for programs without a loop."""
-        if self._closed:
-            return
-        self._refuse()
-        self.drain()
-        self._closed = True
-        for desk in self._desks:
-            desk.stop()
-        for environment in self._environments:
-            environment.close()
-        if self._lock is not None:
-            self._lock.release()
+        """Like `close`, blocking: for programs without a loop, from any thread.
+
+        Not from inside a `done`: those have to come to their end first.
+        """
+        with self._closing_down:
+            if self._closed:
+                return
+            self._refuse()
+            self.drain()
+            self._closed = True
+            self._driver.stop()
+            for environment in self._environments:
+                environment.close()
+            if self._lock is not None:
+                self._lock.release()
 
     def _refuse(self) -> None:
         self._closing = True
-        for desk in self._desks:
-            desk.refuse()
+        self._driver.refuse()
 
 
 def _accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .batch import Applier, Batch, Done, Entry, Identity
+from .batch import Applier, Batch, Done, Entry, Identity, take
 from .desk import Desk
-from .errors import Overloaded, StoreClosed, StoreFull
+from .errors import Overloaded, StoreClosed
 from .lending import Post
-from .machine import Command, Rejected
+from .machine import Command
 from .stats import StoreStats
 
 
@@ -50,7 +50,7 @@ class Writer(Desk[Entry, Batch]):
         """What is applied and durable."""
         return self._applier.identity
 
-    def append(self, commands: Sequence[Command], done: Done, expected: int | None) -> None:
+    def append(self, commands: Sequence[Command], done: Done | None, expected: int | None) -> None:
         """Queue commands; see `Store.append`."""
         if self._closed:
             raise StoreClosed
@@ -62,36 +62,13 @@ class Writer(Desk[Entry, Batch]):
         self._queue(Entry(commands, done, expected))
 
     def _take(self) -> Batch:
-        pending = self._pending
-        entry = pending.popleft()
-        entries = [entry]
-        size = len(entry.commands)
-        while pending and size + len(pending[0].commands) <= self._max_batch:
-            entry = pending.popleft()
-            entries.append(entry)
-            size += len(entry.commands)
-        return Batch(entries, size)
+        return take(self._pending, self._max_batch)
 
     def _return(self, job: Batch) -> Iterable[Entry]:
         self.backlog -= job.size
-        stats = self._stats
-        stats.commands += job.size
-        stats.apply_seconds_sum += job.apply_s
-        if job.commit_s is not None:
-            stats.committed(job.size, job.commit_s)
-        for entry in job.entries:
-            for result in entry.results:
-                if isinstance(result, Exception):
-                    self._count(result)
+        self._stats.count(job)
         return job.entries
 
-    def _count(self, failure: Exception) -> None:
-        if isinstance(failure, Rejected):
-            self._stats.rejected += 1
-        elif isinstance(failure, StoreFull):
-            self._stats.full += 1
-        else:
-            self._stats.failed += 1
-
     def _answer(self, item: Entry) -> None:
-        item.done(item.results)
+        if item.done is not None:
+            item.done(item.results)

@@ -1,7 +1,8 @@
 """Activities: what a function that works on tables is given.
 
-A `Transaction` sees what it has written itself over what is committed, and nothing else changes under
-it. A `Dirty` activity has every operation take effect at once. Both have the operations of mnesia(3).
+A `Transaction` sees what it has written itself over what is committed, and nothing else changes
+under it. A `Dirty` activity has every operation take effect at once. Both have the operations of
+mnesia(3).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import terms
@@ -40,9 +42,9 @@ class Activity(Matching):
     """The operations on tables; see `Transaction` and `Dirty`.
 
     A table is named by its `Table`, by the record class of the same name, or by its name. All raise
-    NoExists when there is no such table, BadType when a record or key does not fit it, ReadOnly when
-    it may not be written, RecordDamaged when what was asked for cannot be read, and NoTransaction
-    after the activity's end.
+    NoExists when there is no such table, BadType when a record or key does not fit it, ReadOnly
+    when it may not be written, RecordDamaged when what was asked for cannot be read, and
+    NoTransaction after the activity's end.
     """
 
     __slots__ = ("_database", "_over", "_thread", "kind")
@@ -151,11 +153,11 @@ class Activity(Matching):
 
     def first(self, table: Any) -> Any:
         """Return the first key, END in an empty table."""
-        return self._step(self.state(table), b"", None, reverse=False)
+        return self._end_of(self.state(table), b"", None, reverse=False)
 
     def last(self, table: Any) -> Any:
         """Return the last key, END in an empty table; only an ordered_set promises an order."""
-        return self._step(self.state(table), b"", None, reverse=True)
+        return self._end_of(self.state(table), b"", None, reverse=True)
 
     def next(self, table: Any, key: Any) -> Any:
         """Return the key after `key`, END after the last.
@@ -165,12 +167,12 @@ class Activity(Matching):
         """
         state = self.state(table)
         encoded = self._known(state, key)
-        return self._step(state, encoded + b"\x00", None, reverse=False)
+        return self._end_of(state, encoded + b"\x00", None, reverse=False)
 
     def prev(self, table: Any, key: Any) -> Any:
         """Return the key before `key`, END before the first; see `next`."""
         state = self.state(table)
-        return self._step(state, b"", self._known(state, key), reverse=True)
+        return self._end_of(state, b"", self._known(state, key), reverse=True)
 
     def foldl(self, function: Callable[[Any, A], A], accumulator: A, table: Any) -> A:
         """Call `function(record, accumulator)` for each record; return the last accumulator."""
@@ -253,9 +255,7 @@ class Activity(Matching):
         key = terms.encode(record_type.key_of(record))
         slot = self.slot(state, key)
         left = [
-            other
-            for other in state.records_of(slot)
-            if not identical(record_type, record, other)
+            other for other in state.records_of(slot) if not identical(record_type, record, other)
         ]
         if slot is not None and len(left) < state.count_of(slot):
             rest = tuple(left) if left and state.is_bag else None
@@ -337,7 +337,7 @@ class Activity(Matching):
             raise BadArgument(f"{state.name} has no key {key!r}")
         return encoded
 
-    def _step(self, state: TableState, low: Key, high: Key | None, *, reverse: bool) -> Any:
+    def _end_of(self, state: TableState, low: Key, high: Key | None, *, reverse: bool) -> Any:
         state.missing()
         found = self.scan(state, low, high, limit=1, reverse=reverse)
         if not found:
@@ -348,8 +348,8 @@ class Activity(Matching):
 class Transaction(Activity):
     """A transaction: isolated, and whole or not at all.
 
-    Given to the function by `Database.transaction`; the function may be called more than once, so it
-    has no effects but on tables (mnesia(3), transaction/3).
+    Given to the function by `Database.transaction`; the function may be called more than once, so
+    it has no effects but on tables (mnesia(3), transaction/3).
     """
 
     __slots__ = ("_layers", "_operations", "_payloads", "reads")
@@ -410,7 +410,9 @@ class Transaction(Activity):
         if limit is not None and len(found) >= limit:
             # What was really looked at is known only now; until now, too much was safe.
             last = found[-1][0]
-            ranges[at] = (state.space, last, high) if reverse else (state.space, low, last + b"\x00")
+            ranges[at] = (
+                (state.space, last, high) if reverse else (state.space, low, last + b"\x00")
+            )
         return found
 
     def pairs(self, state: TableState) -> Iterator[Pair]:
@@ -551,7 +553,11 @@ class Nested:
 class Dirty(Activity):
     """A dirty activity: every operation takes effect at once, nothing is isolated."""
 
-    __slots__ = ()
+    __slots__ = ("_depth",)
+
+    def __init__(self, database: Database, kind: str) -> None:
+        super().__init__(database, kind)
+        self._depth = 0
 
     def slot(self, state: TableState, key: Key) -> Slot | None:
         """Return what is under an encoded key."""
@@ -599,18 +605,39 @@ class Dirty(Activity):
 
     def write(self, record: Any, table: Any = None) -> None:
         """Write a record at once."""
-        with self._database.mutex:  # a bag's slot is read and written
+        with self._step():  # a bag's slot is read and written
             super().write(record, table)
 
+    def delete(self, table: Any, key: Any) -> None:
+        """Delete all records with this key at once."""
+        with self._step():
+            super().delete(table, key)
+
     def delete_object(self, record: Any, table: Any = None) -> None:
-        """Delete this record, if it is there just so."""
-        with self._database.mutex:
+        """Delete this record at once, if it is there just so."""
+        with self._step():
             super().delete_object(record, table)
 
     def update_counter(self, table: Any, key: Any, increment: int) -> int:
         """Add to the counter of a key at once, in one step: see `Activity.update_counter`."""
-        with self._database.mutex:
+        with self._step():
             return super().update_counter(table, key, increment)
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """Let nobody else commit within the block; wait for nothing within it."""
+        database = self._database
+        if self._depth:
+            yield
+            return
+        database.make_room()
+        with database.mutex:
+            self._depth = 1
+            try:
+                yield
+            finally:
+                self._depth = 0
+        database.press_on()
 
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""

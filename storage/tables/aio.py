@@ -11,10 +11,12 @@ from .activity import Transaction
 from .commit import Commit
 from .errors import Conflict
 from .isolation import Restart
+from .table import Table
 
 if TYPE_CHECKING:
     from .database import Database
 
+R = TypeVar("R")
 T = TypeVar("T")
 Function = Callable[..., T | Awaitable[T]]
 
@@ -25,16 +27,14 @@ MAX_ATTEMPTS = 1_000
 class Aio:
     """A database's activities as coroutines; the functions may be `async def`.
 
-    A plain function runs within one turn of the loop. A coroutine function may await anything in the
-    middle; it begins again if somebody else has meanwhile committed what it had read.
+    A plain function runs within one turn of the loop. A coroutine function may await anything in
+    the middle; it begins again if somebody else has meanwhile committed what it had read.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def transaction(
-        self, function: Function[T], *args: Any, retries: int | None = None
-    ) -> T:
+    async def transaction(self, function: Function[T], *args: Any, retries: int | None = None) -> T:
         """See `Database.transaction`."""
         value, _ = await self._run("transaction", function, args, retries)
         return value
@@ -55,6 +55,31 @@ class Aio:
         """See `Database.sync_dirty`."""
         value = await self._dirty("sync_dirty", function, args)
         await self.sync_log()
+        return value
+
+    async def create_table(self, record: type[R] | None = None, **options: Any) -> Table[R]:
+        """See `Database.create_table`."""
+        return await self.schema(self._database.create_table, record, **options)
+
+    async def ensure_table(self, record: type[R], **options: Any) -> Table[R]:
+        """See `Database.ensure_table`."""
+        return await self.schema(self._database.ensure_table, record, **options)
+
+    async def schema(self, change: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Await a change of the schema: `await db.aio.schema(db.add_table_index, table, "owner")`.
+
+        Args:
+            change: a method of the database that changes the schema.
+            args: for it.
+            options: for it.
+        """
+        database = self._database
+        database.waits_elsewhere = True  # the loop's thread cannot wait for itself
+        try:
+            value = change(*args, **options)
+        finally:
+            database.waits_elsewhere = False
+        await self.durable(database.pipeline.last)
         return value
 
     async def sync_log(self) -> None:
@@ -100,7 +125,9 @@ class Aio:
         limit = MAX_ATTEMPTS if retries is None else retries + 1
         for _ in range(limit):
             try:
-                return await self._attempt(kind, function, args)
+                done = await self._attempt(kind, function, args)
+                database.press_on()
+                return done
             except Restart:
                 await asyncio.sleep(0)  # whoever was faster gets on first
         raise Conflict(limit)
@@ -113,7 +140,15 @@ class Aio:
         transaction = Transaction(database, kind, reads)
         try:
             value = await function(transaction, *args)
-            return value, database.conclude(transaction)
+            commit = database.conclude(transaction)
+            database.counters.commits += 1
+            return value, commit
+        except Restart:
+            database.counters.restarts += 1
+            raise
+        except Exception:
+            database.counters.failures += 1
+            raise
         finally:
             transaction.close()
             database.running.end(reads)
@@ -122,7 +157,7 @@ class Aio:
         await self.room()
         with self._database.dirty_activity(kind) as activity:
             value = function(activity, *args)
-            return await value if inspect.isawaitable(value) else cast("T", value)
+            return await value if inspect.isawaitable(value) else value
 
 
 def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

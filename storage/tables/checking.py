@@ -29,8 +29,8 @@ _OWN = {
 def violations(txn: ReadTxn, partition: int) -> Iterator[str]:
     """Yield one sentence for everything that contradicts the rest.
 
-    Every record decodes and stands under its own key; sizes are right; every index of a table on the
-    disk only holds an entry for each record and none besides; every row belongs to somebody.
+    Every record decodes and stands under its own key; sizes are right; every index of a table on
+    the disk only holds an entry for each record and none besides; every row belongs to somebody.
     """
     try:
         definitions, _ = read_schema(txn, "the partition")
@@ -113,8 +113,7 @@ def _index(
     name = f"table {definition.name}, index of {attribute}"
     damaged: list[bytes] = []
     there = {
-        entry
-        for entry, _ in spaces.rows(txn, definition.index[attribute], damaged=damaged.append)
+        entry for entry, _ in spaces.rows(txn, definition.index[attribute], damaged=damaged.append)
     }
     if damaged:
         yield f"{name}: {len(damaged)} damaged entries"

@@ -121,50 +121,64 @@ class Committer:
         """Change one table's records in memory, and note it for the disk."""
         copy = state.copy
         number = commit.number
-        on_disc = state.on_disc
-        grown = 0
-        sizes: dict[int, int] = {}
-        ops = None
+        swaps = commit.swaps
+        grown: dict[Key, int] = {}
         for key, slot in writes.items():
             before = copy.peek(key)
-            if before is None and slot is None:
-                continue
             if state.is_bag:
                 change = state.count_of(slot) - state.count_of(before)
             else:
                 change = (slot is not None) - (before is not None)
-            grown += change
-            commit.swaps.append((copy, key, copy.swap(key, slot, number)))
-            if state.damaged:
+            if change:
+                grown[key] = change
+            swaps.append((copy, key, copy.swap(key, slot, number)))
+        if state.damaged:
+            for key in writes:
                 state.damaged.pop(key, None)
-            if not on_disc:
-                continue
+        if grown:
+            change = sum(grown.values())
+            state.size += change
+            commit.sizes.append((state, change))
+        if state.on_disc:
+            self._note(commit, state, writes, payloads)
+            self._count(commit, state, grown)
+            commit.settles.append((copy, writes))
+
+    def _note(
+        self,
+        commit: Commit,
+        state: TableState,
+        writes: dict[Key, Slot | None],
+        payloads: dict[Key, bytes],
+    ) -> None:
+        """Add the rows to what the commit changes on the disk."""
+        partition_of = self._partition_of
+        prefix = state.prefix
+        ops = part_of(commit, 0) if partition_of is None else None
+        for key, slot in writes.items():
             payload = None
             if slot is not None:
                 payload = payloads.get(key)
                 if payload is None:
                     payload = state.encode(slot)
-            if self._partition_of is None:
-                if ops is None:
-                    ops = part_of(commit, 0)
-                if payload is not None and len(key) < LONG_KEY_BYTES:
-                    ops.puts.append((state.prefix + key, payload))  # nearly always
-                else:
-                    write_row(ops, state.space, state.prefix, key, payload)
+            if partition_of is not None:
+                ops = part_of(commit, partition_of(key))
+            assert ops is not None
+            if payload is not None and len(key) < LONG_KEY_BYTES:  # nearly always
+                ops.puts.append((prefix + key, payload))
             else:
-                partition = self._partition_of(key)
-                write_row(part_of(commit, partition), state.space, state.prefix, key, payload)
-                sizes[partition] = sizes.get(partition, 0) + change
-        if grown:
-            state.size += grown
-            commit.sizes.append((state, grown))
-        if ops is not None and grown:
-            ops.sizes[state.space] = grown
-        for partition, change in sizes.items():
+                write_row(ops, state.space, prefix, key, payload)
+
+    def _count(self, commit: Commit, state: TableState, grown: dict[Key, int]) -> None:
+        """Add how the number of records changes in each partition."""
+        if self._partition_of is None:
+            change = sum(grown.values())
             if change:
-                part_of(commit, partition).sizes[state.space] = change
-        if on_disc:
-            commit.settles.append((copy, writes))
+                part_of(commit, 0).sizes[state.space] = change
+            return
+        for key, change in grown.items():
+            sizes = part_of(commit, self._partition_of(key)).sizes
+            sizes[state.space] = sizes.get(state.space, 0) + change
 
     def _index_changes(self, changes: Changes) -> list[IndexChange]:
         """Return what changes in the indexes of these tables, before anything is written."""

@@ -1,12 +1,12 @@
 """Where a table's records are while the database runs: in memory, or on the disk with an overlay.
 
-A copy maps encoded keys to slots. A slot is a record, or in a bag a tuple of records in the order of
-their insertion. What a copy holds is what has been committed in memory, durable or not.
+A copy maps encoded keys to slots. A slot is a record, or in a bag a tuple of records in the order
+of their insertion. What a copy holds is what has been committed in memory, durable or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from heapq import merge
 from itertools import islice
@@ -181,7 +181,7 @@ class DiscCopy:
         """Return the same rows for records of another class."""
         other = DiscCopy(self._rows, self._space, decode)
         for key, (commit, slot) in self._overlay.items():
-            other._overlay[key] = (commit, None if slot is None else convert(slot))  # noqa: SLF001
+            other._overlay[key] = (commit, None if slot is None else convert(slot))
         return other
 
     def get(self, key: Key) -> Slot | None:
@@ -305,7 +305,7 @@ def _place_backwards(row: tuple[Key, int, Slot]) -> tuple[Key, int]:
 
 
 def layered(
-    layers: list[Mapping[Key, Slot | None]],
+    layers: Sequence[Mapping[Key, Slot | None]],
     copy: Copy,
     low: Key,
     high: Key | None,

@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 from palaver.storage.environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES
 from palaver.storage.errors import Overloaded
@@ -21,6 +20,7 @@ from .activity import Activity, Dirty, Operation, Transaction
 from .aio import Aio
 from .commit import Changes, Commit
 from .committing import Committer, Payloads
+from .core import Counters
 from .definitions import Definitions
 from .dirty import DirtyOperations
 from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
@@ -48,21 +48,6 @@ ALONE_AFTER = 10
 """Restarts after which a transaction runs with nobody else committing."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """What has become of transactions since the database was opened.
-
-    Attributes:
-        commits: concluded, those that wrote nothing included.
-        failures: given up by an exception, `Aborted` included.
-        restarts: begun again after a conflict.
-    """
-
-    commits: int = 0
-    failures: int = 0
-    restarts: int = 0
-
-
 class Database(Definitions, DirtyOperations):
     """Tables, as Mnesia has them; see `Database.open` and `Database.in_memory`.
 
@@ -71,7 +56,6 @@ class Database(Definitions, DirtyOperations):
     Attributes:
         path: the folder, None in memory.
         aio: the activities for programs under an asyncio loop.
-        mutex: held while the memory changes; for the package's own use.
     """
 
     def __init__(
@@ -99,6 +83,7 @@ class Database(Definitions, DirtyOperations):
             self.mutex,
             events=self.subscriptions.queue,
             report=self.subscriptions.report,
+            deliver=self.subscriptions.deliver,
             reload=self._reload,
         )
         self.committer = Committer(
@@ -109,6 +94,7 @@ class Database(Definitions, DirtyOperations):
             self.pipeline,
         )
         self.counters = Counters()
+        self.waits_elsewhere = False
         self._closed = False
         self._overloaded = False
         self.next_space = load(self, progress)
@@ -144,8 +130,8 @@ class Database(Definitions, DirtyOperations):
             map_size_bytes: address space of a partition to begin with.
             max_map_bytes: up to which it grows; beyond, commits fail.
             max_batch: commits that share one durable transaction at most.
-            max_backlog: commits that may wait for the disk; at the limit callers wait, or where they
-                cannot, Overloaded is raised.
+            max_backlog: commits that may wait for the disk; at the limit callers wait, or where
+                they cannot, Overloaded is raised.
             progress: called with (table, records so far) while tables are loaded.
             clock: seconds, monotonic; for figures only.
 
@@ -167,9 +153,7 @@ class Database(Definitions, DirtyOperations):
             clock=clock,
         )
         try:
-            return cls(
-                store, records, post=post, max_backlog=max_backlog, progress=progress
-            )
+            return cls(store, records, post=post, max_backlog=max_backlog, progress=progress)
         except BaseException:
             store.close_now()
             raise
@@ -181,14 +165,12 @@ class Database(Definitions, DirtyOperations):
 
     # -- activities ------------------------------------------------------------------------------
 
-    def transaction(
-        self, function: Callable[..., T], *args: Any, retries: int | None = None
-    ) -> T:
+    def transaction(self, function: Callable[..., T], *args: Any, retries: int | None = None) -> T:
         """Run `function(transaction, *args)` isolated, whole or not at all; return what it returns.
 
         When it returns, the commit is made in memory, in order and whole; it becomes durable within
-        milliseconds, and a power cut may take it together with everything after it. An exception out
-        of the function undoes it and is raised as it is; so is `Aborted`, by `abort`.
+        milliseconds, and a power cut may take it together with everything after it. An exception
+        out of the function undoes it and is raised as it is; so is `Aborted`, by `abort`.
 
         Args:
             function: has no effects but on tables, because it is called again after a conflict.
@@ -253,13 +235,17 @@ class Database(Definitions, DirtyOperations):
         self, kind: str, function: Callable[..., T], args: tuple[Any, ...], retries: int | None
     ) -> tuple[T, Commit | None]:
         """Run a transaction; return its value and its commit, or the last one it may rest on."""
+        self.make_room()
         attempt = 0
         while True:
             try:
                 if attempt < ALONE_AFTER:
-                    return self._attempt(kind, function, args)
-                with self.mutex:
-                    return self._attempt(kind, function, args)
+                    done = self._attempt(kind, function, args)
+                else:
+                    with self.mutex:
+                        done = self._attempt(kind, function, args)
+                self.press_on()
+                return done
             except Restart:
                 self.counters.restarts += 1
                 attempt += 1
@@ -299,22 +285,20 @@ class Database(Definitions, DirtyOperations):
         reads: Reads | None,
         operations: Sequence[Operation],
     ) -> Commit:
-        """Make a commit; for the package's own use."""
-        if self.pipeline.backlog >= self.max_backlog:
-            self._press()
+        """Make a commit; for the package's own use, which calls `press_on` without the mutex."""
         tell = None
         if operations:
 
             def tell(commit: Commit) -> None:
                 self.subscriptions.tell(commit, operations)
 
-        commit = self.committer.commit(kind, changes, payloads, reads, tell)
-        self.press_on()
-        return commit
+        return self.committer.commit(kind, changes, payloads, reads, tell)
 
-    def _press(self) -> None:
-        """Make the caller wait for room; where it cannot wait, refuse."""
+    def make_room(self) -> None:
+        """Make the caller wait while too much waits for the disk; where it cannot wait, refuse."""
         backlog = self.pipeline.backlog
+        if backlog < self.max_backlog:
+            return
         if not self._overloaded:
             self._overloaded = True
             self.subscriptions.overload(backlog, self.max_backlog)
@@ -343,7 +327,7 @@ class Database(Definitions, DirtyOperations):
             raise commit.error
 
     def press_on(self) -> None:
-        """Let the log work where it is due, and deliver what is to be told; outside of the mutex."""
+        """Let the log work where it is due, and deliver events; outside of the mutex."""
         if self.log is not None:
             self.log.relieve()
         self.subscriptions.deliver()
@@ -353,9 +337,9 @@ class Database(Definitions, DirtyOperations):
     def subscribe(self, what: Any, callback: Callback, detail: Detail = "simple") -> Subscription:
         """Call `callback(event)` for each event of a table, or of the "system", from now on.
 
-        Table events come after the commit is durable, in the order of the commits. The callback runs
-        on the thread that learns of it (the loop's, under a loop) and should be short; what it raises
-        is reported as a system event and reaches nobody else.
+        Table events come after the commit is durable, in the order of the commits. The callback
+        runs on the thread that learns of it (the loop's, under a loop) and should be short; what
+        it raises is reported as a system event and reaches nobody else.
 
         Args:
             what: a table, or "system".
@@ -411,11 +395,6 @@ class Database(Definitions, DirtyOperations):
     def is_running(self) -> bool:
         """Whether it is open."""
         return not self._closed
-
-    @property
-    def partitions(self) -> int:
-        """How many partitions there are; 1 in memory."""
-        return 1 if self.store is None else self.store.partitions
 
     def digest(self, partition: int = 0) -> tuple[int, int]:
         """Return (last durable sequence, digest of everything that was written up to it).
@@ -509,7 +488,7 @@ class Database(Definitions, DirtyOperations):
             self._closed = True
             self.pipeline.refuse()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,24 +1,24 @@
 """Changing the schema while the database runs: tables, indexes, transformations.
 
-Each change is one commit (mnesia's schema transaction): durable when the function returns, whole or not
-at all, and every running transaction begins again after it. A change that rewrites a table holds up all
-commits while it does.
+Each change is one commit (mnesia's schema transaction): durable when the function returns, whole
+or not at all, and every running transaction begins again after it. A change that rewrites a table
+holds up all commits while it does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from . import terms
 from .commit import Commit, part_of, write_row
 from .copies import DiscCopy, Key, MemoryCopy, Slot
+from .core import Core
 from .errors import AlreadyExists, BadType, CombineError, NoExists, SchemaMismatch
 from .events import SchemaChanged
 from .indexes import DiscIndex, Index
-from .isolation import Running, doom_all
+from .isolation import doom_all
 from .loading import new_copy, new_index, state_of
 from .records import RecordType
 from .schema import (
@@ -36,13 +36,6 @@ from .schema import (
 from .spaces import SCHEMA_SPACE, prefix_of
 from .table import Table, TableState
 
-if TYPE_CHECKING:
-    from palaver.storage.store import Store
-
-    from .committing import Committer
-    from .pipeline import Pipeline
-    from .subscriptions import Subscriptions
-
 R = TypeVar("R")
 
 IGNORE: Literal["ignore"] = "ignore"
@@ -51,28 +44,8 @@ IGNORE: Literal["ignore"] = "ignore"
 Transform = Callable[[Any], Any]
 
 
-class Definitions:
+class Definitions(Core):
     """The part of the database that changes the schema."""
-
-    mutex: AbstractContextManager[Any]
-    running: Running
-    store: Store | None
-    states: dict[str, TableState]
-    classes: dict[str, type]
-    next_space: int
-    pipeline: Pipeline
-    committer: Committer
-    subscriptions: Subscriptions
-
-    #: set while `aio` waits in our place
-    waits_elsewhere = False
-
-    if TYPE_CHECKING:
-
-        def state(self, table: Any) -> TableState: ...
-        def forget_handles(self) -> None: ...
-        def wait(self, commit: Commit | None) -> None: ...
-        def press_on(self) -> None: ...
 
     # -- tables ----------------------------------------------------------------------------------
 
@@ -112,7 +85,7 @@ class Definitions:
         name: str | None = None,
         attributes: Iterable[str] | None = None,
         key: str | None = None,
-        type: TableType = "set",
+        type: TableType = "set",  # noqa: A002 - Mnesia's word
         storage: StorageType | None = None,
         index: Iterable[str] = (),
         load_order: int = 0,
@@ -166,7 +139,9 @@ class Definitions:
         self._finish(commit)
         return Table(chosen)
 
-    def ensure_table(self, record: type[R], *, index: Iterable[str] = (), **options: Any) -> Table[R]:
+    def ensure_table(
+        self, record: type[R], *, index: Iterable[str] = (), **options: Any
+    ) -> Table[R]:
         """Create the table unless it is there; add the indexes that it has not.
 
         Args:
@@ -198,7 +173,7 @@ class Definitions:
 
     def _bind(self, state: TableState, record: type, key: str | None) -> None:
         """Give a stored table the class of its records."""
-        record_type = RecordType.of(record, key=key)
+        record_type: RecordType[Any] = RecordType.of(record, key=key)
         if record_type.signature != state.definition.signature:
             raise SchemaMismatch(
                 f"the class {record.__name__} has {record_type.signature}, the table {state.name} "
@@ -415,11 +390,11 @@ class Definitions:
         name = definition.name if definition is not None else old.name if old else ""
         if definition is not None:
             if new is None:
-                new = state_of(self, definition)  # type: ignore[arg-type]
+                new = state_of(self, definition)
             else:
-                new.copy = new_copy(self, new)  # type: ignore[arg-type]
+                new.copy = new_copy(self, new)
                 for attribute, space in definition.index.items():
-                    new.indexes[attribute] = new_index(self, new, space)  # type: ignore[arg-type]
+                    new.indexes[attribute] = new_index(self, new, space)
             if old is not None:
                 new.watchers = old.watchers
             self._fill(commit, new, slots)

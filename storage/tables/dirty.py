@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from . import terms
-from .table import Table, TableState
-
-if TYPE_CHECKING:
-    from .activity import Dirty
+from .core import Core
+from .table import Table
 
 R = TypeVar("R")
 
 
-class DirtyOperations:
+class DirtyOperations(Core):
     """Operations that take effect at once, isolated from nothing.
 
     Each is the operation of the same name of an activity (see `Activity`), as one of `async_dirty`.
     """
-
-    if TYPE_CHECKING:
-
-        def state(self, table: Any) -> TableState: ...
-        def dirty_activity(self, kind: str) -> AbstractContextManager[Dirty]: ...
 
     @overload
     def dirty_read(self, table: type[R] | Table[R], key: Any) -> list[R]: ...

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .copies import MemoryCopy
+from .core import Core
 from .errors import BadArgument
 from .schema import SCHEMA_VERSION
 from .table import TableState
 
-if TYPE_CHECKING:
-    from .database import Database
-
-_TABLE_FACTS: dict[str, Callable[[Database, TableState], Any]] = {
+_TABLE_FACTS: dict[str, Callable[[Core, TableState], Any]] = {
     "access_mode": lambda _, state: state.definition.access_mode,
     "arity": lambda _, state: len(state.definition.attributes) + 1,
     "attributes": lambda _, state: list(state.definition.attributes),
@@ -34,7 +32,7 @@ _TABLE_FACTS: dict[str, Callable[[Database, TableState], Any]] = {
     "version": lambda _, state: state.definition.version,
 }
 
-_SYSTEM_FACTS: dict[str, Callable[[Database], Any]] = {
+_SYSTEM_FACTS: dict[str, Callable[[Core], Any]] = {
     "backlog": lambda database: database.pipeline.backlog,
     "directory": lambda database: None if database.path is None else str(database.path),
     "is_running": lambda database: "yes" if database.is_running else "no",
@@ -50,7 +48,7 @@ _SYSTEM_FACTS: dict[str, Callable[[Database], Any]] = {
 }
 
 
-def table_fact(database: Database, table: Any, item: str) -> Any:
+def table_fact(database: Core, table: Any, item: str) -> Any:
     """Return a fact about a table; see `Database.table_info`."""
     state = database.state(table)
     if item == "all":
@@ -60,7 +58,7 @@ def table_fact(database: Database, table: Any, item: str) -> Any:
     return _TABLE_FACTS[item](database, state)
 
 
-def system_fact(database: Database, item: str) -> Any:
+def system_fact(database: Core, item: str) -> Any:
     """Return a fact about the database; see `Database.system_info`."""
     if item == "all":
         return {name: fact(database) for name, fact in _SYSTEM_FACTS.items()}

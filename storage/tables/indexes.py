@@ -1,7 +1,7 @@
 """Secondary indexes: from the value of an attribute to the keys of the records that have it.
 
-An entry is the encoded value followed by the encoded key. Both are self-delimiting, so entries lie in
-the order of (value, key), and all of one value lie together.
+An entry is the encoded value followed by the encoded key. Both are self-delimiting, so entries lie
+in the order of (value, key), and all of one value lie together.
 """
 
 from __future__ import annotations
@@ -128,4 +128,3 @@ class DiscIndex:
 
 
 Index: TypeAlias = MemoryIndex | DiscIndex
-

@@ -1,10 +1,10 @@
 """Isolation: what running transactions have read, and who has to begin again.
 
 Optimistic, in memory. A transaction notes what it is about to read before it reads it. Whoever
-commits marks every other running transaction that has read something of what is written, once before
-the memory is changed and once after it. So a reader that noted before the second mark is found by
-it; one that noted later reads what is new; and one that looks at its mark after each read never goes
-on with two states mixed (opacity: Guerraoui and Kapalka, 2008).
+commits marks every other running transaction that has read something of what is written, once
+before the memory is changed and once after it. So a reader that noted before the second mark is
+found by it; one that noted later reads what is new; and one that looks at its mark after each read
+never goes on with two states mixed (opacity: Guerraoui and Kapalka, 2008).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Range: TypeAlias = tuple[int, bytes, bytes | None]
 """A space, and the keys in it from the first up to before the second."""
 
 
-class Restart(BaseException):  # noqa: N818 - no error: nothing that a function may catch
+class Restart(BaseException):
     """Somebody has committed something that this transaction had read: it begins again."""
 
 

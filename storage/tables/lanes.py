@@ -1,13 +1,13 @@
 """Commits over several partitions: who may go when, and how one that concerns several is agreed.
 
-Each partition has a lane of commits that have not been sent. A commit is sent when it is at the front
-of all its lanes, and what it rests on in other partitions is durable.
+Each partition has a lane of commits that have not been sent. A commit is sent when it is at the
+front of all its lanes, and what it rests on in other partitions is durable.
 
 One that writes to several partitions is agreed in rounds (two-phase commit, presumed abort: Mohan,
-Lindsay and Obermarck, 1986): the participants *prepare* (keep the writes, durably); the coordinator,
-the lowest of them, *decides* (which is the commit); the participants *finish* (apply the writes); the
-coordinator *forgets*. Meanwhile the lanes of the participants stand still. After a crash, whoever finds
-something prepared asks its coordinator's rows whether it was decided.
+Lindsay and Obermarck, 1986): the participants *prepare* (keep the writes, durably); the
+coordinator, the lowest of them, *decides* (which is the commit); the participants *finish* (apply
+the writes); the coordinator *forgets*. Meanwhile the lanes of the participants stand still. After
+a crash, whoever finds something prepared asks its coordinator's rows whether it was decided.
 """
 
 from __future__ import annotations
@@ -211,9 +211,7 @@ class Lanes:
         self._standing.discard(partition)
         crossing.missing -= 1
         if not crossing.missing:
-            self._pipeline.send(
-                crossing.coordinator, ("forget", crossing.number), _unheard, commit
-            )
+            self._pipeline.send(crossing.coordinator, ("forget", crossing.number), _unheard, commit)
             self._pipeline.durable(commit)
         self._go(list(self._lanes))
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palaver.storage.errors import CommandError
 
 from . import machine, spaces
 from .copies import Copy, DiscCopy, MemoryCopy
+from .core import Core
 from .errors import RecordDamaged, SchemaMismatch
 from .events import DamageFound
 from .indexes import DiscIndex, Index, MemoryIndex
+from .record_hints import field_names
 from .records import RecordType
 from .schema import Definition, read_schema
 from .table import DAMAGED, TableState
-
-if TYPE_CHECKING:
-    from .database import Database
 
 Progress = Callable[[str, int], None]
 PROGRESS_RECORDS = 10_000
 
 
-def load(database: Database, progress: Progress | None) -> int:
+def load(database: Core, progress: Progress | None) -> int:
     """Make the states of all tables; return the next free space.
 
     Raises:
@@ -47,7 +46,7 @@ def load(database: Database, progress: Progress | None) -> int:
     return next_space
 
 
-def _sizes(database: Database) -> dict[int, int]:
+def _sizes(database: Core) -> dict[int, int]:
     assert database.store is not None
     total: dict[int, int] = {}
     for partition in range(database.store.partitions):
@@ -57,7 +56,7 @@ def _sizes(database: Database) -> dict[int, int]:
     return total
 
 
-def record_type_of(database: Database, definition: Definition) -> RecordType[Any]:
+def record_type_of(database: Core, definition: Definition) -> RecordType[Any]:
     """Return the codec of a table's records: of its class, or of one made up."""
     cls = database.classes.get(definition.record)
     if cls is None:
@@ -66,17 +65,21 @@ def record_type_of(database: Database, definition: Definition) -> RecordType[Any
             definition.attributes,
             key=definition.attributes[definition.key_position],
         )
-    found = RecordType.of(cls, key=definition.attributes[definition.key_position])
-    if found.signature != definition.signature:
+    key = definition.attributes[definition.key_position]
+    found: RecordType[Any] | None = None
+    if key in field_names(cls):
+        found = RecordType.of(cls, key=key)
+    if found is None or found.signature != definition.signature:
+        fields = "other fields" if found is None else found.signature
         raise SchemaMismatch(
-            f"the class {cls.__name__} has {found.signature}, the stored table {definition.name} "
-            f"has {definition.signature}; open it with the old class, or without one, and migrate "
-            "with transform_table"
+            f"the class {cls.__name__} has {fields}, the stored table {definition.name} has "
+            f"{definition.signature}; open it with the old class, or without one, and migrate with "
+            "transform_table"
         )
     return found
 
 
-def state_of(database: Database, definition: Definition) -> TableState:
+def state_of(database: Core, definition: Definition) -> TableState:
     """Return the state of a table, with empty copies."""
     state = TableState(definition, record_type_of(database, definition))
     state.copy = new_copy(database, state)
@@ -85,7 +88,7 @@ def state_of(database: Database, definition: Definition) -> TableState:
     return state
 
 
-def new_copy(database: Database, state: TableState) -> Copy:
+def new_copy(database: Core, state: TableState) -> Copy:
     """Return an empty copy of the kind that the definition names."""
     if state.definition.storage == "disc_only_copies":
         assert database.rows is not None
@@ -93,7 +96,7 @@ def new_copy(database: Database, state: TableState) -> Copy:
     return MemoryCopy(database.mutex, state.decode)
 
 
-def new_index(database: Database, state: TableState, space: int) -> Index:
+def new_index(database: Core, state: TableState, space: int) -> Index:
     """Return an empty index of the kind that the definition names."""
     if state.definition.storage == "disc_only_copies":
         assert database.rows is not None
@@ -101,7 +104,7 @@ def new_index(database: Database, state: TableState, space: int) -> Index:
     return MemoryIndex(database.mutex)
 
 
-def fill(database: Database, state: TableState, progress: Progress | None = None) -> None:
+def fill(database: Core, state: TableState, progress: Progress | None = None) -> None:
     """Load what belongs in memory of a table that is on the disk."""
     if state.definition.storage != "disc_copies":
         return
@@ -140,7 +143,7 @@ def fill_index(state: TableState, attribute: str) -> None:
             index.change(value, key, True, 0)
 
 
-def note_damage(database: Database, space: int, key: bytes) -> RecordDamaged:
+def note_damage(database: Core, space: int, key: bytes) -> RecordDamaged:
     """Keep in mind that a row of a space is damaged, and tell it once; return it as an error."""
     text = f"the record under the key {key[:40]!r} is not what was written"
     for state in list(database.states.values()):
@@ -152,7 +155,7 @@ def note_damage(database: Database, space: int, key: bytes) -> RecordDamaged:
     return RecordDamaged(f"in space {space}", text)
 
 
-def reload(database: Database) -> None:
+def reload(database: Core) -> None:
     """Bring the memory to what the disk holds: a commit failed, and perhaps happened."""
     sizes = _sizes(database)
     for state in database.states.values():
@@ -165,10 +168,11 @@ def reload(database: Database) -> None:
         fill(database, state)
 
 
-# -- what a crash has left --------------------------------------------------------------------------
+# -- what a crash has left
+# --------------------------------------------------------------------------
 
 
-def _bring_to_end(database: Database) -> None:
+def _bring_to_end(database: Core) -> None:
     """Finish what was decided, cancel what was not; see `lanes`."""
     store = database.store
     assert store is not None
@@ -186,11 +190,10 @@ def _bring_to_end(database: Database) -> None:
             _apply(database, partition, ("forget", number))
 
 
-def _apply(database: Database, partition: int, command: tuple[Any, ...]) -> None:
+def _apply(database: Core, partition: int, command: tuple[Any, ...]) -> None:
     assert database.store is not None
     (result,) = database.store.apply_now(partition, [command])
     if isinstance(result, Exception):
         if isinstance(result, CommandError):
             raise result
         raise CommandError(f"{command[0]} of commit {command[1]} failed: {result}") from result
-

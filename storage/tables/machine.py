@@ -1,7 +1,8 @@
 """The tables' state machine: a commit's writes, applied the same way everywhere.
 
 Whoever commits has decided everything (what is written where, which index entries change); the
-command holds ready bytes. So applying it depends on nothing but the command, and replicas are equal.
+command holds ready bytes. So applying it depends on nothing but the command, and replicas are
+equal.
 
 =========  =====================================  ==========================================
 command    its fields                             what it does
@@ -14,9 +15,9 @@ cancel     number                                 forgets what was prepared
 forget     number                                 forgets a decision that all have finished
 =========  =====================================  ==========================================
 
-`ops` is (clears, puts, deletes, longs, sizes): spaces to be emptied; [row key, payload] and row keys of
-keys that are a row of their own; [space, key, payload or None] of those that share a bucket; and by how
-much the number of records of a space changes.
+`ops` is (clears, puts, deletes, longs, sizes): spaces to be emptied; [row key, payload] and row
+keys of keys that are a row of their own; [space, key, payload or None] of those that share a
+bucket; and by how much the number of records of a space changes.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class TableMachine:
 
     def check(self, txn: ReadTxn, partition: int) -> Iterator[str]:
         """Yield one sentence for everything in the rows that contradicts the rest."""
-        from .checking import violations  # noqa: PLC0415 - it needs the schema, which needs this
+        from .checking import violations
 
         return violations(txn, partition)
 
@@ -155,9 +156,7 @@ class TableMachine:
         coordinator, ops = found
         self._write(txn, ops)
         spaces.delete_row(txn, PREPARED_SPACE, _number_key(number))
-        spaces.put_row(
-            txn, FINISHED_SPACE, coordinator.to_bytes(4, "big"), spaces.dump(number)
-        )
+        spaces.put_row(txn, FINISHED_SPACE, coordinator.to_bytes(4, "big"), spaces.dump(number))
 
 
 def read_sizes(txn: ReadTxn) -> dict[int, int]:

@@ -121,7 +121,7 @@ class Matching:
         ]
 
     def index_match_object(self, pattern: R, attribute: str, table: Any = None) -> list[R]:
-        """Return the records that match, by the index of `attribute`: mnesia:index_match_object/2,4.
+        """Return the records that match, by an index: mnesia:index_match_object/2,4.
 
         Raises:
             NoExists: there is no such index.
@@ -136,13 +136,9 @@ class Matching:
         return self.match_object(pattern, state.name)
 
     @overload
-    def select(
-        self, table: Any, match_spec: MatchSpec[T], limit: None = None
-    ) -> list[T]: ...
+    def select(self, table: Any, match_spec: MatchSpec[T], limit: None = None) -> list[T]: ...
     @overload
-    def select(
-        self, table: Any, match_spec: MatchSpec[T], limit: int
-    ) -> Selection[T] | End: ...
+    def select(self, table: Any, match_spec: MatchSpec[T], limit: int) -> Selection[T] | End: ...
     @overload
     def select(self, table: Any, match_spec: Any, limit: None = None) -> list[Any]: ...
     @overload
@@ -254,9 +250,7 @@ class Matching:
             else:
                 state.missing()
 
-    def _ranges(
-        self, state: TableState, ranges: list[tuple[bytes, bytes]]
-    ) -> Iterator[Pair]:
+    def _ranges(self, state: TableState, ranges: list[tuple[bytes, bytes]]) -> Iterator[Pair]:
         state.missing()
         for low, high in ranges:
             at = low

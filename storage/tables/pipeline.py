@@ -1,11 +1,12 @@
 """The way of commits from memory to the disk: in order, answered in order, undone in order.
 
 A commit is appended to the log of its partition with the sequence that it expects. If one fails,
-everything after it fails too, because the partition is then not where they expect it; and everything
-after it is undone in memory, the last first. So nobody's durable work rests on what was lost.
+everything after it fails too, because the partition is then not where they expect it; and
+everything after it is undone in memory, the last first. So nobody's durable work rests on what was
+lost.
 
-With several partitions, a commit that writes to more than one, or that rests on a commit in another one
-that is not durable yet, takes the slower way of `lanes`.
+With several partitions, a commit that writes to more than one, or that rests on a commit in
+another one that is not durable yet, takes the slower way of `lanes`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Pipeline:
         mutex: the database's.
         events: takes the events of settled commits, in order: (receivers, event).
         report: takes a system event.
+        deliver: has what was taken delivered; called without the mutex.
         reload: brings the memory back to what the disk holds, when that is not known.
     """
 
@@ -62,12 +64,14 @@ class Pipeline:
         *,
         events: Callable[[list[Any], Any], None],
         report: Callable[[SystemEvent], None],
+        deliver: Callable[[], None],
         reload: Callable[[], None],
     ) -> None:
         self._log = log
         self._mutex = mutex
         self._events = events
         self._report = report
+        self._deliver = deliver
         self._reload = reload
         self._closed = False
         self._order: deque[Commit] = deque()
@@ -134,6 +138,7 @@ class Pipeline:
     def _hear(self, done: Callable[[Result], None], result: Result) -> None:
         with self._mutex:
             done(result)
+        self._deliver()
 
     def _done(self, commit: Commit, result: Result) -> None:
         if isinstance(result, Outcome):
@@ -192,10 +197,10 @@ class Pipeline:
         found: list[Commit] = []
         partitions: set[int] = set()
         for each in later:
-            if each is commit or not partitions.isdisjoint(each.parts) or each.after & set(found):
-                if each.stage is Stage.OPEN:
-                    found.append(each)
-                    partitions.update(each.parts)
+            rests = not partitions.isdisjoint(each.parts) or not each.after.isdisjoint(found)
+            if each is commit or (rests and each.stage is Stage.OPEN):
+                found.append(each)
+                partitions.update(each.parts)
         return found
 
     @staticmethod

@@ -1,9 +1,9 @@
 """Rows by (space, key) in one LMDB table, with keys of any length in order.
 
-A space is a number of 4 bytes before the key: a table, an index, or something of our own. LMDB takes
-keys of 511 bytes at most. A key of `LONG_KEY_BYTES` or more shares one row, the bucket, with all keys
-that begin with the same `LONG_KEY_BYTES` bytes; the bucket holds the whole keys, sorted. No shorter
-key can have a bucket's row, so the order of the rows is the order of the keys.
+A space is a number of 4 bytes before the key: a table, an index, or something of our own. LMDB
+takes keys of 511 bytes at most. A key of `LONG_KEY_BYTES` or more shares one row, the bucket, with
+all keys that begin with the same `LONG_KEY_BYTES` bytes; the bucket holds the whole keys, sorted.
+No shorter key can have a bucket's row, so the order of the rows is the order of the keys.
 """
 
 from __future__ import annotations

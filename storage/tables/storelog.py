@@ -1,7 +1,7 @@
 """The log of the tables: a `Store`, driven by a loop or by whoever waits.
 
-Under a loop all of the store belongs to the loop's thread: a commit that another thread makes is carried
-over, in the order of the commits. Without one, the store may be used from any thread.
+Under a loop all of the store belongs to the loop's thread: a commit that another thread makes is
+carried over, in the order of the commits. Without one, the store may be used from any thread.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class StoreLog:
         """Return the last durable sequence."""
         return self.store.applied(partition)
 
-    def append(
-        self, partition: int, command: tuple[Any, ...], done: Done, expected: int
-    ) -> Any:
+    def append(self, partition: int, command: tuple[Any, ...], done: Done, expected: int) -> Any:
         """Append one command; never blocks. Return a ticket to wait by."""
         if self._post is None:
             return self.store.append(partition, [command], done, expected=expected)

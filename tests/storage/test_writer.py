@@ -147,7 +147,7 @@ def test_an_append_may_expect_a_sequence(tmp_path: Path) -> None:
 
 
 def test_expectations_hold_at_the_place_in_the_batch(tmp_path: Path) -> None:
-    store = Store.open(tmp_path, talk)
+    store = Store.open(tmp_path, talk, flush_ms=None)
     answers: list[list[Any]] = []
     for expected in (0, 1, 1, 2):
         store.append(
@@ -160,20 +160,23 @@ def test_expectations_hold_at_the_place_in_the_batch(tmp_path: Path) -> None:
 
 
 def test_a_full_backlog_refuses_and_queues_nothing(tmp_path: Path) -> None:
-    store = Store.open(tmp_path, talk, max_backlog=5)
-    answers: list[list[Any]] = []
-    store.append(0, [say(n) for n in range(4)], answers.append)
-    with pytest.raises(Overloaded) as refused:
-        store.append(0, [say(n) for n in range(2)], answers.append)
-    assert (refused.value.backlog, refused.value.limit) == (4, 5)
-    store.append(0, [say(9)], answers.append)
-    assert store.stats().overloaded == 1
-    store.drain()
-    assert [len(a) for a in answers] == [4, 1]
-    store.append(0, [say(10)], answers.append)
-    store.drain()
-    assert store.applied(0) == 6
-    store.close_now()
+    async def story() -> None:
+        store = open_async(tmp_path, max_backlog=5)
+        answers: list[list[Any]] = []
+        store.append(0, [say(n) for n in range(4)], answers.append)
+        with pytest.raises(Overloaded) as refused:
+            store.append(0, [say(n) for n in range(2)], answers.append)
+        assert (refused.value.backlog, refused.value.limit) == (4, 5)
+        store.append(0, [say(9)], answers.append)
+        assert store.stats().overloaded == 1
+        store.drain()
+        assert [len(a) for a in answers] == [4, 1]
+        store.append(0, [say(10)], answers.append)
+        store.drain()
+        assert store.applied(0) == 6
+        await store.close()
+
+    run(story)
 
 
 def test_an_empty_append_is_answered(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from palaver.storage.tables import (
     Conflict,
     Database,
     NoExists,
-    NotRunning,
     NoTransaction,
+    NotRunning,
     ReadOnly,
     V,
     match,
@@ -291,9 +291,7 @@ def test_long_keys_are_keys_like_others(tmp_path: Path, storage: Any) -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_several_partitions_are_one_database(
-    tmp_path: Path, storage: Any, partitions: int
-) -> None:
+def test_several_partitions_are_one_database(tmp_path: Path, storage: Any, partitions: int) -> None:
     with Database.open(tmp_path, partitions=partitions) as db:
         db.create_table(Visit, type="ordered_set", storage=storage, index=["who"])
         db.transaction(lambda tx: tx.write_all(Visit(n, n % 3) for n in range(100)))
