@@ -31,7 +31,7 @@ from palaver.supervisors.cli.bench.tables.works import WORKS as FUNCTIONS
 
 RECORDS = 300
 WIDTH = 10
-COUNT = 3 * WIDTH * QUEUES
+COUNT = WIDTH * QUEUES
 IN_TURNS = tuple(dict.fromkeys(plan.work for plan in WORKS))
 HANDFULS = ("transaction", "dirty_write", "get", "get_disc_only")
 NAMES = ("palaver", "lmdb", "lmdb_cbor", "sqlite")
