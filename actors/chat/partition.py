@@ -62,7 +62,7 @@ class PartitionPort(Protocol):
         partition: int,
         commands: Sequence[cmd.Command],
         done: Callable[[list[Outcome | Exception]], None],
-    ) -> None:
+    ) -> object:
         """Append and apply commands; `done` runs on the owner's thread when they are durable."""
 
     def read(

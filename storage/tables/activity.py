@@ -220,21 +220,25 @@ class Activity(Matching):
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, record: Any, table: Any = None) -> None:
-        """Write a record: over the one with its key, or in a bag beside those."""
+        """Write a record: over the one with its key, or in a bag beside those.
+
+        Readers share what was written: a record's values are not to be changed. A table on the disk
+        takes what CBOR can carry; one in memory only takes anything, as it is.
+        """
         state = self._writable(type(record) if table is None else table)
         record_type = state.record_type
         record_type.check(record)
         key = terms.encode(record_type.key_of(record))
+        payload = None
+        if state.on_disc:
+            payload, record = record_type.keep(record)
         if state.is_bag:
             slot = self.slot(state, key) or ()
             if any(identical(record_type, record, other) for other in slot):
                 self.put(state, key, slot, None, "write", record)
                 return
-            if state.on_disc:
-                record_type.encode(record)  # what cannot be stored is told here
             self.put(state, key, (*slot, record), None, "write", record)
         else:
-            payload = record_type.encode(record) if state.on_disc else None
             self.put(state, key, record, payload, "write", record)
 
     def write_all(self, records: Iterable[Any], table: Any = None) -> None:

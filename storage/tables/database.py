@@ -321,7 +321,7 @@ class Database(Definitions, DirtyOperations):
                     settled.set()
             if not settled.is_set():
                 assert self.log is not None
-                self.log.wait(commit.ticket, settled)
+                self.log.wait(commit, settled)
             self.subscriptions.deliver()
         if commit.error is not None:
             raise commit.error

@@ -494,7 +494,7 @@ def _convert(
                 changed = record_type.make(tuple(values))
             record_type.check(changed)
             if new.on_disc:
-                record_type.encode(changed)
+                _, changed = record_type.keep(changed)
             key = terms.encode(record_type.key_of(changed))
             if new.is_bag:
                 found[key] = (*found.get(key, ()), changed)

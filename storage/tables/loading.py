@@ -13,7 +13,7 @@ from .core import Core
 from .errors import RecordDamaged, SchemaMismatch
 from .events import DamageFound
 from .indexes import DiscIndex, Index, MemoryIndex
-from .record_hints import field_names
+from .record_classes import field_names
 from .records import RecordType
 from .schema import Definition, read_schema
 from .table import DAMAGED, TableState

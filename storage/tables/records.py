@@ -180,6 +180,19 @@ class RecordType(Generic[R]):
         except UnicodeEncodeError as error:
             raise self._bad_value(values, error) from error
 
+    def keep(self, record: R) -> tuple[bytes, R]:
+        """Encode a record; return the bytes, and the record as everybody will read it.
+
+        That is the record itself where nobody can change what its values hold, else another one:
+        what the writer does to a list afterwards changes nothing that was written.
+
+        Raises:
+            BadType: as `encode`.
+        """
+        data = self.encode(record)
+        turned = self._known.get(tuple(map(type, self.values(record))))
+        return data, record if turned == () else self.decode(data)
+
     def decode(self, data: bytes) -> R:
         """Decode a record.
 

@@ -15,7 +15,11 @@ from palaver.storage.batch import Result
 from palaver.storage.lending import Post
 from palaver.storage.store import Store
 
+from .commit import Commit
 from .errors import BadArgument
+
+UNSENT_S = 0.001
+"""How long to wait before looking again at a commit that waits for others."""
 
 Done = Callable[[Sequence[Result]], None]
 
@@ -52,7 +56,7 @@ class StoreLog:
     def append(self, partition: int, command: tuple[Any, ...], done: Done, expected: int) -> Any:
         """Append one command; never blocks. Return a ticket to wait by."""
         if self._post is None:
-            return self.store.append(partition, [command], done, expected=expected)
+            return self.store.append(partition, [command], done, expected=expected, lead=False)
         self._outbox.append((partition, command, done, expected))
         if threading.get_ident() == self._owner:
             self._carry()
@@ -68,17 +72,26 @@ class StoreLog:
 
     def relieve(self) -> None:
         """Work if it is due and nobody else does; never under a mutex that `done` needs."""
+        if self._post is None:
+            for partition in range(self.partitions):
+                self.store.relieve(partition)
 
-    def wait(self, ticket: Any, settled: threading.Event) -> None:
-        """Block until what a ticket stands for is durable and `settled` is set.
+    def wait(self, commit: Commit, settled: threading.Event) -> None:
+        """Block until a commit is durable and `settled` is set.
 
         Raises:
             BadArgument: the calling thread runs the loop that would do the work.
         """
         if self._post is None:
             while not settled.is_set():
-                self.store.drain()
-                settled.wait(0.001)
+                # A commit over partitions has a new ticket for each of its rounds.
+                ticket = commit.ticket
+                if ticket is None:
+                    settled.wait(UNSENT_S)
+                else:
+                    ticket.wait()
+                    if commit.ticket is ticket:
+                        settled.wait()
         elif threading.get_ident() == self._owner:
             self._carry()
             self.store.drain()

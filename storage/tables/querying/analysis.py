@@ -16,7 +16,10 @@ PathOf = Callable[[Expression], "Path | None"]
 """Returns where the value of a variable or field is in the record: () for the record as such, None
 if it is not in it."""
 
-_FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "same": "same"}
+COMPARED: Final = frozenset(("==", "same", "<", "<=", ">", ">="))
+"""Operations with a value that say where a field is."""
+
+FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "same": "same"}
 _NEGATED: Final = {
     "<": ">=", "<=": ">", ">": "<=", ">=": "<", "!=": "==", "differs": "same"
 }  # fmt: skip
@@ -26,7 +29,7 @@ def analyse(condition: Expression, path_of: PathOf) -> Known:
     """Return what is known of a record for which the condition is true."""
     if isinstance(condition, Literal):
         return NOTHING_KNOWN if condition.value is True else IMPOSSIBLE
-    path = _path(condition, path_of)
+    path = path_in(condition, path_of)
     if path:
         return _known(path, domains.point(True))
     if not isinstance(condition, Operation):
@@ -56,7 +59,7 @@ def _negated(condition: Expression, path_of: PathOf) -> Known:
             dual = "or" if name == "and" else "and"
             return analyse(Operation(dual, *(Operation("not", one) for one in parts)), path_of)
         return NOTHING_KNOWN
-    path = _path(condition, path_of)
+    path = path_in(condition, path_of)
     return _known(path, domains.point(False)) if path else NOTHING_KNOWN
 
 
@@ -64,7 +67,8 @@ def _known(path: Path, domain: Domain) -> Known:
     return Known({path: domain}, {}, domain.empty)
 
 
-def _path(expression: Expression, path_of: PathOf) -> Path | None:
+def path_in(expression: Expression, path_of: PathOf) -> Path | None:
+    """Return where in the record the value of an expression is, None if it is not in it."""
     path = path_of(expression)
     if path is not None or not isinstance(expression, Operation):
         return path
@@ -77,7 +81,7 @@ def _path(expression: Expression, path_of: PathOf) -> Path | None:
         index = number.value - 1 if _is_count(number) else None  # type: ignore[attr-defined]
     if type(index) is not int or index < 0:
         return None
-    outer = _path(value, path_of)
+    outer = path_in(value, path_of)
     return None if outer is None else (*outer, index)
 
 
@@ -87,24 +91,29 @@ def _is_count(number: Expression) -> bool:
 
 def _simple(name: str, parts: tuple[Expression, ...], path_of: PathOf) -> Known:
     if name == "is_none":
-        path = _path(parts[0], path_of)
+        path = path_in(parts[0], path_of)
         return _known(path, domains.point(None)) if path else NOTHING_KNOWN
     if len(parts) != 2:
         return NOTHING_KNOWN
     left, right = parts
-    if isinstance(left, Literal) and name in _FLIPPED:
-        name, left, right = _FLIPPED[name], right, left
-    path = _path(left, path_of)
+    if isinstance(left, Literal) and name in FLIPPED:
+        name, left, right = FLIPPED[name], right, left
+    path = path_in(left, path_of)
     if not path or not isinstance(right, Literal):
         return NOTHING_KNOWN
     try:
-        domain = _domain(name, right.value)
+        domain = domain_of(name, right.value)
     except (BadType, Failed):
         return NOTHING_KNOWN  # it will fail for every record, with its own text
     return NOTHING_KNOWN if domain is None else _known(path, domain)
 
 
-def _domain(name: str, value: Any) -> Domain | None:
+def domain_of(name: str, value: Any) -> Domain | None:
+    """Return where x is, if the operation of this name is true for x and the value.
+
+    Raises:
+        BadType, Failed: the value can be no key.
+    """
     match name:
         case "==":
             return domains.equal_to(value)

@@ -138,14 +138,14 @@ def ties(number: Any) -> tuple[Any, ...]:
             found.append(near)
     except OverflowError:
         pass  # beyond the floats
-    decimal = _as_decimal(exact)
+    decimal = exact_decimal(exact)
     if decimal is not None:
         found.append(decimal)
     found.append(Fraction(exact))
     return tuple(found)
 
 
-def _as_decimal(exact: Any) -> Decimal | None:
+def exact_decimal(exact: Any) -> Decimal | None:
     """Return the Decimal of this value, None where it has no end."""
     try:
         return _EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator))

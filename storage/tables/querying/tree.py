@@ -5,9 +5,9 @@ See `expressions` for what they mean; nothing here computes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from palaver.storage.tables.errors import BadArgument
 
@@ -19,8 +19,19 @@ MAX_DEPTH: Final = 60
 
 Key: TypeAlias = tuple[Any, ...]
 
-DECIDE: Final[ContextVar[Callable[[Expression], bool]]] = ContextVar("palaver_query_decide")
-"""What answers `bool(expression)`; set only while a comprehension is being read."""
+
+class Reader(Protocol):
+    """What reads a comprehension: it runs the code with expressions in the place of values."""
+
+    def decide(self, condition: Expression) -> bool:
+        """Return which way the code goes at this condition."""
+
+    def enter(self, table: Any) -> Iterator[Any]:
+        """Yield what stands for the records of a table."""
+
+
+READER: Final[ContextVar[Reader]] = ContextVar("palaver_query_reader")
+"""Set only while a comprehension is being read, for the code that is being read."""
 
 
 class Expression:
@@ -132,13 +143,13 @@ class Expression:
         return Operation("ends_with", self, suffix)
 
     def __bool__(self) -> bool:
-        decide = DECIDE.get(None)
-        if decide is None:
+        reader = READER.get(None)
+        if reader is None:
             raise BadArgument(
                 f"{self!r} is an expression and has no truth of its own: write &, | and ~ for "
                 "and, or and not, put each comparison into brackets, and split a < b < c"
             )
-        return decide(self)
+        return reader.decide(self)
 
     def __iter__(self) -> Iterator[Any]:
         raise BadArgument(f"{self!r} is an expression: it cannot be iterated or unpacked")
@@ -194,34 +205,6 @@ class Whole(Expression):
         return self.name
 
 
-class Field(Expression):
-    """A field of a record of a query, or with no position the record itself.
-
-    Attributes:
-        source: the number of the `each` (or `rows`) it belongs to, within its query.
-        position: of the field within the record; None for the record.
-        label: for people.
-    """
-
-    __slots__ = ("label", "position", "source")
-    source: object
-    position: int | None
-    label: str
-
-    def __init__(self, source: object, position: int | None, label: str) -> None:
-        object.__setattr__(self, "source", source)
-        object.__setattr__(self, "position", position)
-        object.__setattr__(self, "label", label)
-
-    @property
-    def key(self) -> Key:
-        """See `Expression.key`."""
-        return ("field", self.source, self.position)
-
-    def __repr__(self) -> str:
-        return self.label
-
-
 class Literal(Expression):
     """A plain value within an expression; made by `literal`, or by itself where one is needed."""
 
@@ -253,7 +236,7 @@ class Build(Expression):
     items: tuple[Expression, ...]
 
     def __init__(self, kind: type, items: tuple[Expression, ...]) -> None:
-        object.__setattr__(self, "depth", _deeper(items))
+        object.__setattr__(self, "depth", depth_of(items))
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "items", items)
 
@@ -286,7 +269,7 @@ class Operation(Expression):
 
     def __init__(self, name: str, *parts: object) -> None:
         lifted = tuple(lift(part) for part in parts)
-        object.__setattr__(self, "depth", _deeper(lifted))
+        object.__setattr__(self, "depth", depth_of(lifted))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "parts", lifted)
 
@@ -324,7 +307,8 @@ BOOLEAN: Final = (
 """Operations whose value, where they have one, is a boolean."""
 
 
-def _deeper(parts: tuple[Expression, ...]) -> int:
+def depth_of(parts: tuple[Expression, ...]) -> int:
+    """Return how many operations deep an expression of these is; BadArgument if too many."""
     depth = 1 + max((part.depth for part in parts), default=0)
     if depth > MAX_DEPTH:
         raise BadArgument(f"an expression is more than {MAX_DEPTH} operations deep; flatten it")
@@ -348,6 +332,9 @@ def lift(value: object) -> Expression:
     """Make an expression of a value; tuples, lists and dicts are looked into."""
     if isinstance(value, Expression):
         return value
+    convert = getattr(type(value), "as_expression", None)
+    if convert is not None:
+        return convert(value)  # type: ignore[no-any-return]
     kind = type(value)
     parts: tuple[Expression, ...] = ()
     if kind is tuple or kind is list:
