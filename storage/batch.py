@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from .environment import Environment, command_error, is_disk_error
 from .errors import (
     ApplyFailed,
     RecordCorrupt,
+    StoreBusy,
     StoreCorrupt,
     StoreError,
     StoreFailed,
@@ -50,14 +52,15 @@ class Identity(NamedTuple):
 class Entry:
     """One append: its commands share a transaction, and one `done`."""
 
-    __slots__ = ("commands", "done", "expected", "results")
+    __slots__ = ("commands", "done", "expected", "life", "results")
 
     def __init__(
-        self, commands: Sequence[Command], done: Done | None, expected: int | None
+        self, commands: Sequence[Command], done: Done | None, expected: int | None, life: int
     ) -> None:
         self.commands = commands
         self.done = done
         self.expected = expected
+        self.life = life
         self.results: list[Result] = []
 
 
@@ -135,6 +138,7 @@ class Applier:
 
     Attributes:
         identity: of what is applied and durable; replaced as a whole, so any thread may look.
+        life: rises whenever the content was replaced; appends of an earlier one are refused.
     """
 
     __slots__ = (
@@ -144,8 +148,10 @@ class Applier:
         "_machine",
         "_partition",
         "_stale",
+        "_turn",
         "_usual_commit_s",
         "identity",
+        "life",
         "thread",
     )
 
@@ -158,7 +164,9 @@ class Applier:
         self._finishing = machine if isinstance(machine, Finishing) else None
         self._clock = clock
         self._stale = False
+        self._turn = threading.Lock()
         self._usual_commit_s = 1.0
+        self.life = 0
         self.thread: LentThread[Batch] | None = None
         with env.snapshot() as txn:
             self.identity = self._load(txn)
@@ -191,6 +199,23 @@ class Applier:
 
     def run(self, batch: Batch) -> None:
         """Apply and commit a batch; every entry has its results afterwards. Never raises."""
+        with self._turn:
+            self._run(batch)
+
+    def replace(self, swap: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Go on with other content, between two batches; see `Environment.replace`.
+
+        What was appended before and is not applied gets WrongSequence.
+        """
+        with self._turn:
+            self._env.replace(swap, undo)
+            self.life += 1
+            self._stale = True  # should the machine not start, the next batch tries again
+            with self._env.snapshot() as txn:
+                self.identity = self._load(txn)
+            self._stale = False
+
+    def _run(self, batch: Batch) -> None:
         one_by_one = False
         recovered = False
         while True:
@@ -210,6 +235,8 @@ class Applier:
                     continue
                 if not isinstance(error, StoreUnusable | _FinishError):
                     error = command_error(error, self._env.folder)
+                if self._env.panicked():
+                    self._reopen()  # at once: reads go on; if it fails, the next batch tries again
                 return batch.fail(error)
 
     def _grow(self, batch: Batch, error: lmdb.Error) -> bool:
@@ -217,6 +244,8 @@ class Applier:
             if self._env.grow():
                 return True
             batch.fail(StoreFull(f"the map of {self._env.folder} is at its limit: {error}"))
+        except StoreBusy as busy:
+            batch.fail(StoreFull(f"the map of {self._env.folder} is full and cannot grow: {busy}"))
         except lmdb.Error as failure:
             batch.fail(StoreFailed(f"growing {self._env.folder} failed: {failure}"))
         return False
@@ -290,7 +319,7 @@ class Applier:
         apply: Callable[[WriteTxn, lmdb.Transaction[bytes], int, Command], Result],
     ) -> int:
         """Apply one append; return the last sequence given out."""
-        if entry.expected is not None and entry.expected != last:
+        if entry.life != self.life or entry.expected not in (None, last):
             entry.results = [WrongSequence(entry.expected, last)] * len(entry.commands)
             return last
         thread = self.thread

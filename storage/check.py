@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -94,6 +95,7 @@ def check(
     tables = folder.require(root)
     lock = folder.OwnerLock(root)
     try:
+        folder.settle_replacements(tables)
         return CheckReport(root, check_tables(tables, machine, on_partition))
     finally:
         lock.release()
@@ -111,14 +113,15 @@ def check_tables(
     reports = []
     for partition in range(found.partitions):
         place = folder.partition_folder(tables, partition)
-        report = _check_partition(place, partition, machine(partition))
+        report = check_partition(place, partition, machine(partition))
         if on_partition is not None:
             on_partition(report)
         reports.append(report)
     return tuple(reports)
 
 
-def _check_partition(place: Path, partition: int, machine: Machine) -> PartitionReport:
+def check_partition(place: Path, partition: int, machine: Machine) -> PartitionReport:
+    """Verify the folder of one partition that the caller has for itself."""
     file = place / DATA_FILE
     problems = [f"{file}: {problem}" for problem in structure_problems(file)]
     size_bytes = file.stat().st_size if file.exists() else 0
@@ -212,7 +215,8 @@ def restore(
     try:
         folder.make(root, fill)
     except BaseException as error:
-        folder.discard_half_made(root)
+        with suppress(StoreError):  # the first error is the one that counts
+            folder.discard_half_made(root)
         (root / folder.LOCK_FILE).unlink()
         if fresh:
             root.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -25,7 +26,8 @@ def create(root: Path, machine: Callable[[int], Machine], partitions: int) -> No
     try:
         folder.make(root, lambda tables: _fill(tables, machine, partitions))
     except (OSError, lmdb.Error, StoreError) as error:
-        folder.discard_half_made(root)
+        with suppress(StoreError):  # the first error is the one that counts
+            folder.discard_half_made(root)
         if isinstance(error, StoreError):
             raise
         if isinstance(error, lmdb.Error):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
 from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
-from .inspection import inspect
+from .gate import Gate
+from .inspection import HEAD_BYTES, head_offsets, inspect
 from .transaction import META_TABLE, ReadTxn, Tables
 
 DATA_FILE = "data.mdb"
@@ -26,6 +28,7 @@ LOCK_FILE_BYTES = 8192
 DEFAULT_MAP_BYTES = 1 << 30
 """Address space, not disk: the file grows with what is written."""
 DEFAULT_MAX_MAP_BYTES = 1 << 40
+DEFAULT_MAX_SNAPSHOT_S = 30.0
 SPARE_TABLES = 8
 MAX_READERS = 126
 SPARE_TXNS = 8
@@ -52,46 +55,18 @@ _DISK = (
 )
 
 
-class Gate:
-    """Lets many pass together or one alone; whoever waits to be alone holds up new arrivals."""
+class OpenSnapshot(NamedTuple):
+    """A snapshot that is open now.
 
-    __slots__ = ("_alone", "_condition", "_inside", "_mutex")
+    Attributes:
+        what: what it is for, and in which thread.
+        age_s: for how long it is open.
+        commits: transactions since, whose freed pages cannot be used again yet.
+    """
 
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._condition = threading.Condition(self._mutex)
-        self._inside = 0
-        self._alone = False
-
-    def enter(self) -> None:
-        """Go in; waits while somebody is, or waits to be, alone."""
-        with self._mutex:
-            while self._alone:
-                self._condition.wait()
-            self._inside += 1
-
-    def leave(self) -> None:
-        """Go out again; once for every `enter`."""
-        with self._mutex:
-            self._inside -= 1
-            if self._alone and not self._inside:
-                self._condition.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only one inside for the length of the block."""
-        with self._condition:
-            while self._alone:
-                self._condition.wait()
-            self._alone = True
-            while self._inside:
-                self._condition.wait()
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._alone = False
-                self._condition.notify_all()
+    what: str
+    age_s: float
+    commits: int
 
 
 class Environment:
@@ -110,8 +85,10 @@ class Environment:
         "_gate",
         "_map_bytes",
         "_max_map_bytes",
+        "_max_snapshot_s",
         "_readonly",
         "_sizes",
+        "_txn_id",
         "folder",
         "growths",
         "tables",
@@ -124,23 +101,34 @@ class Environment:
         *,
         map_size_bytes: int = DEFAULT_MAP_BYTES,
         max_map_bytes: int = DEFAULT_MAX_MAP_BYTES,
+        max_snapshot_s: float = DEFAULT_MAX_SNAPSHOT_S,
         readonly: bool = False,
         create: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.folder = folder
         self.tables = (META_TABLE, *tables)
         self.growths = 0
         self._readonly = readonly
         self._max_map_bytes = max_map_bytes
-        self._gate = Gate()
+        self._max_snapshot_s = max_snapshot_s
+        self._gate = Gate(clock)
         self._broken = False
         self._closed = False
         if not create:
             inspect(folder / DATA_FILE, live=readonly)
-        size = _size_of(folder / DATA_FILE)
-        self._map_bytes = min(max(map_size_bytes, size + size // 2), max(max_map_bytes, size))
+            if not readonly:
+                _settle(folder / DATA_FILE)
+        self._map_bytes = map_size_bytes
+        self._fit_map()
         self._env, self._dbs = self._open(create)
         self._sizes = (self._map_bytes, 0)
+        self._txn_id = self._env.info()["last_txnid"]
+
+    def _fit_map(self) -> None:
+        size = _size_of(self.folder / DATA_FILE)
+        limit = max(self._max_map_bytes, size)
+        self._map_bytes = min(max(self._map_bytes, size + size // 2), limit)
 
     def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
@@ -164,7 +152,7 @@ class Environment:
                 raise
         except lmdb.NotFoundError as error:
             raise StoreCorrupt(path, f"a table is missing ({error})") from error
-        except DAMAGE_ERRORS as error:
+        except (*DAMAGE_ERRORS, lmdb.IncompatibleError) as error:
             raise StoreCorrupt(path, str(error)) from error
         except lmdb.Error as error:
             if errno_of(error) in FULL_ERRNOS:
@@ -200,8 +188,10 @@ class Environment:
 
     def commit(self, raw: lmdb.Transaction[bytes]) -> None:
         """Make the write transaction durable; when that fails it has had no effect and is over."""
+        number = raw.id()
         try:
             raw.commit()
+            self._txn_id = number
         finally:
             self._gate.leave()
 
@@ -217,9 +207,13 @@ class Environment:
         return self._env.begin(write=True, parent=parent)
 
     @contextmanager
-    def snapshot(self) -> Iterator[ReadTxn]:
-        """Open a read transaction for the length of the block; while it is open nothing grows."""
-        with self.raw_snapshot() as raw:
+    def snapshot(self, what: str = "a read") -> Iterator[ReadTxn]:
+        """Open a read transaction for the length of the block; while it is open nothing grows.
+
+        Args:
+            what: what it is for, told to those who wait for its end.
+        """
+        with self.raw_snapshot(what) as raw:
             try:
                 yield ReadTxn(raw, self._dbs)
             except READ_ERRORS as error:
@@ -230,11 +224,12 @@ class Environment:
         return StoreCorrupt(self.folder / DATA_FILE, str(error))
 
     @contextmanager
-    def raw_snapshot(self) -> Iterator[lmdb.Transaction[bytes]]:
+    def raw_snapshot(self, what: str = "a read") -> Iterator[lmdb.Transaction[bytes]]:
         """Like `snapshot`, with py-lmdb's own transaction."""
         raw = self._begin_read()
         try:
-            yield raw
+            with self._gate.named(what, raw.id()):
+                yield raw
         finally:
             raw.abort()
             self._gate.leave()
@@ -243,13 +238,18 @@ class Environment:
         while True:
             self._gate.enter()
             try:
+                if self._broken:
+                    raise StoreFailed(f"{self.folder} failed and could not be opened again")
                 return self._env.begin()
+            except lmdb.PanicError as error:
+                self._gate.leave()
+                raise StoreFailed(f"writing in {self.folder} failed just now: {error}") from error
             except lmdb.MapResizedError:  # another process, the owner, has grown the map
                 self._gate.leave()
             except BaseException:
                 self._gate.leave()
                 raise
-            with self._gate.alone():
+            with self._gate.alone(self._max_snapshot_s):
                 self._env.set_mapsize(0)
 
     def peek(self, table: str, key: bytes) -> bytes | None:
@@ -275,10 +275,14 @@ class Environment:
         """Double the map (or more); False when it is at its limit.
 
         Waits until every transaction in this process has ended; the caller holds none.
+
+        Raises:
+            StoreBusy: a snapshot was held open for longer than `max_snapshot_s`.
         """
         if at_least_bytes and at_least_bytes <= self._map_bytes:
             return True
-        with self._gate.alone():
+        with self._gate.alone(self._max_snapshot_s):
+            self._env.reader_check()  # what a killed reader of another process pins is free again
             wanted = min(max(self._map_bytes * 2, at_least_bytes), self._max_map_bytes)
             if wanted <= self._map_bytes:
                 return False
@@ -298,14 +302,64 @@ class Environment:
         """Return the bytes up to the highest page in use."""
         return (self._env.info()["last_pgno"] + 1) * raw.stat(self._dbs[META_TABLE][0])["psize"]
 
+    def panicked(self) -> bool:
+        """Whether LMDB refuses the environment until it is opened again: a head was not written."""
+        try:
+            self._env.begin().abort()
+        except lmdb.PanicError:
+            return True
+        except lmdb.Error:
+            return False
+        return False
+
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""
-        with self._gate.alone():
+        with self._gate.alone(self._max_snapshot_s):
             self._env.close()
             self._broken = True
             inspect(self.folder / DATA_FILE)
+            _settle(self.folder / DATA_FILE)
             self._env, self._dbs = self._open(create=False)
             self._broken = False
+
+    def replace(self, swap: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Open other files in place of these, or these again when that fails.
+
+        Args:
+            swap: puts the others in place, while nothing is open.
+            undo: puts back what was there, wherever `swap` has stopped.
+
+        Raises:
+            StoreBusy: a snapshot was held open for longer than `max_snapshot_s`; nothing was done.
+        """
+        with self._gate.alone(self._max_snapshot_s):
+            self._env.close()
+            self._broken = True
+            try:
+                swap()
+                self._fit_map()
+                self._env, self._dbs = self._open(create=False)
+            except BaseException:
+                undo()
+                self._env, self._dbs = self._open(create=False)
+                self._broken = False
+                raise
+            self._sizes = (self._map_bytes, 0)
+            self._broken = False
+
+    @property
+    def oldest_snapshot(self) -> OpenSnapshot | None:
+        """The oldest open snapshot of this process, None when there is none; from any thread."""
+        visit = self._gate.oldest
+        if visit is None:
+            return None
+        what = f"{visit.what} in thread {visit.thread!r}"
+        return OpenSnapshot(what, self._gate.age_s(visit), max(0, self._txn_id - visit.txn_id))
+
+    @property
+    def growth_blocked(self) -> bool:
+        """Whether something waits for the end of the open snapshots now."""
+        return self._gate.awaited
 
     def measure(self) -> None:
         """Note the sizes that `sizes` reports; for the thread that owns the write transaction."""
@@ -339,6 +393,31 @@ class Environment:
                 self.measure()
             self._closed = True
             self._env.close()
+
+
+def _settle(path: Path) -> None:
+    """Make durable what the data file shows, before anybody sees it.
+
+    After a kill the system's memory may hold a head, and with it a transaction, that has never been
+    synchronised. After a failed write of a head it is the other way round: the disk may hold one
+    that LMDB has taken back in memory; pages that it refers to would be overwritten under it. The
+    heads are written again because the system may take pages for clean whose synchronisation has
+    failed.
+
+    Raises:
+        StoreFull, StoreError: that cannot be done.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for offset in head_offsets(descriptor):
+                os.pwrite(descriptor, os.pread(descriptor, HEAD_BYTES, offset), offset)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
+        raise kind(f"{path} cannot be synchronised: {error}") from error
 
 
 def _reserve_lock_file(path: Path) -> None:

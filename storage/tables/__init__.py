@@ -29,6 +29,7 @@ from .expressions import BINDINGS, RECORD
 from .matching import END, Selection
 from .matchspec import match
 from .patterns import ANY, V, pattern
+from .queries import Query, count, descending, each, max_of, min_of, query, rows, sum_of
 from .subscriptions import Subscription
 from .table import Table
 
@@ -51,6 +52,7 @@ __all__ = [
     "NoExists",
     "NoTransaction",
     "NotRunning",
+    "Query",
     "ReadOnly",
     "RecordDamaged",
     "SchemaMismatch",
@@ -61,6 +63,14 @@ __all__ = [
     "TableError",
     "Transaction",
     "V",
+    "count",
+    "descending",
+    "each",
     "match",
+    "max_of",
+    "min_of",
     "pattern",
+    "query",
+    "rows",
+    "sum_of",
 ]

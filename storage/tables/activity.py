@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
-from . import terms
+from . import queries, terms
 from .commit import Changes
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
@@ -21,6 +21,9 @@ from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, Read
 from .identity import identical
 from .isolation import Reads, Restart
 from .matching import END, Matching
+from .queries import Query
+from .querying.plan import Plan
+from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
 
@@ -216,6 +219,20 @@ class Activity(Matching):
         """Return a fact about a table: see `Database.table_info`."""
         self._check()
         return self._database.table_info(table, item)
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    def query(self, wanted: Query[T]) -> list[T]:
+        """Return the answers of a query, this activity's own writes included: see `queries`."""
+        return queries.run(wanted, ActivitySource(self))
+
+    def iterate(self, wanted: Query[T]) -> Iterator[T]:
+        """Yield the answers of a query one by one, reading no more than is asked for."""
+        return queries.iterate(wanted, ActivitySource(self))
+
+    def explain(self, wanted: Query[Any]) -> Plan:
+        """Return how a query would be answered; as text it is a tree to be read."""
+        return queries.explain(wanted, ActivitySource(self))
 
     # -- writing ---------------------------------------------------------------------------------
 

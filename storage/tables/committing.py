@@ -122,16 +122,25 @@ class Committer:
         copy = state.copy
         number = commit.number
         swaps = commit.swaps
+        retainers = state.retainers
         grown: dict[Key, int] = {}
+        idle: set[Key] = set()
         for key, slot in writes.items():
             before = copy.peek(key)
+            if slot is None and before is None:
+                idle.add(key)
+                continue
             if state.is_bag:
                 change = state.count_of(slot) - state.count_of(before)
             else:
                 change = (slot is not None) - (before is not None)
             if change:
                 grown[key] = change
+            for retainer in retainers:
+                retainer.keep(key, before)
             swaps.append((copy, key, copy.swap(key, slot, number)))
+        if idle:  # what was deleted, and was not there
+            writes = {key: slot for key, slot in writes.items() if key not in idle}
         if state.damaged:
             for key in writes:
                 state.damaged.pop(key, None)
@@ -139,7 +148,7 @@ class Committer:
             change = sum(grown.values())
             state.size += change
             commit.sizes.append((state, change))
-        if state.on_disc:
+        if state.on_disc and writes:
             self._note(commit, state, writes, payloads)
             self._count(commit, state, grown)
             commit.settles.append((copy, writes))

@@ -49,12 +49,6 @@ class Copy(Protocol):
     def pairs(self) -> Iterator[Pair]:
         """Yield every pair, in no particular order, without holding anything up meanwhile."""
 
-    def clear(self) -> Any:
-        """Remove everything; return what `refill` needs."""
-
-    def refill(self, before: Any) -> None:
-        """Undo a `clear`."""
-
     def settle(self, keys: Iterable[Key], commit: int) -> None:
         """Hear that what a commit wrote under these keys is durable."""
 
@@ -140,15 +134,6 @@ class MemoryCopy:
             if slot is not None:
                 yield key, slot
 
-    def clear(self) -> dict[Key, Slot]:
-        """Remove everything; return what there was."""
-        before, self.rows, self._order = self.rows, {}, None
-        return before
-
-    def refill(self, before: dict[Key, Slot]) -> None:
-        """Undo a `clear`."""
-        self.rows, self._order = before, None
-
     def settle(self, keys: Iterable[Key], commit: int) -> None:
         """Nothing to do: memory is where it stays."""
 
@@ -168,14 +153,13 @@ class DiscRows(Protocol):
 class DiscCopy:
     """Records on the disk, under what is committed and not yet durable."""
 
-    __slots__ = ("_cleared", "_decode", "_overlay", "_rows", "_space")
+    __slots__ = ("_decode", "_overlay", "_rows", "_space")
 
     def __init__(self, rows: DiscRows, space: int, decode: Decode) -> None:
         self._rows = rows
         self._space = space
         self._decode = decode
         self._overlay: dict[Key, tuple[int, Slot | None]] = {}
-        self._cleared = 0  # clears that the rows on the disk have not seen yet
 
     def rebound(self, decode: Decode, convert: Callable[[Slot], Slot]) -> DiscCopy:
         """Return the same rows for records of another class."""
@@ -190,8 +174,6 @@ class DiscCopy:
         found = self._overlay.get(key)
         if found is not None:
             return found[1]
-        if self._cleared:
-            return None
         stored = self._rows.get(self._space, key)
         return None if stored is None else self._decode(stored)
 
@@ -200,7 +182,7 @@ class DiscCopy:
         found = self._overlay.get(key)
         if found is not None:
             return found[1]
-        return None if self._cleared else self._rows.get(self._space, key)
+        return self._rows.get(self._space, key)
 
     def swap(self, key: Key, slot: Slot | None, commit: int) -> tuple[int, Slot | None] | None:
         """Write, or delete (None), for the commit of that number; return what was above."""
@@ -239,7 +221,7 @@ class DiscCopy:
             low = batch[-1][0] + b"\x00"
 
     def _below(self, low: Key, high: Key | None, reverse: bool) -> Iterator[Pair]:
-        while not self._cleared:
+        while True:
             batch = self._rows.scan(self._space, low, high, SCAN_ROWS, reverse)
             for key, stored in batch:
                 yield key, self._decode(stored)
@@ -250,20 +232,6 @@ class DiscCopy:
                 high = last
             else:
                 low = last + b"\x00"
-
-    def clear(self) -> tuple[dict[Key, tuple[int, Slot | None]], int]:
-        """Remove everything; the rows themselves are cleared when that is applied."""
-        before, self._overlay = (self._overlay, self._cleared), {}
-        self._cleared += 1
-        return before
-
-    def refill(self, before: tuple[dict[Key, tuple[int, Slot | None]], int]) -> None:
-        """Undo a `clear`."""
-        self._overlay, self._cleared = before
-
-    def clear_settled(self) -> None:
-        """Hear that a `clear` is durable: what lies below counts again."""
-        self._cleared -= 1
 
     def settle(self, keys: Iterable[Key], commit: int) -> None:
         """Take what is durable now out of the overlay, unless it was written again."""

@@ -18,10 +18,12 @@ from palaver.storage.store import Store
 
 from .activity import Activity, Dirty, Operation, Transaction
 from .aio import Aio
+from .archives import fallback
+from .archives.checkpoints import Checkpoint
+from .archives.operations import Archives
 from .commit import Changes, Commit
 from .committing import Committer, Payloads
 from .core import Counters
-from .definitions import Definitions
 from .dirty import DirtyOperations
 from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent
@@ -48,7 +50,7 @@ ALONE_AFTER = 10
 """Restarts after which a transaction runs with nobody else committing."""
 
 
-class Database(Definitions, DirtyOperations):
+class Database(Archives, DirtyOperations):
     """Tables, as Mnesia has them; see `Database.open` and `Database.in_memory`.
 
     May be used from any thread. A context manager: leaving it closes.
@@ -66,7 +68,11 @@ class Database(Definitions, DirtyOperations):
         post: Post | None,
         max_backlog: int,
         progress: Callable[[str, int], None] | None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self.clock = clock
+        self.checkpoints_by_name: dict[str, Checkpoint] = {}
+        self.checkpoint_numbers = 0
         self.path = None if store is None else store.path
         self.mutex = threading.RLock()
         self.running = Running()
@@ -133,13 +139,14 @@ class Database(Definitions, DirtyOperations):
             max_backlog: commits that may wait for the disk; at the limit callers wait, or where
                 they cannot, Overloaded is raised.
             progress: called with (table, records so far) while tables are loaded.
-            clock: seconds, monotonic; for figures only.
+            clock: seconds, monotonic; for figures, and for how long checkpoints live.
 
         Raises:
             StoreLocked: another process has it open.
             StoreCorrupt, StoreVersion, StoreMismatch: it cannot be opened as it is.
             SchemaMismatch: a class in `records` does not fit the stored table.
         """
+        fallback.bring_in(Path(path))
         store = Store.open(
             path,
             TableMachine,
@@ -153,7 +160,14 @@ class Database(Definitions, DirtyOperations):
             clock=clock,
         )
         try:
-            return cls(store, records, post=post, max_backlog=max_backlog, progress=progress)
+            return cls(
+                store,
+                records,
+                post=post,
+                max_backlog=max_backlog,
+                progress=progress,
+                clock=clock,
+            )
         except BaseException:
             store.close_now()
             raise

@@ -135,7 +135,7 @@ class Definitions(Core):
             check_definition(definition, self.store is not None)
             if record is not None:
                 self.classes[record_type.name] = record
-            commit = self._install("create_table", self._with_spaces(definition), None, {})
+            commit = self._install("create_table", self.fresh_definition(definition), None, {})
         self._finish(commit)
         return Table(chosen)
 
@@ -193,6 +193,9 @@ class Definitions(Core):
         else:
             assert isinstance(copy, MemoryCopy)
             new.copy = copy.rebound(new.decode, convert)
+        new.retainers = state.retainers
+        for retainer in new.retainers:
+            retainer.move(new)
         state.alive = False
         doom_all(self.running)
         self._reinstate(state.name, new)
@@ -207,8 +210,9 @@ class Definitions(Core):
         """Delete all records of a table: mnesia:clear_table/1."""
         with self.mutex:
             state = self.state(table)
-            definition = self._with_spaces(state.redefine())
-            commit = self._install("clear_table", definition, state, {})
+            definition = self.fresh_definition(state.redefine())
+            fresh = _same_records(state, definition)
+            commit = self._install("clear_table", definition, state, {}, fresh)
         self._finish(commit)
 
     def transform_table(
@@ -236,7 +240,7 @@ class Definitions(Core):
             state.missing()
             key = None
             record_type = self._record_type(record, state.definition.record, attributes, key)
-            definition = self._with_spaces(
+            definition = self.fresh_definition(
                 state.redefine(
                     record=record_type.name,
                     attributes=record_type.attributes,
@@ -335,11 +339,11 @@ class Definitions(Core):
             before = state.definition
             definition = state.redefine(**changes)
             check_definition(definition, self.store is not None)
-            commit = self._begin()
+            commit = self.begin_change()
             state.define(definition)
             commit.undo.append((state.define, (before,)))
             self._schema_row(commit, definition.name, definition)
-            self._submit(commit, operation, definition.name)
+            self.submit_change(commit, operation, [definition.name])
         self._finish(commit)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -362,18 +366,20 @@ class Definitions(Core):
     def _rebuild(self, operation: str, state: TableState, **changes: Any) -> Commit:
         """Make a table anew with another definition and the records that it has."""
         state.missing()
-        definition = self._with_spaces(state.redefine(**changes))
+        definition = self.fresh_definition(state.redefine(**changes))
         check_definition(definition, self.store is not None)
-        return self._install(operation, definition, state, dict(state.copy.pairs()))
+        slots = dict(state.copy.pairs())
+        return self._install(operation, definition, state, slots, _same_records(state, definition))
 
-    def _with_spaces(self, definition: Definition) -> Definition:
+    def fresh_definition(self, definition: Definition, **changes: Any) -> Definition:
         """Give a definition spaces of its own, so that old and new rows never meet."""
         space = self.next_space
         index = {name: space + 1 + at for at, name in enumerate(definition.index)}
         self.next_space = space + 1 + len(index)
-        return replace(definition, space=space, index=index)
+        return replace(definition, space=space, index=index, **changes)
 
-    def _begin(self) -> Commit:
+    def begin_change(self) -> Commit:
+        """Return a commit that is to change the schema; under the mutex."""
         self.pipeline.admit()
         return Commit(self.committer.next_number(), "schema")
 
@@ -386,7 +392,23 @@ class Definitions(Core):
         new: TableState | None = None,
     ) -> Commit:
         """Put a new table (or none) in the place of an old one (or none), as one commit."""
-        commit = self._begin()
+        commit = self.begin_change()
+        name = self.exchange(commit, definition, old, slots, new)
+        self.submit_change(commit, operation, [name])
+        return commit
+
+    def exchange(
+        self,
+        commit: Commit,
+        definition: Definition | None,
+        old: TableState | None,
+        slots: dict[Key, Slot],
+        new: TableState | None = None,
+    ) -> str:
+        """Put a new table (or none) in the place of an old one (or none); return its name.
+
+        For the package's own use, under the mutex.
+        """
         name = definition.name if definition is not None else old.name if old else ""
         if definition is not None:
             if new is None:
@@ -399,6 +421,8 @@ class Definitions(Core):
                 new.watchers = old.watchers
             self._fill(commit, new, slots)
         if old is not None:
+            for retainer in old.retainers:
+                retainer.freeze()
             old.alive = False
             if old.on_disc:
                 for partition in range(self._partitions()):
@@ -408,8 +432,7 @@ class Definitions(Core):
         doom_all(self.running)
         self._reinstate(name, new)
         commit.undo.append((self._bring_back, (name, old)))
-        self._submit(commit, operation, name)
-        return commit
+        return name
 
     def _reinstate(self, name: str, state: TableState | None) -> None:
         if state is None:
@@ -463,8 +486,10 @@ class Definitions(Core):
             for key, payload in (VERSION_ROW, next_space_row(self.next_space)):
                 ops.puts.append((prefix + key, payload))
 
-    def _submit(self, commit: Commit, operation: str, name: str) -> None:
-        commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
+    def submit_change(self, commit: Commit, operation: str, names: Iterable[str]) -> None:
+        """Send a change of the schema on its way; under the mutex."""
+        for name in names:
+            commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
         self.pipeline.submit(commit, None)
 
     def _finish(self, commit: Commit) -> None:
@@ -478,6 +503,11 @@ class Definitions(Core):
     def _partition(self, key: Key) -> int:
         assert self.store is not None
         return self.store.partition_of(key)
+
+
+def _same_records(state: TableState, definition: Definition) -> TableState:
+    """Return a new state of a table whose records stay of the class that they are of."""
+    return TableState(definition, state.record_type)
 
 
 def _convert(

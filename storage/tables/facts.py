@@ -16,6 +16,7 @@ _TABLE_FACTS: dict[str, Callable[[Core, TableState], Any]] = {
     "access_mode": lambda _, state: state.definition.access_mode,
     "arity": lambda _, state: len(state.definition.attributes) + 1,
     "attributes": lambda _, state: list(state.definition.attributes),
+    "checkpoints": lambda _, state: sorted(each.checkpoint.name for each in state.retainers),
     "damaged": lambda _, state: len(state.damaged),
     "index": lambda _, state: list(state.definition.index),
     "key": lambda _, state: state.definition.attributes[state.definition.key_position],
@@ -33,6 +34,8 @@ _TABLE_FACTS: dict[str, Callable[[Core, TableState], Any]] = {
 }
 
 _SYSTEM_FACTS: dict[str, Callable[[Core], Any]] = {
+    "checkpoints": lambda database: sorted(database.checkpoints_by_name),
+    "fallback_activated": lambda database: database.fallback_activated,
     "backlog": lambda database: database.pipeline.backlog,
     "directory": lambda database: None if database.path is None else str(database.path),
     "is_running": lambda database: "yes" if database.is_running else "no",

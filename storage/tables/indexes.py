@@ -69,15 +69,6 @@ class MemoryIndex:
                 found.extend((value, key) for key in sorted(self._values[value], reverse=reverse))
         return found
 
-    def clear(self) -> Any:
-        """Remove everything; return what `refill` needs."""
-        before, self._values, self._order = self._values, {}, None
-        return before
-
-    def refill(self, before: Any) -> None:
-        """Undo a `clear`."""
-        self._values, self._order = before, None
-
     def settle(self, entries: Iterable[Entry], commit: int) -> None:
         """Nothing to do: it is in memory."""
 
@@ -99,8 +90,8 @@ class DiscIndex:
         return self.copy.restore, (entry, self.copy.swap(entry, payload, commit))
 
     def row(self, value: Value, key: Key, present: bool) -> tuple[bytes, bytes | None]:
-        """Return the row of an entry: its key, and the length of its value as its payload."""
-        return value + key, len(value).to_bytes(4, "big") if present else None
+        """Return the row of an entry; see `index_row`."""
+        return index_row(value, key, present)
 
     def lookup(self, value: Value) -> list[Key]:
         """Return the keys of the records with this value."""
@@ -114,17 +105,14 @@ class DiscIndex:
             for entry, payload in self.copy.scan(low, high, reverse=reverse)
         ]
 
-    def clear(self) -> Any:
-        """Remove everything; return what `refill` needs."""
-        return self.copy.clear()
-
-    def refill(self, before: Any) -> None:
-        """Undo a `clear`."""
-        self.copy.refill(before)
-
     def settle(self, entries: Iterable[Entry], commit: int) -> None:
         """Hear that a commit's changes of these entries are durable."""
         self.copy.settle((value + key for value, key in entries), commit)
+
+
+def index_row(value: Value, key: Key, present: bool) -> tuple[bytes, bytes | None]:
+    """Return the row of an entry: its key, and the length of its value as its payload."""
+    return value + key, len(value).to_bytes(4, "big") if present else None
 
 
 Index: TypeAlias = MemoryIndex | DiscIndex

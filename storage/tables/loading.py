@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from palaver.storage.errors import CommandError
+from palaver.storage.errors import CommandError, StoreCorrupt
 
 from . import machine, spaces
 from .copies import Copy, DiscCopy, MemoryCopy
@@ -35,6 +36,8 @@ def load(database: Core, progress: Progress | None) -> int:
         return spaces.FIRST_TABLE_SPACE
     if not store.readonly:
         _bring_to_end(database)
+        for partition in range(store.partitions):
+            database.pipeline.foresee_again(partition)
     with store.look(0) as txn:
         definitions, next_space = read_schema(txn, store.path)
     sizes = _sizes(database)
@@ -121,14 +124,29 @@ def fill(database: Core, state: TableState, progress: Progress | None = None) ->
 
     for partition in range(store.partitions):
         with store.look(partition) as txn:
+            last = b""
             for key, payload in spaces.rows(txn, state.space, damaged=damaged):
+                # A damaged file of LMDB may serve pages at the wrong place: what comes is looked at
+                # here, where everything is read anyhow.
+                if key < last:
+                    raise _out_of_order(database, state)
+                last = key
                 rows[key] = payload
                 if progress is not None and not len(rows) % PROGRESS_RECORDS:
                     progress(state.name, len(rows))
+    if not (state.is_bag or state.damaged) and len(rows) != state.size:
+        raise _out_of_order(database, state)
     if progress is not None:
         progress(state.name, len(rows))
     for attribute in state.indexes:
         fill_index(state, attribute)
+
+
+def _out_of_order(database: Core, state: TableState) -> StoreCorrupt:
+    return StoreCorrupt(
+        Path(database.path or ""),
+        f"the rows of the table {state.name} are not all there, or not in order",
+    )
 
 
 def fill_index(state: TableState, attribute: str) -> None:

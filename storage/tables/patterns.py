@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeGuard, TypeVar
 
 from .errors import BadArgument, BadType
@@ -53,18 +54,26 @@ def attributes_of(record_type: object) -> tuple[str, ...]:
         BadType: neither a dataclass, an attrs class or a NamedTuple, nor a sequence of names.
     """
     if isinstance(record_type, type):
-        if dataclasses.is_dataclass(record_type):
-            return tuple(field.name for field in dataclasses.fields(record_type))
-        for kept in ("__attrs_attrs__", "_fields"):
-            found = getattr(record_type, kept, None)
-            if isinstance(found, tuple):
-                return tuple(str(getattr(field, "name", field)) for field in found)
+        names = _fields_of(record_type)
+        if names is not None:
+            return names
     elif _are_names(record_type):
         return tuple(record_type)
     raise BadType(
         f"{record_type!r} is no record class: use a frozen dataclass, a frozen attrs class, "
         "a NamedTuple, or a sequence of attribute names"
     )
+
+
+@lru_cache(maxsize=256)
+def _fields_of(record_class: type) -> tuple[str, ...] | None:
+    if dataclasses.is_dataclass(record_class):
+        return tuple(field.name for field in dataclasses.fields(record_class))
+    for kept in ("__attrs_attrs__", "_fields"):
+        found = getattr(record_class, kept, None)
+        if isinstance(found, tuple):
+            return tuple(str(getattr(field, "name", field)) for field in found)
+    return None
 
 
 def _are_names(record_type: object) -> TypeGuard[Sequence[str]]:
@@ -186,6 +195,8 @@ class Head:
         found: set[int] = set() if self.whole is None else {self.whole}
         known = domains.NOTHING_KNOWN
         for position, term in enumerate(self._fields):
+            if term is ANY:
+                continue
             found.update(_variables(term, 0))
             if self._is_ground(position):
                 self.bound[position] = term
@@ -223,6 +234,8 @@ class Head:
         if self.whole is not None:
             writer.bind(self.whole, "record")
         for position, term in enumerate(self._fields):
+            if term is ANY:
+                continue
             if position in self.bound:
                 writer.compare(f"v[{position}]", term)
             else:
@@ -333,8 +346,13 @@ def _is_open(term: object) -> bool:
     return any(_is_open(one) for one in _inner(term, 0))
 
 
+_PLAIN: Final = frozenset((int, str, bytes, bool, float, type(None)))
+
+
 def _is_exact(term: object) -> bool:
     """Whether it is a value that matches itself only: a dict matches larger ones too."""
+    if type(term) in _PLAIN:
+        return True
     if isinstance(term, (Expression, _Wildcard, Mapping)):
         return False
     return all(_is_exact(one) for one in _inner(term, 0))

@@ -88,6 +88,10 @@ class Pipeline:
         """The last commit that is not settled, None when all are."""
         return self._order[-1] if self._order else None
 
+    def unsettled(self) -> list[Commit]:
+        """Return the commits that are not settled, in order; under the mutex."""
+        return list(self._order)
+
     def admit(self) -> None:
         """Raise NotRunning when nothing more is taken."""
         if self._closed:

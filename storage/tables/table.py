@@ -58,6 +58,7 @@ class TableState:
         indexes: its indexes by attribute.
         size: how many records there are.
         damaged: what was found wrong with it, a sentence by encoded key.
+        retainers: of the checkpoints that it is part of; they hear what is overwritten.
         watchers: subscribers, in the order of their subscription.
     """
 
@@ -73,6 +74,7 @@ class TableState:
         "on_disc",
         "prefix",
         "record_type",
+        "retainers",
         "size",
         "space",
         "watchers",
@@ -86,6 +88,7 @@ class TableState:
         self.size = 0
         self.damaged: dict[Key, str] = {}
         self.watchers: list[Any] = []
+        self.retainers: tuple[Any, ...] = ()
         self.record_type = record_type
         self.define(definition)
 

@@ -284,7 +284,7 @@ def test_a_folder_belongs_to_one_program(tmp_path: Path) -> None:
     store.backup(tmp_path / "b")
     store.close_now()
     assert Manifest.read(tmp_path / "b").content == "scribe"
-    words = "holds the content of 'scribe', not of 'chat'"
+    words = "the content is that of 'scribe', not of 'chat'"
     with pytest.raises(StoreMismatch, match=words):
         Store.open(tmp_path / "s", talk)
     with pytest.raises(StoreMismatch, match=words):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from storage_kit import BIG, FORGET, append, bodies, open_async, problems, read, run, say, talk
 
 from palaver.storage import Outcome, Store, StoreFailed, StoreFull
-from palaver.storage.environment import Environment, Gate
+from palaver.storage.environment import Environment
+from palaver.storage.gate import Gate
 
 HERE = Path(__file__).parent
 
@@ -252,7 +254,7 @@ def test_a_foreign_writer_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_gate_lets_one_alone_and_many_together() -> None:
-    gate = Gate()
+    gate = Gate(time.monotonic)
     gate.enter()
     gate.enter()
     order: list[str] = []

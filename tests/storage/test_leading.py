@@ -65,6 +65,7 @@ class Paper:
 
     def __init__(self) -> None:
         self.identity = Identity(0, 0)
+        self.life = 0
         self.batches: list[list[int]] = []
         self.inside = 0
 

@@ -330,7 +330,7 @@ def group_of(
             return evaluate(expression, field_of(group[0]))
         if not isinstance(expression, Aggregate):
             return NotImplemented
-        if expression.part is None:
+        if expression.part is None or expression.name == "count":
             return len(group)
         found = [evaluate(expression.part, field_of(row)) for row in group]
         if expression.name != "sum":

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from query_kit import (
     Thing,
@@ -55,6 +55,7 @@ def lifted(clause: Any) -> Any:
     return head, [lift(one) for one in guards], [lift(one) for one in made]
 
 
+@settings(deadline=None)
 @given(st.lists(clauses, min_size=1, max_size=3), things)
 @example([(holes[0], [V(1) > 1], [V(1)])], Thing(1.5, 0, 0))
 @example([(holes[1], [V(1) == 1, V(2) > 0], [V(1)])], Thing((1.0, 0.5), 0, 0))
@@ -79,6 +80,7 @@ def test_a_specification_answers_as_a_plain_reading_of_it(spec: Any, thing: Thin
                 assert same(compiled.bound[position], term)
 
 
+@settings(deadline=None)
 @given(expressions(VARIABLES), things)
 def test_results_compute_as_guards_do_and_failures_are_refused(result: Any, thing: Thing) -> None:
     compiled = compile_match_spec(Thing, match(Thing, id=V(1), name=V(2), size=V(3)).select(result))
@@ -107,6 +109,7 @@ def exactly(number: Any) -> Any:
     return number if number in (float("inf"), float("-inf")) else Fraction(number)
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 @example(2**53 + 1, float(2**53))
 @example(Fraction(1, 10), Decimal("0.1"))
@@ -132,6 +135,7 @@ def test_numbers_compare_by_value_and_are_found_where_they_can_be(left: Any, rig
                     assert any(same(one, nest(left)) for one in compiled.key_equals)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["==", "<", ">="]), atoms, atoms)
 def test_every_two_terms_compare(name: str, left: Any, right: Any) -> None:
     spec = match(Thing, id=V(1)).where(Operation(name, V(1), right)).select(1)
@@ -318,6 +322,7 @@ def test_a_specification_shows_how_it_is_written() -> None:
     assert repr(ex.choose(V(1), 1, 2)) == "(1 if V(1) else 2)"
 
 
+@settings(deadline=None)
 @given(keys)
 def test_a_pattern_of_the_key_alone_is_a_point(key: Any) -> None:
     compiled = compile_match_spec(Thing, match(Thing, id=key))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from query_kit import FIELDS, Thing, keys, naive_match, terms, things, values
 
@@ -61,6 +61,7 @@ def opened(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 patterns = st.builds(Thing, opened(keys), opened(terms), opened(terms))
 
 
+@settings(deadline=None)
 @given(patterns, things)
 @example(Thing({"k": 1}, ANY, ANY), Thing({"k": 1, "l": 2}, 1, 1))
 @example(Thing(V(1), V(1), ANY), Thing(1, 1.0, 1))
@@ -84,6 +85,7 @@ def test_a_pattern_matches_as_a_plain_reading_of_it(written: Thing, thing: Thing
             assert any(one.lower <= code < one.upper for one in intervals)
 
 
+@settings(deadline=None)
 @given(things)
 def test_a_record_is_a_pattern_that_matches_itself(thing: Thing) -> None:
     matcher = compile_pattern(Thing, thing)

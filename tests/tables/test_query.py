@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from query_kit import (
     MemorySource,
@@ -114,6 +114,7 @@ def shown(result: Any) -> Any:
     return (type(result), result)
 
 
+@settings(deadline=None)
 @given(sources(), wanted(), st.integers(0, 4))
 def test_a_query_gives_what_nested_loops_give(
     source: MemorySource, asked: Query[Any], limit: int
@@ -139,6 +140,7 @@ numbers = st.one_of(st.integers(-3, 3), st.sampled_from([0.1, 0.2, 0.7, 1e16, -1
 sales = st.lists(st.builds(Order, st.integers(0, 30), small, numbers), max_size=12)
 
 
+@settings(deadline=None)
 @given(sales, st.sampled_from(["result", "sum", "none"]), st.booleans())
 @example([Order(n, "a", 0.1) for n in range(10)], "none", False)
 @example([Order(0, "a", 1e308), Order(1, "a", 1e308), Order(2, "a", -1e308)], "none", False)

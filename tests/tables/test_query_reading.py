@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from query_kit import MemorySource
 
@@ -111,6 +111,7 @@ def sources(people: list[Person], orders: list[Order], kind: str) -> MemorySourc
 
 
 @pytest.mark.parametrize("made", COMPREHENSIONS)
+@settings(deadline=None)
 @given(people, orders, st.sampled_from(["set", "ordered_set"]))
 def test_a_comprehension_gives_what_python_gives(
     made: Any, people: list[Person], orders: list[Order], kind: str

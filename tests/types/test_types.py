@@ -22,7 +22,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-@pytest.mark.parametrize("case", ["names.py", "protocols.py"])
+@pytest.mark.parametrize("case", ["names.py", "protocols.py", "queries.py"])
 def test_mypy_finds_the_wrong_lines_and_no_others(
     case: str, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,8 @@ def loosen(term: Any) -> Any:
 
 def loosen_number(number: Any) -> Any:
     """Return the integer of this value, else the fraction; infinities and NaN as floats."""
+    if type(number) is int:
+        return number
     if type(number) is float and number.is_integer():
         return int(number)
     if not finite(number):
@@ -126,9 +128,14 @@ def _highest_number(number: Any) -> Any:
 _FLOATS: Final = 10**300
 
 
+_WHOLE_FLOATS: Final = 1 << 53
+
+
 def ties(number: Any) -> tuple[Any, ...]:
     """Return all terms that are `==` to this number: of each type of numbers one."""
     exact = loosen_number(number)
+    if type(exact) is int and abs(exact) < _WHOLE_FLOATS:
+        return (exact, float(exact), Decimal(exact), Fraction(exact))
     if not finite(exact):
         return (exact, Decimal(exact))
     found: list[Any] = [exact] if type(exact) is int else []

@@ -264,6 +264,8 @@ class Known:
 
     def both(self, other: Known) -> Known:
         """Return what is known where both conditions hold."""
+        if other is NOTHING_KNOWN or self is NOTHING_KNOWN:
+            return self if other is NOTHING_KNOWN else other
         domains = dict(self.domains)
         for path, domain in other.domains.items():
             mine = domains.get(path)

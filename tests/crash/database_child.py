@@ -1,0 +1,59 @@
+"""Does one of several things to a database and notes on the tape what it promised to whom."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bank import Bank
+from bank_teller import content_of, open_bank, tell
+from database_judge import DatabaseJudge
+from tape import Mode, Op, Recorder
+
+
+def write(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
+    """Do the first deeds, one after the other."""
+    bank = Bank(seed, partitions)
+    db = open_bank(root / "bank", partitions)
+    for number in range(deeds):
+        deed = bank.deed(number)
+        tape.mark(f"begun {number + 1}")
+        tell(db, deed)
+        if deed.kind in ("sync_transaction", "clear_table") and not deed.aborts:
+            tape.mark(f"acked {number + 1}")
+    db.close()
+    tape.mark(f"acked {deeds}")
+
+
+def endless(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
+    """Do deeds until killed."""
+    write(root, seed, tape, sys.maxsize, partitions)
+
+
+def die(root: Path, seed: int, tape: Recorder, nth: int, partitions: int) -> None:
+    """Be killed within the nth operation."""
+    tape.fault(Op.ANY, nth, Mode.DIE_AFTER)
+    write(root, seed, tape, 30, partitions)
+
+
+def look(root: Path, seed: int, tape: Recorder, begun: int, partitions: int) -> None:
+    """Open what a killed process has left: what is shown must outlast a power cut from now on."""
+    db = open_bank(root / "bank", partitions)
+    reached = DatabaseJudge(seed, partitions).compare(content_of(db), 0, begun)
+    if partitions == 1:
+        tape.mark(f"acked {reached[0][0]}")
+    db.close()
+
+
+JOBS: dict[str, Callable[[Path, int, Recorder, int, int], None]] = {
+    "write": write,
+    "endless": endless,
+    "die": die,
+    "look": look,
+}
+
+if __name__ == "__main__":
+    JOBS[sys.argv[1]](
+        Path(sys.argv[2]), int(sys.argv[3]), Recorder(), int(sys.argv[4]), int(sys.argv[5])
+    )

@@ -1,0 +1,84 @@
+"""Everything that a disk may hold after a power cut, opened with the real code.
+
+What a disk may hold is in `disk`; which of it is opened, in `cuts`; what is recorded, in `scenarios`.
+`make crash-states STATES=n` opens more.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+import tape
+from conftest import SEED
+from disk import Disk
+from scenarios import Life, Scenario, Studio, open_states, store_scenarios
+from search import search
+
+STATES = 2200
+
+
+def test_no_state_of_a_disk_loses_or_tears_anything(studio: Studio) -> None:
+    totals = open_states(STATES, SEED)
+    assert not totals.findings, "\n".join(totals.findings[:10])
+    assert (totals.lost, totals.torn) == (0, 0)
+    assert totals.opened >= 2000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_no_state_of_many_disks_loses_or_tears_anything(studio: Studio, seed: int) -> None:
+    totals = open_states(5000, seed)
+    assert not totals.findings, "\n".join(totals.findings[:10])
+
+
+def test_the_tape_has_everything_that_was_done(studio: Studio) -> None:
+    """Played to its end it gives the folder that is there, byte by byte."""
+    for scenario in store_scenarios(random.Random(SEED)):
+        task = studio.record(scenario, 0)
+        disk = Disk(Path(task.root))
+        for _ in disk.play(tape.read(Path(task.tape))):
+            pass
+        left = Path(task.tape).with_name("left")
+        left.mkdir()
+        disk.build_live(left)
+        # LMDB writes its table of readers through memory, and nothing else.
+        assert {Path(path).name for path in disk.mapped} <= {"lock.mdb"}
+        compared = subprocess.run(
+            ["diff", "--recursive", "--exclude=lock.mdb", task.root, str(left)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert compared.returncode == 0, compared.stdout
+
+
+BROKEN = {
+    "a disk that lies about fsync": Scenario(
+        "", (Life("store_child.py", "write", (10,)),), 1, drop_sync=True
+    ),
+    "LMDB without fsync": Scenario("", (Life("store_child.py", "unsynced", (10,)),), 1),
+    "a head that is not synchronised": Scenario(
+        "", (Life("store_child.py", "unsynced_head", (10,)),), 1
+    ),
+    "an answer before the commit": Scenario("", (Life("store_child.py", "hasty", (10,)),), 1),
+    "two transactions for one append": Scenario(
+        "", (Life("store_child.py", "halves", (10,)),), 1
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_the_check_finds_what_is_broken_on_purpose(studio: Studio, fault: str) -> None:
+    totals = search([studio.record(BROKEN[fault], 200)], studio.folder, seed=SEED)
+    if fault == "two transactions for one append":
+        assert totals.torn > 0
+        assert totals.lost == 0
+    elif fault in ("an answer before the commit", "a head that is not synchronised"):
+        assert totals.lost > 0
+        assert totals.torn == 0
+    else:
+        assert totals.lost > 0
+        assert totals.torn > 0
