@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palaver.supervisors.cli.bench.children import BenchFailed
@@ -41,6 +41,10 @@ def figure_of(
     return figure
 
 
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@relaxed
 @given(times, times, counts, counts, st.sampled_from(Clock))
 def test_a_ratio_above_one_means_that_palaver_does_more_in_a_time(
     ours_s: float, theirs_s: float, ours: int, theirs: int, clock: Clock
@@ -55,6 +59,7 @@ def test_a_ratio_above_one_means_that_palaver_does_more_in_a_time(
     assert reached == (figure.ratios()["lmdb"] >= 0.6)  # type: ignore[operator]
 
 
+@relaxed
 @given(times, times)
 def test_less_time_is_better_where_the_figure_is_a_time(ours_s: float, theirs_s: float) -> None:
     us = {"ops": 10, "wall_s": ours_s, "cpu_s": 1.0, "bytes": 3.0, "bytes_in_use": 40.0}
@@ -68,6 +73,7 @@ def test_less_time_is_better_where_the_figure_is_a_time(ours_s: float, theirs_s:
     assert in_use.figure().summary.value == 4
 
 
+@relaxed
 @given(st.lists(st.tuples(times, times), min_size=1, max_size=7))
 def test_percentiles_are_medians_of_the_rounds(rounds: list[tuple[float, float]]) -> None:
     results = [
