@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: env run test lint types conform-otp conform-thespian typing-tree clean help
+.PHONY: env run test lint types conform-otp conform-mnesia conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -24,6 +24,9 @@ test: env       ## run every test
 
 conform-otp: env  ## Palaver beside Erlang/OTP: PROGRAMS=n random programs
 	@$(BIN)/python tests/otp/conform.py
+
+conform-mnesia: env  ## the tables beside Mnesia: PROGRAMS=n random programs
+	@$(BIN)/python tests/mnesia/conform.py
 
 lint: env       ## ruff and the import rules
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from .errors import (
     CommandError,
     Overloaded,
     RecordCorrupt,
+    StoreBusy,
     StoreClosed,
     StoreCorrupt,
     StoreError,
@@ -23,6 +24,7 @@ from .errors import (
     StoreVersion,
     WrongSequence,
 )
+from .installing import SnapshotInfo
 from .leading import Ticket
 from .log import LogPort
 from .machine import Command, CutAware, Finishing, Machine, Named, Outcome, Rejected
@@ -45,7 +47,9 @@ __all__ = [
     "ReadTxn",
     "RecordCorrupt",
     "Rejected",
+    "SnapshotInfo",
     "Store",
+    "StoreBusy",
     "StoreClosed",
     "StoreCorrupt",
     "StoreError",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import lmdb
 
-from .environment import Environment, command_error, is_disk_error
+from .disk import command_error, is_disk_error
+from .environment import Environment
 from .errors import (
     ApplyFailed,
     RecordCorrupt,
+    StoreBusy,
     StoreCorrupt,
     StoreError,
     StoreFailed,
@@ -50,14 +53,15 @@ class Identity(NamedTuple):
 class Entry:
     """One append: its commands share a transaction, and one `done`."""
 
-    __slots__ = ("commands", "done", "expected", "results")
+    __slots__ = ("commands", "done", "expected", "life", "results")
 
     def __init__(
-        self, commands: Sequence[Command], done: Done | None, expected: int | None
+        self, commands: Sequence[Command], done: Done | None, expected: int | None, life: int
     ) -> None:
         self.commands = commands
         self.done = done
         self.expected = expected
+        self.life = life
         self.results: list[Result] = []
 
 
@@ -135,6 +139,7 @@ class Applier:
 
     Attributes:
         identity: of what is applied and durable; replaced as a whole, so any thread may look.
+        life: rises whenever the content was replaced; appends of an earlier one are refused.
     """
 
     __slots__ = (
@@ -144,8 +149,10 @@ class Applier:
         "_machine",
         "_partition",
         "_stale",
+        "_turn",
         "_usual_commit_s",
         "identity",
+        "life",
         "thread",
     )
 
@@ -158,7 +165,9 @@ class Applier:
         self._finishing = machine if isinstance(machine, Finishing) else None
         self._clock = clock
         self._stale = False
+        self._turn = threading.Lock()
         self._usual_commit_s = 1.0
+        self.life = 0
         self.thread: LentThread[Batch] | None = None
         with env.snapshot() as txn:
             self.identity = self._load(txn)
@@ -191,6 +200,23 @@ class Applier:
 
     def run(self, batch: Batch) -> None:
         """Apply and commit a batch; every entry has its results afterwards. Never raises."""
+        with self._turn:
+            self._run(batch)
+
+    def replace(self, swap: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Go on with other content, between two batches; see `Environment.replace`.
+
+        What was appended before and is not applied gets WrongSequence.
+        """
+        with self._turn:
+            self._env.replace(swap, undo)
+            self.life += 1
+            self._stale = True  # should the machine not start, the next batch tries again
+            with self._env.snapshot() as txn:
+                self.identity = self._load(txn)
+            self._stale = False
+
+    def _run(self, batch: Batch) -> None:
         one_by_one = False
         recovered = False
         while True:
@@ -219,6 +245,8 @@ class Applier:
             if self._env.grow():
                 return True
             batch.fail(StoreFull(f"the map of {self._env.folder} is at its limit: {error}"))
+        except StoreBusy as busy:
+            batch.fail(StoreFull(f"the map of {self._env.folder} is full and cannot grow: {busy}"))
         except lmdb.Error as failure:
             batch.fail(StoreFailed(f"growing {self._env.folder} failed: {failure}"))
         return False
@@ -292,7 +320,7 @@ class Applier:
         apply: Callable[[WriteTxn, lmdb.Transaction[bytes], int, Command], Result],
     ) -> int:
         """Apply one append; return the last sequence given out."""
-        if entry.expected is not None and entry.expected != last:
+        if entry.life != self.life or entry.expected not in (None, last):
             entry.results = [WrongSequence(entry.expected, last)] * len(entry.commands)
             return last
         thread = self.thread

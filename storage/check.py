@@ -19,7 +19,8 @@ import lmdb
 
 from . import folder
 from .batch import Identity, read_identity
-from .environment import DATA_FILE, Environment
+from .disk import DATA_FILE
+from .environment import Environment
 from .errors import BackupError, StoreError
 from .inspection import MAX_PROBLEMS, structure_problems
 from .machine import Machine, kind_of
@@ -95,6 +96,7 @@ def check(
     tables = folder.require(root)
     lock = folder.OwnerLock(root)
     try:
+        folder.settle_replacements(tables)
         return CheckReport(root, check_tables(tables, machine, on_partition))
     finally:
         lock.release()
@@ -112,14 +114,15 @@ def check_tables(
     reports = []
     for partition in range(found.partitions):
         place = folder.partition_folder(tables, partition)
-        report = _check_partition(place, partition, machine(partition))
+        report = check_partition(place, partition, machine(partition))
         if on_partition is not None:
             on_partition(report)
         reports.append(report)
     return tuple(reports)
 
 
-def _check_partition(place: Path, partition: int, machine: Machine) -> PartitionReport:
+def check_partition(place: Path, partition: int, machine: Machine) -> PartitionReport:
+    """Verify the folder of one partition that the caller has for itself."""
     file = place / DATA_FILE
     problems = [f"{file}: {problem}" for problem in structure_problems(file)]
     size_bytes = file.stat().st_size if file.exists() else 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .batch import Applier, Done, Identity, Result
+from .batch import Applier, Done, Result
 from .desk import Desk
 from .environment import Environment
 from .leading import Flusher, Leader, Ticket
@@ -58,9 +58,6 @@ class Driver(Protocol):
         self, partition: int, fn: Callable[[ReadTxn], Any], done: Callable[[Any], None]
     ) -> None:
         """See `Store.read`."""
-
-    def identity(self, partition: int) -> Identity:
-        """Return what is applied and durable."""
 
     def glance(self) -> None:
         """See `Store.glance`."""
@@ -162,10 +159,6 @@ class ByLoop:
         """Queue for the reader's thread."""
         self._reader.read(partition, fn, done)
 
-    def identity(self, partition: int) -> Identity:
-        """Return what is applied and durable."""
-        return self._writers[partition].identity
-
     def glance(self) -> None:
         """Look at every desk."""
         for desk in self._desks:
@@ -256,10 +249,6 @@ class ByThreads:
         """Queue for `drain`."""
         with self._reading:
             self._reader.read(partition, fn, done)
-
-    def identity(self, partition: int) -> Identity:
-        """Return what is applied and durable."""
-        return self._leaders[partition].identity
 
     def glance(self) -> None:
         """Do nothing: no loop is to be spared."""

@@ -6,92 +6,53 @@ Growing and reopening need the environment without any transaction; the gate see
 
 from __future__ import annotations
 
-import errno
 import os
-import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
-from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
-from .inspection import HEAD_BYTES, head_offsets, inspect
+from .disk import (
+    DAMAGE_ERRORS,
+    DATA_FILE,
+    FULL_ERRNOS,
+    LOCK_FILE,
+    MAX_READERS,
+    READ_ERRORS,
+    errno_of,
+    reserve_lock_file,
+    settle_heads,
+    size_of,
+)
+from .errors import StoreCorrupt, StoreError, StoreFailed, StoreFull
+from .gate import Gate
+from .inspection import inspect
 from .transaction import META_TABLE, ReadTxn, Tables
 
-DATA_FILE = "data.mdb"
-LOCK_FILE = "lock.mdb"
-LOCK_FILE_BYTES = 8192
-"""Size of LMDB's table of readers for MAX_READERS."""
 DEFAULT_MAP_BYTES = 1 << 30
 """Address space, not disk: the file grows with what is written."""
 DEFAULT_MAX_MAP_BYTES = 1 << 40
+DEFAULT_MAX_SNAPSHOT_S = 30.0
 SPARE_TABLES = 8
-MAX_READERS = 126
 SPARE_TXNS = 8
 """Read transactions that have ended and are kept for the next ones; each keeps a reader's slot."""
 
-FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DAMAGE_ERRORS = (
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-)
-READ_ERRORS = (*DAMAGE_ERRORS, lmdb.BadTxnError)
-"""What a read transaction raises only over a damaged file."""
 
-# A transaction is bad after it has failed once: what failed was the disk, or is told elsewhere.
-_DISK = (
-    *DAMAGE_ERRORS,
-    lmdb.BadTxnError,
-    lmdb.DiskError,
-    lmdb.PanicError,
-    lmdb.MemoryError,
-    lmdb.MapResizedError,
-)
+class OpenSnapshot(NamedTuple):
+    """A snapshot that is open now.
 
+    Attributes:
+        what: what it is for, and in which thread.
+        age_s: for how long it is open.
+        commits: transactions since, whose freed pages cannot be used again yet.
+    """
 
-class Gate:
-    """Lets many pass together or one alone; whoever waits to be alone holds up new arrivals."""
-
-    __slots__ = ("_alone", "_condition", "_inside", "_mutex")
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._condition = threading.Condition(self._mutex)
-        self._inside = 0
-        self._alone = False
-
-    def enter(self) -> None:
-        """Go in; waits while somebody is, or waits to be, alone."""
-        with self._mutex:
-            while self._alone:
-                self._condition.wait()
-            self._inside += 1
-
-    def leave(self) -> None:
-        """Go out again; once for every `enter`."""
-        with self._mutex:
-            self._inside -= 1
-            if self._alone and not self._inside:
-                self._condition.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only one inside for the length of the block."""
-        with self._condition:
-            while self._alone:
-                self._condition.wait()
-            self._alone = True
-            while self._inside:
-                self._condition.wait()
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._alone = False
-                self._condition.notify_all()
+    what: str
+    age_s: float
+    commits: int
 
 
 class Environment:
@@ -110,8 +71,10 @@ class Environment:
         "_gate",
         "_map_bytes",
         "_max_map_bytes",
+        "_max_snapshot_s",
         "_readonly",
         "_sizes",
+        "_txn_id",
         "folder",
         "growths",
         "tables",
@@ -124,30 +87,39 @@ class Environment:
         *,
         map_size_bytes: int = DEFAULT_MAP_BYTES,
         max_map_bytes: int = DEFAULT_MAX_MAP_BYTES,
+        max_snapshot_s: float = DEFAULT_MAX_SNAPSHOT_S,
         readonly: bool = False,
         create: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.folder = folder
         self.tables = (META_TABLE, *tables)
         self.growths = 0
         self._readonly = readonly
         self._max_map_bytes = max_map_bytes
-        self._gate = Gate()
+        self._max_snapshot_s = max_snapshot_s
+        self._gate = Gate(clock)
         self._broken = False
         self._closed = False
         if not create:
             inspect(folder / DATA_FILE, live=readonly)
             if not readonly:
-                _settle(folder / DATA_FILE)
-        size = _size_of(folder / DATA_FILE)
-        self._map_bytes = min(max(map_size_bytes, size + size // 2), max(max_map_bytes, size))
+                settle_heads(folder / DATA_FILE)
+        self._map_bytes = map_size_bytes
+        self._fit_map()
         self._env, self._dbs = self._open(create)
         self._sizes = (self._map_bytes, 0)
+        self._txn_id = self._env.info()["last_txnid"]
+
+    def _fit_map(self) -> None:
+        size = size_of(self.folder / DATA_FILE)
+        limit = max(self._max_map_bytes, size)
+        self._map_bytes = min(max(self._map_bytes, size + size // 2), limit)
 
     def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
         if not self._readonly:
-            _reserve_lock_file(self.folder / LOCK_FILE)
+            reserve_lock_file(self.folder / LOCK_FILE)
         try:
             env = lmdb.open(
                 str(self.folder),
@@ -202,8 +174,10 @@ class Environment:
 
     def commit(self, raw: lmdb.Transaction[bytes]) -> None:
         """Make the write transaction durable; when that fails it has had no effect and is over."""
+        number = raw.id()
         try:
             raw.commit()
+            self._txn_id = number
         finally:
             self._gate.leave()
 
@@ -219,9 +193,13 @@ class Environment:
         return self._env.begin(write=True, parent=parent)
 
     @contextmanager
-    def snapshot(self) -> Iterator[ReadTxn]:
-        """Open a read transaction for the length of the block; while it is open nothing grows."""
-        with self.raw_snapshot() as raw:
+    def snapshot(self, what: str = "a read") -> Iterator[ReadTxn]:
+        """Open a read transaction for the length of the block; while it is open nothing grows.
+
+        Args:
+            what: what it is for, told to those who wait for its end.
+        """
+        with self.raw_snapshot(what) as raw:
             try:
                 yield ReadTxn(raw, self._dbs)
             except READ_ERRORS as error:
@@ -232,11 +210,12 @@ class Environment:
         return StoreCorrupt(self.folder / DATA_FILE, str(error))
 
     @contextmanager
-    def raw_snapshot(self) -> Iterator[lmdb.Transaction[bytes]]:
+    def raw_snapshot(self, what: str = "a read") -> Iterator[lmdb.Transaction[bytes]]:
         """Like `snapshot`, with py-lmdb's own transaction."""
         raw = self._begin_read()
         try:
-            yield raw
+            with self._gate.named(what, raw.id()):
+                yield raw
         finally:
             raw.abort()
             self._gate.leave()
@@ -256,7 +235,7 @@ class Environment:
             except BaseException:
                 self._gate.leave()
                 raise
-            with self._gate.alone():
+            with self._gate.alone(self._max_snapshot_s):
                 self._env.set_mapsize(0)
 
     def peek(self, table: str, key: bytes) -> bytes | None:
@@ -282,10 +261,14 @@ class Environment:
         """Double the map (or more); False when it is at its limit.
 
         Waits until every transaction in this process has ended; the caller holds none.
+
+        Raises:
+            StoreBusy: a snapshot was held open for longer than `max_snapshot_s`.
         """
         if at_least_bytes and at_least_bytes <= self._map_bytes:
             return True
-        with self._gate.alone():
+        with self._gate.alone(self._max_snapshot_s):
+            self._env.reader_check()  # what a killed reader of another process pins is free again
             wanted = min(max(self._map_bytes * 2, at_least_bytes), self._max_map_bytes)
             if wanted <= self._map_bytes:
                 return False
@@ -317,13 +300,52 @@ class Environment:
 
     def reopen(self) -> None:
         """Close and open again: the only way on after LMDB has declared the environment broken."""
-        with self._gate.alone():
+        with self._gate.alone(self._max_snapshot_s):
             self._env.close()
             self._broken = True
             inspect(self.folder / DATA_FILE)
-            _settle(self.folder / DATA_FILE)
+            settle_heads(self.folder / DATA_FILE)
             self._env, self._dbs = self._open(create=False)
             self._broken = False
+
+    def replace(self, swap: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Open other files in place of these, or these again when that fails.
+
+        Args:
+            swap: puts the others in place, while nothing is open.
+            undo: puts back what was there, wherever `swap` has stopped.
+
+        Raises:
+            StoreBusy: a snapshot was held open for longer than `max_snapshot_s`; nothing was done.
+        """
+        with self._gate.alone(self._max_snapshot_s):
+            self._env.close()
+            self._broken = True
+            try:
+                swap()
+                self._fit_map()
+                self._env, self._dbs = self._open(create=False)
+            except BaseException:
+                undo()
+                self._env, self._dbs = self._open(create=False)
+                self._broken = False
+                raise
+            self._sizes = (self._map_bytes, 0)
+            self._broken = False
+
+    @property
+    def oldest_snapshot(self) -> OpenSnapshot | None:
+        """The oldest open snapshot of this process, None when there is none; from any thread."""
+        visit = self._gate.oldest
+        if visit is None:
+            return None
+        what = f"{visit.what} in thread {visit.thread!r}"
+        return OpenSnapshot(what, self._gate.age_s(visit), max(0, self._txn_id - visit.txn_id))
+
+    @property
+    def growth_blocked(self) -> bool:
+        """Whether something waits for the end of the open snapshots now."""
+        return self._gate.awaited
 
     def measure(self) -> None:
         """Note the sizes that `sizes` reports; for the thread that owns the write transaction."""
@@ -357,85 +379,3 @@ class Environment:
                 self.measure()
             self._closed = True
             self._env.close()
-
-
-def _settle(path: Path) -> None:
-    """Make durable what the data file shows, before anybody sees it.
-
-    After a kill the system's memory may hold a head, and with it a transaction, that has never been
-    synchronised. After a failed write of a head it is the other way round: the disk may hold one that
-    LMDB has taken back in memory; pages that it refers to would be overwritten under it. The heads are
-    written again because the system may take pages for clean whose synchronisation has failed.
-
-    Raises:
-        StoreFull, StoreError: that cannot be done.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            for offset in head_offsets(descriptor):
-                os.pwrite(descriptor, os.pread(descriptor, HEAD_BYTES, offset), offset)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
-        raise kind(f"{path} cannot be synchronised: {error}") from error
-
-
-def _reserve_lock_file(path: Path) -> None:
-    """Give LMDB's table of readers its blocks on the disk.
-
-    LMDB makes it a sparse file and writes to it through memory: on a full disk that is no error
-    but a signal that ends the process.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
-        raise kind(f"{path} cannot be made: {error}") from error
-
-
-def errno_of(error: lmdb.Error) -> int:
-    """Return the system's error number behind an LMDB error, 0 when there is none."""
-    code = getattr(error, "code", 0)
-    return code if isinstance(code, int) and code > 0 else 0
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Whether the disk (or the file on it) failed, rather than the one who called LMDB."""
-    if isinstance(error, _DISK):
-        return True
-    return isinstance(error, lmdb.Error) and errno_of(error) in (
-        *FULL_ERRNOS,
-        errno.EIO,
-        errno.EROFS,
-    )
-
-
-def command_error(error: BaseException, folder: Path) -> CommandError:
-    """Say what a failed transaction means for each of its commands."""
-    if isinstance(error, lmdb.Error):
-        if isinstance(error, DAMAGE_ERRORS):
-            return StoreFailed(str(StoreCorrupt(folder / DATA_FILE, str(error))))
-        number = errno_of(error)
-        # LMDB reports a short write, which is how a disk fills up, as EIO.
-        if number in FULL_ERRNOS or (number == errno.EIO and _free_bytes(folder) < (1 << 20)):
-            return StoreFull(f"no room on the disk of {folder}: {error}")
-    return StoreFailed(f"writing {folder / DATA_FILE} failed: {type(error).__name__}: {error}")
-
-
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -8,6 +8,7 @@ StoreError
 │   ├── StoreVersion          written by a newer (or unknown) version of this program
 │   └── StoreMismatch         the settings contradict the folder (partitions, program)
 ├── RecordCorrupt             one record is not what was written; the others are served
+├── StoreBusy                 a snapshot is held open for too long; end it and try again
 ├── StoreClosed               a call after `close`
 ├── Overloaded                the backlog is full; nothing was queued; try later
 ├── CommandError              the outcome of one command that did not happen
@@ -116,6 +117,18 @@ class RecordCorrupt(StoreError):
         self.key = key
 
 
+class StoreBusy(StoreError):
+    """What needs a partition without any snapshot did not get it within `max_snapshot_s`.
+
+    Attributes:
+        holder: which snapshot is open, and for how long.
+    """
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"waited in vain for the end of {holder}")
+        self.holder = holder
+
+
 class StoreClosed(StoreError):
     """The store is closed or closing; nothing was queued."""
 
@@ -145,12 +158,17 @@ class WrongSequence(CommandError):
     """The partition was not at the sequence that the append expected; nothing was applied.
 
     Attributes:
-        expected: what the caller named.
+        expected: what the caller named; None when it named none, and the content of the partition
+            was replaced (`Store.install`) while the append waited.
         actual: the partition's last applied sequence at that moment.
     """
 
-    def __init__(self, expected: int, actual: int) -> None:
-        super().__init__(f"expected the partition at sequence {expected}, it is at {actual}")
+    def __init__(self, expected: int | None, actual: int) -> None:
+        super().__init__(
+            f"the partition was replaced, it is at sequence {actual}"
+            if expected is None
+            else f"expected the partition at sequence {expected}, it is at {actual}"
+        )
         self.expected = expected
         self.actual = actual
 

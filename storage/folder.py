@@ -3,6 +3,7 @@
     <store>/owner.lock             locked (flock) by the one process that writes; holds its pid
     <store>/tables/format.json     format version, partitions, content and its version
     <store>/tables/0000/data.mdb   one LMDB environment per partition (and LMDB's lock.mdb)
+    <store>/tables/0000.new, .old  only while a partition is being replaced (`installing`)
     <store>/tables.new/            only while a store is being made: not yet a store
 
 `tables` appears by one rename, after everything in it is durable. So a crash while a store is
@@ -36,6 +37,8 @@ LOCK_FILE = "owner.lock"
 FORMAT_FILE = "format.json"
 TABLES = "tables"
 TABLES_NEW = "tables.new"
+NEW = ".new"
+OLD = ".old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,8 @@ class Format:
             StoreMismatch: it belongs to another program.
             StoreVersion: it has another version of the content.
         """
-        path = folder / FORMAT_FILE
-        if self.content != content:
-            raise StoreMismatch(
-                f"{folder.parent} holds the content of {self.content!r}, not of {content!r}: "
-                "it belongs to another program; name another folder"
-            )
-        if self.machine_version != machine_version:
-            what = "the content of the tables"
-            raise StoreVersion(path, what, self.machine_version, machine_version)
+        found = (FORMAT, self.content, self.machine_version)
+        compare(folder / FORMAT_FILE, found, (FORMAT, content, machine_version))
 
     def write(self, folder: Path) -> None:
         """Write it durably into `folder`."""
@@ -100,6 +96,24 @@ class Format:
             raise StoreCorrupt(path, "the file is missing") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(path, f"not a format file ({error})") from error
+
+
+def compare(path: Path, found: tuple[int, str, int], wanted: tuple[int, str, int]) -> None:
+    """Compare (format, content, version of the content) of what is in `path` with ours.
+
+    Raises:
+        StoreMismatch: it is the content of another program.
+        StoreVersion: it has another format, or another version of the content.
+    """
+    if found[0] != wanted[0]:
+        raise StoreVersion(path, "the folder's format", found[0], wanted[0])
+    if found[1] != wanted[1]:
+        raise StoreMismatch(
+            f"{path} says the content is that of {found[1]!r}, not of {wanted[1]!r}: it belongs to "
+            "another program"
+        )
+    if found[2] != wanted[2]:
+        raise StoreVersion(path, "the content of the tables", found[2], wanted[2])
 
 
 def tables_of(path: Path) -> Path:
@@ -146,6 +160,21 @@ def discard_half_made(path: Path) -> None:
             shutil.rmtree(fresh)
         except OSError as error:
             raise StoreError(f"{fresh}, half made, cannot be removed: {error}") from error
+
+
+def settle_replacements(tables: Path) -> None:
+    """Put right what a crash during the replacement of a partition has left (`installing`).
+
+    The caller holds the owner's lock.
+    """
+    for old in tables.glob(f"*{OLD}"):
+        place = old.with_name(old.name.removesuffix(OLD))
+        if not place.exists():
+            old.rename(place)
+            sync_folder(tables)
+    for suffix in (NEW, OLD):
+        for leftover in tables.glob(f"*{suffix}"):
+            shutil.rmtree(leftover)
 
 
 class OwnerLock:

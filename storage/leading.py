@@ -23,7 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .batch import Applier, Batch, Done, Entry, Identity, Result, take
+from .batch import Applier, Batch, Done, Entry, Result, take
 from .errors import StoreClosed, StoreFailed
 from .machine import Command
 from .stats import StoreStats
@@ -45,8 +45,9 @@ class Ticket(Entry):
         commands: Sequence[Command],
         done: Done | None,
         expected: int | None,
+        life: int,
     ) -> None:
-        super().__init__(commands, done, expected)
+        super().__init__(commands, done, expected, life)
         self._leader = leader
         self.settled = False
         self.sleepers: list[threading.Lock] = []
@@ -120,11 +121,6 @@ class Leader:
         self._answering: int | None = None
         self._closed = False
 
-    @property
-    def identity(self) -> Identity:
-        """What is applied and durable."""
-        return self._applier.identity
-
     def append(
         self,
         commands: Sequence[Command],
@@ -134,7 +130,7 @@ class Leader:
         lead: bool = True,
     ) -> Ticket:
         """Queue commands; see `Store.append`."""
-        ticket = Ticket(self, commands, done, expected)
+        ticket = Ticket(self, commands, done, expected, self._applier.life)
         with self._mutex:
             if self._closed:
                 raise StoreClosed

@@ -13,14 +13,27 @@ Promises of every engine:
   only after its commands are durable.
 * Sequences of applied commands rise by one, without a gap, per partition.
 * A result that is a `Rejected` or a `CommandError` (other than `StoreFailed`) had no effect.
+
+How a replica catches up, in an engine that keeps commands: as long as the log still has the
+commands behind the replica's sequence, it applies those. When it has not, the replica is too far
+behind: another one takes a `snapshot` (one file, as of a sequence and a digest that `SnapshotInfo`
+names), and this one `install`s it: verified, whole or not at all, in place of everything that it
+held; then it applies the commands from there on. `truncate` may forget commands up to a sequence
+only when a snapshot at or behind it is durable where the next replica will ask for it. So the
+order is always: snapshot, made durable; truncate; install where it is needed. After an install the
+sequence and the digest are the snapshot's, and an append that was made before it and is not
+applied gets `WrongSequence`: whoever appended looks where the partition is now, and goes on from
+there.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
 from .batch import Done
+from .installing import SnapshotInfo
 from .leading import Ticket
 from .machine import Command
 from .store import Store
@@ -46,6 +59,22 @@ class LogPort(Protocol):
 
     def applied(self, partition: int) -> int:
         """Return the last applied sequence."""
+
+    def digest(self, partition: int) -> tuple[int, int]:
+        """Return (last applied sequence, digest of the history up to it)."""
+
+    def snapshot(self, partition: int, dest: str | os.PathLike[str]) -> SnapshotInfo:
+        """Copy a partition as of one sequence into a new file; see `Store.snapshot`."""
+
+    def install(self, partition: int, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
+        """Replace the content of a partition by a snapshot; see `Store.install`."""
+
+    def truncate(self, partition: int, sequence: int) -> None:
+        """Forget the commands up to `sequence`, which a durable snapshot holds.
+
+        Raises:
+            WrongSequence: that has not been applied yet.
+        """
 
     async def close(self) -> None:
         """Answer what is queued and stop."""

@@ -23,9 +23,10 @@ from typing import Any
 import lmdb
 
 from . import folder
-from .batch import read_identity
-from .environment import DATA_FILE, Environment
-from .errors import BackupError, StoreVersion
+from .batch import Identity, read_identity
+from .disk import DATA_FILE
+from .environment import Environment
+from .errors import BackupError, StoreBusy, StoreVersion
 from .machine import CutAware
 from .partitioning import check_partitions
 from .transaction import ReadTxn
@@ -132,7 +133,7 @@ def write_backup(
             environment.make_room()
         with _cut(environments, cut_aware, stopped) as snapshots:
             total = sum(environment.used_bytes(raw) for environment, raw in snapshots)
-            copied = _Counter(total, progress, stopped)
+            copied = Counter(total, progress, stopped)
             copies = tuple(
                 _copy(environment, raw, dest, partition, copied)
                 for partition, (environment, raw) in enumerate(snapshots)
@@ -147,7 +148,7 @@ def write_backup(
         shutil.rmtree(dest)
         if not fresh:
             dest.mkdir(mode=0o700)
-        if isinstance(error, OSError | lmdb.Error):
+        if isinstance(error, OSError | lmdb.Error | StoreBusy):
             raise BackupError(f"the backup into {dest} failed: {error}") from error
         raise
     return manifest
@@ -174,7 +175,7 @@ def _cut(
     pause = threading.Event()
     for attempt in range(CUT_ATTEMPTS):
         with ExitStack() as stack:
-            raws = [stack.enter_context(environment.raw_snapshot()) for environment in environments]
+            raws = [stack.enter_context(env.raw_snapshot("a backup")) for env in environments]
             pairs = list(zip(environments, raws, strict=True))
             if cut_aware is None or cut_aware.consistent(
                 [ReadTxn(raw, environment.dbs) for environment, raw in pairs]
@@ -187,7 +188,7 @@ def _cut(
     raise BackupError(f"no consistent cut through the partitions in {CUT_ATTEMPTS} attempts")
 
 
-class _Counter:
+class Counter:
     """Counts bytes, reports them, and ends the work when the store closes."""
 
     def __init__(
@@ -199,6 +200,7 @@ class _Counter:
         self._stopped = stopped
 
     def add(self, size_bytes: int) -> None:
+        """Count so many bytes more; BackupError when the store closes."""
         self._done += size_bytes
         if self._stopped():
             raise BackupError("the store is closing")
@@ -211,14 +213,30 @@ def _copy(
     raw: lmdb.Transaction[bytes],
     dest: Path,
     partition: int,
-    copied: _Counter,
+    copied: Counter,
 ) -> PartitionCopy:
-    """Stream a compact image of the snapshot through the hash into a file."""
+    place = folder.partition_folder(dest, partition)
+    place.mkdir(mode=0o700)
+    target = place / DATA_FILE
+    identity, size_bytes, digest = copy_image(environment, raw, target, copied)
+    return PartitionCopy(str(target.relative_to(dest)), identity.applied, size_bytes, digest)
+
+
+def copy_image(
+    environment: Environment, raw: lmdb.Transaction[bytes], target: Path, copied: Counter
+) -> tuple[Identity, int, str]:
+    """Stream a compact image of a snapshot through the hash into a new file, durably.
+
+    Returns:
+        What it holds, its size in bytes and its SHA-256.
+
+    Raises:
+        FileExistsError: the file is there.
+        BackupError: the partition is damaged, or the store closes.
+    """
     identity = read_identity(ReadTxn(raw, environment.dbs))
     if identity is None:
         raise BackupError(f"{environment.folder} holds no applied sequence; run a check")
-    place = folder.partition_folder(dest, partition)
-    place.mkdir(mode=0o700)
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
     failure: list[BaseException] = []
@@ -231,20 +249,20 @@ def _copy(
         finally:
             os.close(writing)
 
-    thread = threading.Thread(target=produce, name=f"palaver-backup-{partition}", daemon=True)
+    name = f"palaver-backup-{identity.partition}"
+    thread = threading.Thread(target=produce, name=name, daemon=True)
     thread.start()
-    target = place / DATA_FILE
     try:
         with os.fdopen(reading, "rb", buffering=0) as source:
-            size_bytes, digest = _pour(source.read, target, copied)
+            size_bytes, digest = pour(source.read, target, copied)
     finally:
         thread.join()  # the pipe is closed at this end: the producer comes to its end too
     if failure:
         raise failure[0]
-    return PartitionCopy(str(target.relative_to(dest)), identity.applied, size_bytes, digest)
+    return identity, size_bytes, digest
 
 
-def _pour(read: Callable[[int], bytes | None], target: Path, copied: _Counter) -> tuple[int, str]:
+def pour(read: Callable[[int], bytes | None], target: Path, copied: Counter) -> tuple[int, str]:
     """Write what `read` gives into a new file, durably; return its size and SHA-256."""
     digest = sha256()
     size_bytes = 0
@@ -265,13 +283,13 @@ def fill_from_backup(
     source: Path, manifest: Manifest, tables: Path, progress: Progress | None
 ) -> None:
     """Copy a backup's images into the folder of tables, comparing every size and hash."""
-    copied = _Counter(manifest.size_bytes, progress)
+    copied = Counter(manifest.size_bytes, progress)
     for partition, copy in enumerate(manifest.copies):
         place = folder.partition_folder(tables, partition)
         place.mkdir(mode=0o700)
         try:
             with (source / copy.name).open("rb", buffering=0) as file:
-                size_bytes, digest = _pour(file.read, place / DATA_FILE, copied)
+                size_bytes, digest = pour(file.read, place / DATA_FILE, copied)
         except FileNotFoundError:
             raise BackupError(f"{source / copy.name} is missing from the backup") from None
         if (size_bytes, digest) != (copy.size_bytes, copy.sha256):

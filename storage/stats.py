@@ -47,6 +47,11 @@ class StoreStats:
         map_bytes: size of the maps (address space).
         used_bytes: bytes of the data files up to their highest page in use.
         backlog: commands waiting or being applied now.
+        oldest_snapshot_s: for how long the oldest open snapshot of this process is open, seconds;
+            0.0 when none is.
+        oldest_snapshot_commits: transactions since; what they freed cannot be used again yet.
+        oldest_snapshot: what it is for, "" when none is open.
+        growth_blocked: partitions in which a map waits for the end of the snapshots now.
     """
 
     commits: int = 0
@@ -65,6 +70,10 @@ class StoreStats:
     map_bytes: int = 0
     used_bytes: int = 0
     backlog: int = 0
+    oldest_snapshot_s: float = 0.0
+    oldest_snapshot_commits: int = 0
+    oldest_snapshot: str = ""
+    growth_blocked: int = 0
 
     def committed(self, commands: int, seconds: float) -> None:
         """Count one durable commit of so many commands."""

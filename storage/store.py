@@ -15,17 +15,25 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from . import folder
 from .batch import Applier, Done, Identity, Result, read_identity
-from .creation import create
+from .copying import Copying
 from .driving import Settings, drive
-from .environment import DEFAULT_MAP_BYTES, DEFAULT_MAX_MAP_BYTES, Environment
-from .errors import BackupError, StoreClosed, StoreCorrupt, StoreMismatch
+from .environment import (
+    DEFAULT_MAP_BYTES,
+    DEFAULT_MAX_MAP_BYTES,
+    DEFAULT_MAX_SNAPSHOT_S,
+    Environment,
+)
+from .errors import (
+    StoreClosed,
+    StoreCorrupt,
+    WrongSequence,
+)
 from .leading import Ticket
 from .lending import Post
-from .machine import Command, CutAware, Machine, kind_of
+from .machine import Command, Machine
+from .opening import Opened, open_folder
 from .partitioning import check_partitions, partition_of
-from .snapshot import Manifest, Progress, write_backup
 from .stats import StoreStats
 from .transaction import ReadTxn
 
@@ -37,7 +45,7 @@ DEFAULT_STALL_MS = 2.0
 DEFAULT_FLUSH_MS = 10.0
 
 
-class Store:
+class Store(Copying):
     """A folder of partitions, opened by one process; see `Store.open`.
 
     Attributes:
@@ -49,33 +57,26 @@ class Store:
     def __init__(
         self,
         path: Path,
-        machines: Sequence[Machine],
-        environments: Sequence[Environment],
-        lock: folder.OwnerLock | None,
+        machine: Callable[[int], Machine],
+        opened: Opened,
         settings: Settings,
     ) -> None:
         self.path = path
-        self.partitions = len(environments)
-        self.readonly = lock is None
-        self._machines = machines
-        self._environments = environments
-        self._lock = lock
+        self.partitions = len(opened.environments)
+        self.readonly = opened.lock is None
+        super().__init__(machine, opened.machines, opened.environments)
+        self._opened = opened
         self._stats = StoreStats()
-        self._closed = False
-        self._closing = False
-        self._closing_down = threading.RLock()
-        self._backing_up = threading.Lock()
-        self._viewing: set[tuple[int, int]] = set()
-        appliers: list[Applier] = []
+        self._appliers: list[Applier] = []
         if not self.readonly:
             # All appliers first: they may find damage, and no thread runs yet.
-            appliers += [
-                Applier(partition, environment, machine, settings.clock)
-                for partition, (environment, machine) in enumerate(
-                    zip(environments, machines, strict=True)
+            self._appliers += [
+                Applier(partition, environment, own, settings.clock)
+                for partition, (environment, own) in enumerate(
+                    zip(opened.environments, opened.machines, strict=True)
                 )
             ]
-        self._driver = drive(appliers, environments, settings, self._stats)
+        self._driver = drive(self._appliers, opened.environments, settings, self._stats)
 
     @classmethod
     def open(
@@ -90,6 +91,7 @@ class Store:
         max_map_bytes: int = DEFAULT_MAX_MAP_BYTES,
         max_batch: int = DEFAULT_MAX_BATCH,
         max_backlog: int = DEFAULT_MAX_BACKLOG,
+        max_snapshot_s: float = DEFAULT_MAX_SNAPSHOT_S,
         stall_ms: float = DEFAULT_STALL_MS,
         flush_ms: float | None = DEFAULT_FLUSH_MS,
         readonly: bool = False,
@@ -113,6 +115,8 @@ class Store:
             max_batch: commands in one transaction (one append is never divided).
             max_backlog: commands that may wait in one partition, and reads in the store; beyond,
                 Overloaded; without a loop the append waits instead.
+            max_snapshot_s: how long a map that has to grow waits for the end of open snapshots;
+                beyond, its commands fail with StoreFull, which names the snapshot.
             stall_ms: how long the owner's thread waits for a worker at a time; see `lending`.
             flush_ms: without a loop: after which time that is made durable which nobody waits for,
                 in a thread of its own; None: never, somebody will wait.
@@ -125,33 +129,26 @@ class Store:
         """
         if partitions is not None:
             check_partitions(partitions)
-        root = Path(path)
-        lock = None if readonly else folder.OwnerLock(root)
-        environments: list[Environment] = []
+        opened = open_folder(
+            Path(path),
+            machine,
+            partitions,
+            readonly=readonly,
+            environment=lambda place, tables: Environment(
+                place,
+                tables,
+                map_size_bytes=map_size_bytes,
+                max_map_bytes=max_map_bytes,
+                max_snapshot_s=max_snapshot_s,
+                readonly=readonly,
+                clock=clock,
+            ),
+        )
         try:
-            if lock is not None:
-                folder.discard_half_made(root)
-                if not folder.exists(root):
-                    create(root, machine, partitions or 1)
-                folder.settle(root)
-            tables = folder.require(root)
-            found = _accept(folder.Format.read(tables), tables, machine(0), partitions)
-            machines = [machine(partition) for partition in range(found)]
-            environments.extend(
-                Environment(
-                    folder.partition_folder(tables, partition),
-                    machines[partition].tables,
-                    map_size_bytes=map_size_bytes,
-                    max_map_bytes=max_map_bytes,
-                    readonly=readonly,
-                )
-                for partition in range(found)
-            )
             return cls(
-                root,
-                machines,
-                environments,
-                lock,
+                Path(path),
+                machine,
+                opened,
                 Settings(
                     post=post,
                     defer=defer or post or _no_loop,
@@ -163,10 +160,7 @@ class Store:
                 ),
             )
         except BaseException:
-            for environment in environments:
-                environment.close()
-            if lock is not None:
-                lock.release()
+            opened.close()
             raise
 
     def partition_of(self, key: bytes) -> int:
@@ -267,7 +261,7 @@ class Store:
         assert here not in self._viewing, "a view inside a view of the same partition"
         self._viewing.add(here)
         try:
-            with self._environments[partition].snapshot() as txn:
+            with self._environments[partition].snapshot("a view") as txn:
                 return fn(txn)
         finally:
             self._viewing.discard(here)
@@ -299,14 +293,6 @@ class Store:
         self._assert_no_view()
         self._driver.drain()
 
-    def _assert_no_view(self) -> None:
-        # Growing the map waits for snapshots; one held by the waiting thread would never end.
-        if self._viewing:
-            me = threading.get_ident()
-            assert all(thread != me for thread, _ in tuple(self._viewing)), (
-                "waiting for a writer inside a view would never end"
-            )
-
     def applied(self, partition: int) -> int:
         """Return the last sequence that is applied and durable; 0 before the first."""
         return self._identity(partition).applied
@@ -322,31 +308,25 @@ class Store:
 
     def _identity(self, partition: int) -> Identity:
         if not self.readonly:
-            return self._driver.identity(partition)
+            return self._appliers[partition].identity
         identity = self.view(partition, read_identity)
         if identity is None:
             folder_ = self._environments[partition].folder
             raise StoreCorrupt(folder_, "its applied sequence is missing or damaged")
         return identity
 
-    def content_digest(self, partition: int) -> tuple[int, int]:
-        """Return (last applied sequence, 64-bit digest of what the tables hold at it).
+    def truncate(self, partition: int, sequence: int) -> None:
+        """Forget the commands up to `sequence`, which a durable snapshot holds.
 
-        Reads the whole partition over one snapshot, here and now, and blocks until done; for
-        comparing what replicas really hold. May be called from any thread.
+        This engine keeps none: a command's effects are durable in the tables, which are their own
+        snapshot at every sequence. So there is nothing to forget, only something to compare.
 
         Raises:
-            RecordCorrupt: a record is damaged.
+            WrongSequence: the partition has not come to `sequence` yet.
         """
-        if self._closed:
-            raise StoreClosed
-        environment = self._environments[partition]
-        environment.make_room()  # the map cannot grow while a snapshot is open
-        with environment.snapshot() as txn:
-            identity = read_identity(txn)
-            if identity is None:
-                raise StoreCorrupt(environment.folder, "its applied sequence is missing or damaged")
-            return identity.applied, txn.content_digest(self._machines[partition].tables)
+        applied = self.applied(partition)
+        if sequence > applied:
+            raise WrongSequence(sequence, applied)
 
     def stats(self) -> StoreStats:
         """Return the figures since the store was opened (a live object: read, do not keep)."""
@@ -357,38 +337,13 @@ class Store:
         sizes = [environment.sizes for environment in self._environments]
         stats.map_bytes = sum(size[0] for size in sizes)
         stats.used_bytes = sum(size[1] for size in sizes)
+        stats.growth_blocked = sum(environment.growth_blocked for environment in self._environments)
+        open_now = [environment.oldest_snapshot for environment in self._environments]
+        oldest = max(filter(None, open_now), key=lambda found: found.age_s, default=None)
+        stats.oldest_snapshot = "" if oldest is None else oldest.what
+        stats.oldest_snapshot_s = 0.0 if oldest is None else oldest.age_s
+        stats.oldest_snapshot_commits = 0 if oldest is None else oldest.commits
         return stats
-
-    def backup(self, dest: str | os.PathLike[str], progress: Progress | None = None) -> Manifest:
-        """Copy all partitions as of one moment into the new folder `dest`, while work goes on.
-
-        Blocks until done, so a program with a loop calls it in a thread; it may be called from any.
-        With a machine that is CutAware the cut is taken again (a bounded number of times) until
-        the machine agrees. While a backup runs, freed pages are not reused: the files grow more.
-
-        Args:
-            dest: the backup's folder; it must not exist or be empty.
-            progress: called with (bytes done, bytes in total); what it raises ends the backup.
-
-        Raises:
-            BackupError: `dest` is taken, its disk is full, another backup runs, the store closes,
-                or no consistent cut was found.
-        """
-        if not self._backing_up.acquire(blocking=False):
-            raise BackupError("another backup of this store is running")
-        try:
-            machine = self._machines[0]
-            return write_backup(
-                self._environments,
-                kind_of(machine),
-                machine.version,
-                Path(dest),
-                progress=progress,
-                cut_aware=machine if isinstance(machine, CutAware) else None,
-                stopped=lambda: self._closing,
-            )
-        finally:
-            self._backing_up.release()
 
     async def close(self) -> None:
         """Answer what is queued, then end the threads and give the folder free.
@@ -413,24 +368,11 @@ class Store:
             self.drain()
             self._closed = True
             self._driver.stop()
-            for environment in self._environments:
-                environment.close()
-            if self._lock is not None:
-                self._lock.release()
+            self._opened.close()
 
     def _refuse(self) -> None:
         self._closing = True
         self._driver.refuse()
-
-
-def _accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:
-    found.require(tables, kind_of(machine), machine.version)
-    if partitions is not None and partitions != found.partitions:
-        raise StoreMismatch(
-            f"{tables.parent} was created with {found.partitions} partitions, the settings say "
-            f"{partitions}; the number is fixed at creation: correct the settings"
-        )
-    return found.partitions
 
 
 def _no_loop(_: Callable[[], None]) -> None:

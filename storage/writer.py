@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .batch import Applier, Batch, Done, Entry, Identity, take
+from .batch import Applier, Batch, Done, Entry, take
 from .desk import Desk
 from .errors import Overloaded, StoreClosed
 from .lending import Post
@@ -45,11 +45,6 @@ class Writer(Desk[Entry, Batch]):
         )
         applier.thread = self.thread
 
-    @property
-    def identity(self) -> Identity:
-        """What is applied and durable."""
-        return self._applier.identity
-
     def append(self, commands: Sequence[Command], done: Done | None, expected: int | None) -> None:
         """Queue commands; see `Store.append`."""
         if self._closed:
@@ -59,7 +54,7 @@ class Writer(Desk[Entry, Batch]):
             self._stats.overloaded += 1
             raise Overloaded(self.backlog, self._max_backlog)
         self.backlog += size
-        self._queue(Entry(commands, done, expected))
+        self._queue(Entry(commands, done, expected, self._applier.life))
 
     def _take(self) -> Batch:
         return take(self._pending, self._max_batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from .table import TableState
 
 if TYPE_CHECKING:
     from .activity import Dirty
+    from .archives.checkpoints import Checkpoint
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Core(ABC):
         subscriptions: tells of them.
         max_backlog: commits that may wait for the disk.
         counters: what has become of transactions.
+        clock: seconds, monotonic.
+        checkpoints_by_name: the checkpoints that are active.
         waits_elsewhere: whether a change of the schema returns before it is durable, because
             somebody else waits for it.
     """
@@ -74,6 +78,8 @@ class Core(ABC):
     subscriptions: Subscriptions
     max_backlog: int
     counters: Counters
+    clock: Callable[[], float]
+    checkpoints_by_name: dict[str, Checkpoint]
     waits_elsewhere: bool
 
     @abstractmethod
@@ -103,6 +109,11 @@ class Core(ABC):
     @abstractmethod
     def tables(self) -> list[str]:
         """Return the names of the tables, sorted."""
+
+    @property
+    @abstractmethod
+    def fallback_activated(self) -> bool:
+        """Whether a fallback takes the place of everything at the next opening."""
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ holds up all commits while it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
@@ -15,7 +16,7 @@ from . import terms
 from .commit import Commit, part_of, write_row
 from .copies import DiscCopy, Key, MemoryCopy, Slot
 from .core import Core
-from .errors import AlreadyExists, BadType, CombineError, NoExists, SchemaMismatch
+from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
 from .events import SchemaChanged
 from .indexes import DiscIndex, Index
 from .isolation import doom_all
@@ -35,6 +36,7 @@ from .schema import (
 )
 from .spaces import SCHEMA_SPACE, prefix_of
 from .table import Table, TableState
+from .within import refuse_within
 
 R = TypeVar("R")
 
@@ -135,7 +137,7 @@ class Definitions(Core):
             check_definition(definition, self.store is not None)
             if record is not None:
                 self.classes[record_type.name] = record
-            commit = self._install("create_table", self._with_spaces(definition), None, {})
+            commit = self._install("create_table", self.fresh_definition(definition), None, {})
         self._finish(commit)
         return Table(chosen)
 
@@ -159,7 +161,10 @@ class Definitions(Core):
             if state is not None and state.record_type.cls is not record:
                 self._bind(state, record, options.get("key"))
         if state is None:
-            return self.create_table(record, index=wanted, **options)
+            try:
+                return self.create_table(record, index=wanted, **options)
+            except AlreadyExists:  # another thread was faster
+                return self.ensure_table(record, index=wanted, **options)
         for option in ("type", "storage"):
             there = getattr(state.definition, option)
             if option in options and options[option] != there:
@@ -168,7 +173,8 @@ class Definitions(Core):
                 )
         for attribute in wanted:
             if attribute not in state.indexes:
-                self.add_table_index(name, attribute)
+                with suppress(AlreadyExists):  # another thread was faster
+                    self.add_table_index(name, attribute)
         return Table(name)
 
     def _bind(self, state: TableState, record: type, key: str | None) -> None:
@@ -193,6 +199,9 @@ class Definitions(Core):
         else:
             assert isinstance(copy, MemoryCopy)
             new.copy = copy.rebound(new.decode, convert)
+        new.retainers = state.retainers
+        for retainer in new.retainers:
+            retainer.move(new)
         state.alive = False
         doom_all(self.running)
         self._reinstate(state.name, new)
@@ -200,15 +209,16 @@ class Definitions(Core):
     def delete_table(self, table: Any) -> None:
         """Delete a table with all its records and indexes: mnesia:delete_table/1."""
         with self.mutex:
-            commit = self._install("delete_table", None, self.state(table), {})
+            commit = self._install("delete_table", None, self._writable(table), {})
         self._finish(commit)
 
     def clear_table(self, table: Any) -> None:
         """Delete all records of a table: mnesia:clear_table/1."""
         with self.mutex:
-            state = self.state(table)
-            definition = self._with_spaces(state.redefine())
-            commit = self._install("clear_table", definition, state, {})
+            state = self._writable(table)
+            definition = self.fresh_definition(state.redefine())
+            fresh = _same_records(state, definition)
+            commit = self._install("clear_table", definition, state, {}, fresh)
         self._finish(commit)
 
     def transform_table(
@@ -230,13 +240,14 @@ class Definitions(Core):
 
         Raises:
             BadType: a new record does not fit, or two have the same key; nothing has changed.
+            ReadOnly: the table's access mode.
         """
         with self.mutex:
-            state = self.state(table)
+            state = self._writable(table)
             state.missing()
             key = None
             record_type = self._record_type(record, state.definition.record, attributes, key)
-            definition = self._with_spaces(
+            definition = self.fresh_definition(
                 state.redefine(
                     record=record_type.name,
                     attributes=record_type.attributes,
@@ -277,9 +288,8 @@ class Definitions(Core):
         """Drop the index of an attribute: mnesia:del_table_index/2; NoExists without one."""
         with self.mutex:
             state = self.state(table)
+            state.need_index(attribute)
             index = dict(state.definition.index)
-            if attribute not in index:
-                raise NoExists(attribute, f"{state.name} has no index of {attribute!r}")
             del index[attribute]
             commit = self._rebuild("del_table_index", state, index=index)
         self._finish(commit)
@@ -291,16 +301,23 @@ class Definitions(Core):
 
         Raises:
             AlreadyExists: it is kept so already.
+            ReadOnly: the table's access mode.
         """
         with self.mutex:
-            state = self.state(table)
+            state = self._writable(table)
             if state.definition.storage == storage:
                 raise AlreadyExists(f"{storage} of {state.name}")
             commit = self._rebuild("change_table_copy_type", state, storage=storage)
         self._finish(commit)
 
     def change_table_access_mode(self, table: Any, access_mode: AccessMode) -> None:
-        """Allow writing or forbid it: mnesia:change_table_access_mode/2."""
+        """Allow writing or forbid it: mnesia:change_table_access_mode/2.
+
+        Raises:
+            AlreadyExists: it has this mode already.
+        """
+        if self.state(table).definition.access_mode == access_mode:
+            raise AlreadyExists(f"{access_mode} of {self.state(table).name}")
         self._redefine("change_table_access_mode", table, access_mode=access_mode)
 
     def change_table_load_order(self, table: Any, load_order: int) -> None:
@@ -335,11 +352,12 @@ class Definitions(Core):
             before = state.definition
             definition = state.redefine(**changes)
             check_definition(definition, self.store is not None)
-            commit = self._begin()
+            commit = self.begin_change()
             state.define(definition)
+            doom_all(self.running)
             commit.undo.append((state.define, (before,)))
             self._schema_row(commit, definition.name, definition)
-            self._submit(commit, operation, definition.name)
+            self.submit_change(commit, operation, [definition.name])
         self._finish(commit)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -362,18 +380,31 @@ class Definitions(Core):
     def _rebuild(self, operation: str, state: TableState, **changes: Any) -> Commit:
         """Make a table anew with another definition and the records that it has."""
         state.missing()
-        definition = self._with_spaces(state.redefine(**changes))
+        definition = self.fresh_definition(state.redefine(**changes))
         check_definition(definition, self.store is not None)
-        return self._install(operation, definition, state, dict(state.copy.pairs()))
+        slots = dict(state.copy.pairs())
+        return self._install(operation, definition, state, slots, _same_records(state, definition))
 
-    def _with_spaces(self, definition: Definition) -> Definition:
+    def fresh_definition(self, definition: Definition, **changes: Any) -> Definition:
         """Give a definition spaces of its own, so that old and new rows never meet."""
         space = self.next_space
         index = {name: space + 1 + at for at, name in enumerate(definition.index)}
         self.next_space = space + 1 + len(index)
-        return replace(definition, space=space, index=index)
+        return replace(definition, space=space, index=index, **changes)
 
-    def _begin(self) -> Commit:
+    def _writable(self, table: Any) -> TableState:
+        state = self.state(table)
+        if not state.writable:
+            raise ReadOnly(state.name)
+        return state
+
+    def begin_change(self) -> Commit:
+        """Return a commit that is to change the schema; under the mutex.
+
+        Raises:
+            NestedTransaction: in the middle of a transaction.
+        """
+        refuse_within(self)
         self.pipeline.admit()
         return Commit(self.committer.next_number(), "schema")
 
@@ -386,7 +417,23 @@ class Definitions(Core):
         new: TableState | None = None,
     ) -> Commit:
         """Put a new table (or none) in the place of an old one (or none), as one commit."""
-        commit = self._begin()
+        commit = self.begin_change()
+        name = self.exchange(commit, definition, old, slots, new)
+        self.submit_change(commit, operation, [name])
+        return commit
+
+    def exchange(
+        self,
+        commit: Commit,
+        definition: Definition | None,
+        old: TableState | None,
+        slots: dict[Key, Slot],
+        new: TableState | None = None,
+    ) -> str:
+        """Put a new table (or none) in the place of an old one (or none); return its name.
+
+        For the package's own use, under the mutex.
+        """
         name = definition.name if definition is not None else old.name if old else ""
         if definition is not None:
             if new is None:
@@ -399,6 +446,8 @@ class Definitions(Core):
                 new.watchers = old.watchers
             self._fill(commit, new, slots)
         if old is not None:
+            for retainer in old.retainers:
+                retainer.freeze()
             old.alive = False
             if old.on_disc:
                 for partition in range(self._partitions()):
@@ -408,8 +457,7 @@ class Definitions(Core):
         doom_all(self.running)
         self._reinstate(name, new)
         commit.undo.append((self._bring_back, (name, old)))
-        self._submit(commit, operation, name)
-        return commit
+        return name
 
     def _reinstate(self, name: str, state: TableState | None) -> None:
         if state is None:
@@ -463,8 +511,10 @@ class Definitions(Core):
             for key, payload in (VERSION_ROW, next_space_row(self.next_space)):
                 ops.puts.append((prefix + key, payload))
 
-    def _submit(self, commit: Commit, operation: str, name: str) -> None:
-        commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
+    def submit_change(self, commit: Commit, operation: str, names: Iterable[str]) -> None:
+        """Send a change of the schema on its way; under the mutex."""
+        for name in names:
+            commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
         self.pipeline.submit(commit, None)
 
     def _finish(self, commit: Commit) -> None:
@@ -478,6 +528,11 @@ class Definitions(Core):
     def _partition(self, key: Key) -> int:
         assert self.store is not None
         return self.store.partition_of(key)
+
+
+def _same_records(state: TableState, definition: Definition) -> TableState:
+    """Return a new state of a table whose records stay of the class that they are of."""
+    return TableState(definition, state.record_type)
 
 
 def _convert(

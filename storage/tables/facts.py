@@ -8,7 +8,7 @@ from typing import Any
 
 from .copies import MemoryCopy
 from .core import Core
-from .errors import BadArgument
+from .errors import BadArgument, NoExists
 from .schema import SCHEMA_VERSION
 from .table import TableState
 
@@ -16,6 +16,7 @@ _TABLE_FACTS: dict[str, Callable[[Core, TableState], Any]] = {
     "access_mode": lambda _, state: state.definition.access_mode,
     "arity": lambda _, state: len(state.definition.attributes) + 1,
     "attributes": lambda _, state: list(state.definition.attributes),
+    "checkpoints": lambda _, state: sorted(each.checkpoint.name for each in state.retainers),
     "damaged": lambda _, state: len(state.damaged),
     "index": lambda _, state: list(state.definition.index),
     "key": lambda _, state: state.definition.attributes[state.definition.key_position],
@@ -33,6 +34,8 @@ _TABLE_FACTS: dict[str, Callable[[Core, TableState], Any]] = {
 }
 
 _SYSTEM_FACTS: dict[str, Callable[[Core], Any]] = {
+    "checkpoints": lambda database: sorted(database.checkpoints_by_name),
+    "fallback_activated": lambda database: database.fallback_activated,
     "backlog": lambda database: database.pipeline.backlog,
     "directory": lambda database: None if database.path is None else str(database.path),
     "is_running": lambda database: "yes" if database.is_running else "no",
@@ -54,7 +57,7 @@ def table_fact(database: Core, table: Any, item: str) -> Any:
     if item == "all":
         return {name: fact(database, state) for name, fact in _TABLE_FACTS.items()}
     if item not in _TABLE_FACTS:
-        raise BadArgument(f"a table has no {item!r}; ask for one of {sorted(_TABLE_FACTS)}")
+        raise NoExists(item, f"a table has no {item!r}; ask for one of {sorted(_TABLE_FACTS)}")
     return _TABLE_FACTS[item](database, state)
 
 

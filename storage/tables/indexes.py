@@ -90,8 +90,8 @@ class DiscIndex:
         return self.copy.restore, (entry, self.copy.swap(entry, payload, commit))
 
     def row(self, value: Value, key: Key, present: bool) -> tuple[bytes, bytes | None]:
-        """Return the row of an entry: its key, and the length of its value as its payload."""
-        return value + key, len(value).to_bytes(4, "big") if present else None
+        """Return the row of an entry; see `index_row`."""
+        return index_row(value, key, present)
 
     def lookup(self, value: Value) -> list[Key]:
         """Return the keys of the records with this value."""
@@ -108,6 +108,11 @@ class DiscIndex:
     def settle(self, entries: Iterable[Entry], commit: int) -> None:
         """Hear that a commit's changes of these entries are durable."""
         self.copy.settle((value + key for value, key in entries), commit)
+
+
+def index_row(value: Value, key: Key, present: bool) -> tuple[bytes, bytes | None]:
+    """Return the row of an entry: its key, and the length of its value as its payload."""
+    return value + key, len(value).to_bytes(4, "big") if present else None
 
 
 Index: TypeAlias = MemoryIndex | DiscIndex

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from palaver.storage.errors import CommandError
+from palaver.storage.errors import CommandError, StoreCorrupt
 
 from . import machine, spaces
 from .copies import Copy, DiscCopy, MemoryCopy
@@ -35,6 +36,7 @@ def load(database: Core, progress: Progress | None) -> int:
         return spaces.FIRST_TABLE_SPACE
     if not store.readonly:
         _bring_to_end(database)
+        database.pipeline.foresee()
     with store.look(0) as txn:
         definitions, next_space = read_schema(txn, store.path)
     sizes = _sizes(database)
@@ -121,14 +123,29 @@ def fill(database: Core, state: TableState, progress: Progress | None = None) ->
 
     for partition in range(store.partitions):
         with store.look(partition) as txn:
+            last = b""
             for key, payload in spaces.rows(txn, state.space, damaged=damaged):
+                # A damaged file of LMDB may serve pages at the wrong place: what comes is looked at
+                # here, where everything is read anyhow.
+                if key < last:
+                    raise _out_of_order(database, state)
+                last = key
                 rows[key] = payload
                 if progress is not None and not len(rows) % PROGRESS_RECORDS:
                     progress(state.name, len(rows))
+    if not (state.is_bag or state.damaged) and len(rows) != state.size:
+        raise _out_of_order(database, state)
     if progress is not None:
         progress(state.name, len(rows))
     for attribute in state.indexes:
         fill_index(state, attribute)
+
+
+def _out_of_order(database: Core, state: TableState) -> StoreCorrupt:
+    return StoreCorrupt(
+        Path(database.path or ""),
+        f"the rows of the table {state.name} are not all there, or not in order",
+    )
 
 
 def fill_index(state: TableState, attribute: str) -> None:
@@ -153,19 +170,6 @@ def note_damage(database: Core, space: int, key: bytes) -> RecordDamaged:
                 database.subscriptions.report(DamageFound(state.name, text))
             return RecordDamaged(state.name, text)
     return RecordDamaged(f"in space {space}", text)
-
-
-def reload(database: Core) -> None:
-    """Bring the memory to what the disk holds: a commit failed, and perhaps happened."""
-    sizes = _sizes(database)
-    for state in database.states.values():
-        if not state.on_disc:
-            continue
-        state.size = sizes.get(state.space, 0)
-        state.copy = new_copy(database, state)
-        for attribute, space in state.definition.index.items():
-            state.indexes[attribute] = new_index(database, state, space)
-        fill(database, state)
 
 
 # -- what a crash has left

@@ -70,8 +70,8 @@ def getter(cls: type, attributes: tuple[str, ...]) -> Callable[[Any], tuple[Any,
         return tuple
     if len(attributes) > 1:
         return attrgetter(*attributes)
-    only = attrgetter(*attributes)
-    return lambda record: (only(record),)
+    each = [attrgetter(attribute) for attribute in attributes]  # none, or one
+    return lambda record: tuple([get(record) for get in each])
 
 
 def check_class(cls: Any, attributes: tuple[str, ...]) -> None:
@@ -84,7 +84,7 @@ def check_class(cls: Any, attributes: tuple[str, ...]) -> None:
         raise BadType(f"{cls.__qualname__}: records are compared by their values; allow eq")
     if not is_named_tuple(cls):
         try:
-            setattr(object.__new__(cls), attributes[0], None)
+            setattr(object.__new__(cls), attributes[0] if attributes else "any", None)
         except AttributeError:  # FrozenInstanceError, of either library, is one
             return
         raise BadType(f"{cls.__qualname__} is not frozen: declare it with frozen=True")

@@ -159,11 +159,30 @@ def is_recursive(hint: Any, inside: tuple[Any, ...] = ()) -> bool:
     hint = unwrap(hint)
     if hint in inside:
         return True
-    parts = get_args(hint) if get_origin(hint) is not Literal else ()
+    if get_origin(hint) is Literal:
+        return False
     if is_record_class(hint):
         inside = (*inside, hint)
-        parts = tuple(field_hints(hint)[name] for name in field_names(hint))
-    return any(is_recursive(part, inside) for part in parts)
+    return any(is_recursive(part, inside) for part in _parts(hint))
+
+
+def is_mutable(hint: Any, inside: tuple[Any, ...] = ()) -> bool:
+    """Whether values of a hint, or what they hold, can be changed."""
+    hint = unwrap(hint)
+    kind = get_origin(hint) or hint
+    if kind is Literal or hint in inside:
+        return False
+    if hint in (Any, tuple, frozenset) or kind in (list, set, dict):
+        return True
+    return any(is_mutable(part, (*inside, hint)) for part in _parts(hint))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Give the hints in a hint: of a container's items, or of a class's fields."""
+    if is_record_class(hint):
+        hints = field_hints(hint)
+        return tuple(hints[name] for name in field_names(hint))
+    return tuple(part for part in get_args(hint) if part is not ...)
 
 
 def is_union(hint: Any) -> bool:

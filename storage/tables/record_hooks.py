@@ -172,9 +172,12 @@ class Hooks:
         return _items(kind, *self.of(item))
 
     def _dict(self, key: Any, value: Any) -> Pair:
+        keys, values = direct_types(key), direct_types(value)
+        if keys is not None and values is not None:
+            return _direct_dict(keys, values)
         write, read = self.of(value)
         write_key, read_key = self.of(key)
-        if direct_types(key) is None:  # what such keys become may not be hashable
+        if keys is None:  # what such keys become may not be hashable
             return _pairs(write_key, read_key, write, read)
         return (
             _exactly(dict, lambda items: {write_key(k): write(v) for k, v in items.items()}),
@@ -222,30 +225,52 @@ def _literal(values: tuple[Any, ...]) -> Hook:
 
 
 def _enum_member(hint: type[Enum]) -> Hook:
-    types = frozenset(type(member.value) for member in hint)
+    members = {member.value: member for member in hint}
+    types = frozenset(map(type, members))
 
     def hook(value: Any) -> Any:
         if type(value) not in types:
             raise _wrong(value, hint.__name__)
-        return hint(value)
+        return members.get(value) or hint(value)  # flags make members as they are needed
 
     return hook
 
 
-def _direct_items(kind: type, types: frozenset[type]) -> Pair:
-    carried: type = frozenset if kind in (set, frozenset) else tuple
+def _checked(types: frozenset[type], items: Iterable[Any]) -> None:
+    if not types.issuperset(map(type, items)):
+        wrong = next(item for item in items if type(item) not in types)
+        raise _wrong(wrong, _names(types))
 
-    def check(value: Any) -> Any:
-        if not types.issuperset(map(type, value)):
-            wrong = next(item for item in value if type(item) not in types)
-            raise _wrong(wrong, _names(types))
+
+def _direct_items(kind: type, types: frozenset[type]) -> Pair:
+    def write(value: Any) -> Any:
+        _checked(types, value)
         return value
 
-    def read(value: Any) -> Any:
-        check(value)
-        return value if kind is carried else kind(value)
+    def write_sorted(value: Any) -> Any:
+        _checked(types, value)
+        return sorted(value, key=order)
 
-    return _exactly(kind, check), _exactly(carried, read)
+    def read(value: Any) -> Any:
+        _checked(types, value)
+        return kind(value)
+
+    if kind in (tuple, list):
+        return _exactly(kind, write), _exactly(tuple, read)
+    order = None if types in _ORDERED else _canonical
+    return _exactly(kind, write_sorted), _exactly(tuple, read)
+
+
+_ORDERED: Final = {frozenset((int, bool)), frozenset((str,)), frozenset((bytes,))}
+
+
+def _direct_dict(keys: frozenset[type], values: frozenset[type]) -> Pair:
+    def write(value: Any) -> Any:
+        _checked(keys, value)
+        _checked(values, value.values())
+        return value
+
+    return _exactly(dict, write), _exactly(frozendict, lambda value: dict(write(value)))
 
 
 def _items(kind: type, write: Hook, read: Hook) -> Pair:

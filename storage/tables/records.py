@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cbor2 import CBORDecodeError, dumps, loads
 
-from .errors import BadType
+from .errors import BadType, CombineError
 from .record_classes import (
     check_class,
     field_hints,
@@ -28,7 +28,7 @@ from .record_classes import (
     is_record_class,
     maker,
 )
-from .record_hints import describe, direct_part, is_recursive
+from .record_hints import describe, direct_part, is_mutable, is_recursive
 from .record_hooks import Hooks
 
 R = TypeVar("R")
@@ -67,6 +67,7 @@ class RecordType(Generic[R]):
         "_hooks",
         "_known",
         "_make",
+        "_mutable",
         "_reads_back",
         "_types",
         "attributes",
@@ -95,6 +96,7 @@ class RecordType(Generic[R]):
         self._types = [direct_part(hint) for hint in hints]
         hooks = Hooks()
         self._hooks = [hooks.of(hint) for hint in hints]
+        self._mutable = frozenset(i for i, hint in enumerate(hints) if is_mutable(hint))
         self._reads_back = any(map(is_recursive, hints))
         # Types that the values of records have had, and at which positions hooks are needed then.
         self._known: dict[tuple[type, ...], tuple[int, ...]] = {}
@@ -166,19 +168,7 @@ class RecordType(Generic[R]):
         Raises:
             BadType: it is of another class, or a value cannot be stored in its field.
         """
-        if type(record) is not self.cls:
-            self.check(record)
-        values = self.values(record)
-        kinds = tuple(map(type, values))
-        positions = self._known.get(kinds)
-        if positions is None:
-            positions = self._learn(kinds)
-        if positions:
-            return self._encode_by_hooks(values, positions)
-        try:
-            return dumps(values)
-        except UnicodeEncodeError as error:
-            raise self._bad_value(values, error) from error
+        return self._encode(record)[0]
 
     def keep(self, record: R) -> tuple[bytes, R]:
         """Encode a record; return the bytes, and the record as everybody will read it.
@@ -189,9 +179,26 @@ class RecordType(Generic[R]):
         Raises:
             BadType: as `encode`.
         """
-        data = self.encode(record)
-        turned = self._known.get(tuple(map(type, self.values(record))))
-        return data, record if turned == () else self.decode(data)
+        data, positions = self._encode(record)
+        if positions and not self._mutable.isdisjoint(positions):
+            return data, self.decode(data)
+        return data, record
+
+    def _encode(self, record: R) -> tuple[bytes, tuple[int, ...]]:
+        """Encode a record; return the bytes, and where hooks were needed."""
+        if type(record) is not self.cls:
+            self.check(record)
+        values = self.values(record)
+        kinds = tuple(map(type, values))
+        positions = self._known.get(kinds)
+        if positions is None:
+            positions = self._learn(kinds)
+        if positions:
+            return self._encode_by_hooks(values, positions), positions
+        try:
+            return dumps(values), positions
+        except UnicodeEncodeError as error:
+            raise self._bad_value(values, error) from error
 
     def decode(self, data: bytes) -> R:
         """Decode a record.
@@ -299,6 +306,6 @@ def _check_names(name: str, attributes: tuple[str, ...]) -> None:
         if not isinstance(word, str) or not word.isidentifier() or keyword.iskeyword(word):
             raise BadType(f"{word!r} is no name for a record or an attribute")
     if len(set(attributes)) < len(attributes):
-        raise BadType(f"{name} has an attribute twice")
+        raise CombineError(f"{name} has an attribute twice")
     if not 0 < len(attributes) <= MAX_ATTRIBUTES:
         raise BadType(f"{name}: a record has 1 to {MAX_ATTRIBUTES} attributes")

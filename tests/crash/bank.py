@@ -93,7 +93,7 @@ class Bank:
         while len(self.deeds) <= number:
             deed = self._draw()
             self.deeds.append(deed)
-            self.contents.append(_after(self.contents[-1], deed))
+            self.contents.append(after(self.contents[-1], deed))
         return self.deeds[number]
 
     def content(self, number: int) -> Content:
@@ -151,25 +151,26 @@ def key_of(record: Any) -> Any:
     return getattr(record, type(record).__slots__[0])
 
 
-def _after(content: Content, deed: Deed) -> Content:
+def after(content: Content, deed: Deed) -> Content:
+    """Return what the disc tables hold after a deed."""
     if deed.aborts:
         return content
-    after = dict(content)
+    changed = dict(content)
     for what, table, argument in deed.steps:
         if table == "Seat":  # a ram_copies table: nothing of it outlives the process
             continue
         if what == "clear":
-            after = {place: records for place, records in after.items() if place[0] != table}
+            changed = {place: records for place, records in changed.items() if place[0] != table}
         elif what == "delete":
-            after.pop((table, argument), None)
+            changed.pop((table, argument), None)
         else:
             place = (table, key_of(argument))
-            before = after.get(place, frozenset())
+            before = changed.get(place, frozenset())
             if what == "delete_object":
                 records = before - {argument}
             else:
                 records = before | {argument} if table == "Tag" else frozenset({argument})
-            after[place] = records
+            changed[place] = records
             if not records:
-                del after[place]
-    return after
+                del changed[place]
+    return changed

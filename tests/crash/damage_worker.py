@@ -1,4 +1,4 @@
-"""Opens damaged copies of a store and of a backup, and reads everything that is in them."""
+"""Opens damaged copies of a store, a backup and a database, and reads everything in them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import bank
+import bank_teller
 from damage import spoil
-from ledger import TABLES, Content, content_of, ledger
+from ledger import TABLES, Content, Story, content_of, ledger
 from store_judge import difference
 
-from palaver.storage import BackupError, ReadTxn, RecordCorrupt, Store, StoreUnusable, inspection
+from palaver.storage import (
+    BackupError,
+    ReadTxn,
+    RecordCorrupt,
+    Store,
+    StoreError,
+    StoreUnusable,
+)
 from palaver.storage.check import check, restore
+from palaver.storage.tables import Database
+from palaver.storage.tables.machine import TableMachine
 
 REFUSED, REPORTED, UNHARMED = "refused", "reported", "unharmed"
 
@@ -98,20 +109,78 @@ def look_at_backup(place: Path, expected: Sequence[Content]) -> str:
     return UNHARMED
 
 
-LOOKS: dict[str, Callable[[Path, Sequence[Content]], str]] = {
+def look_at_database(place: Path, expected: bank.Content, partitions: int) -> str:
+    """Open and read; say what became of the damage."""
+    try:
+        db = Database.open(place, records=bank.RECORDS)
+    except StoreError:
+        return REFUSED
+    try:
+        reported = sum(not _serves(db, table, expected) for table in bank.DISC)
+    finally:
+        db.close()
+    problems = check(place, TableMachine).problems
+    if reported and not problems:
+        raise WrongError("damage was reported, and a check finds nothing")
+    return REPORTED if reported else UNHARMED
+
+
+def _serves(db: Database, table: str, content: bank.Content) -> bool:
+    """Whether a table is served whole; WrongError when it is served wrong."""
+    expected = {place[1]: records for place, records in content.items() if place[0] == table}
+    sound = True
+    missing = []
+    for key, records in expected.items():
+        try:
+            found = frozenset(db.dirty_read(table, key))
+        except StoreError:
+            sound = False
+            continue
+        if not found:
+            missing.append(key)
+        elif found != records:
+            raise WrongError(f"{table} {key!r} is served as {found}, not {records}")
+    served: dict[Any, set[Any]] = {}
+
+    def collect(record: Any, _: None) -> None:
+        served.setdefault(bank.key_of(record), set()).add(record)
+
+    try:
+        db.async_dirty(lambda activity: activity.foldl(collect, None, table))
+    except StoreError:
+        sound = False
+    else:
+        if served != expected:
+            raise WrongError(f"{table} is served wrong by foldl: {served.keys() ^ expected.keys()}")
+    if table == "Account":
+        try:
+            sound = sound and not bank_teller.index_problems(db, content)
+        except StoreError:
+            sound = False
+    if missing and sound:
+        raise WrongError(f"{table}: {missing} are missing without a word")
+    return sound
+
+
+def expectation(job: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the rest of the arguments of a look."""
+    if job["look"] == "database":
+        story = bank.Bank(job["seed"], job["partitions"])
+        return story.content(job["applied"][0]), job["partitions"]
+    return ([Story(job["seed"], p).content(seq) for p, seq in enumerate(job["applied"])],)
+
+
+LOOKS: dict[str, Callable[..., str]] = {
     "store": look_at_store,
     "backup": look_at_backup,
+    "database": look_at_database,
 }
 
 
 def main(job: dict[str, Any]) -> None:
-    from ledger import Story
-
     sound = Path(job["sound"])
     look = LOOKS[job["look"]]
-    expected = [Story(job["seed"], p).content(seq) for p, seq in enumerate(job["applied"])]
-    if job["unwalked"]:  # as if the files were too large to be walked through at every opening
-        inspection.WALK_BYTES = 0
+    expected = expectation(job)
     place = Path(job["scratch"]) / f"damaged-{job['worker']}"
     for number in range(job["worker"], job["states"], job["workers"]):
         done = number // job["workers"] + 1
@@ -125,7 +194,7 @@ def main(job: dict[str, Any]) -> None:
         print(json.dumps({"about": f"state {number}, {how}"}))
         print(json.dumps({"state": done}), flush=True)
         try:
-            print(json.dumps({"outcome": look(place, expected)}), flush=True)
+            print(json.dumps({"outcome": look(place, *expected)}), flush=True)
         except WrongError as error:
             print(json.dumps({"wrong": f"state {number}, {how}: {error}"}), flush=True)
         except Exception as error:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import BOOM_LATE, FORGET, REJECT, Talk, bodies, say, talk, u64
-from test_environment import Failing
+from storage_kit import BOOM_LATE, FORGET, REJECT, Failing, Talk, bodies, say, talk, u64
 
 from palaver.storage import (
     ApplyFailed,
@@ -284,7 +283,7 @@ def test_a_folder_belongs_to_one_program(tmp_path: Path) -> None:
     store.backup(tmp_path / "b")
     store.close_now()
     assert Manifest.read(tmp_path / "b").content == "scribe"
-    words = "holds the content of 'scribe', not of 'chat'"
+    words = "the content is that of 'scribe', not of 'chat'"
     with pytest.raises(StoreMismatch, match=words):
         Store.open(tmp_path / "s", talk)
     with pytest.raises(StoreMismatch, match=words):

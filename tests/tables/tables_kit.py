@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from palaver.storage.tables.schema import StorageType, TableType
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -24,5 +26,5 @@ class Counter(NamedTuple):
     count: int
 
 
-STORAGES = ("ram_copies", "disc_copies", "disc_only_copies")
-TYPES = ("set", "ordered_set", "bag")
+STORAGES: tuple[StorageType, ...] = ("ram_copies", "disc_copies", "disc_only_copies")
+TYPES: tuple[TableType, ...] = ("set", "ordered_set", "bag")

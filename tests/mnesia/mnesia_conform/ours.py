@@ -1,0 +1,462 @@
+"""Runs programs on Palaver's tables and logs what is observed, in the words of the Erlang one.
+
+This module is the counterpart of `beam/palaver_tables.erl` and `beam/palaver_activity.erl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnesia_conform.beam import folder_for_tests
+from mnesia_conform.compare import PLACES
+from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
+from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, record_of, shown
+from palaver.storage.tables import (
+    END,
+    Aborted,
+    Activity,
+    AlreadyExists,
+    BadArgument,
+    Database,
+    ReadOnly,
+    TableError,
+)
+from palaver.storage.tables.events import (
+    Delete,
+    DeleteObject,
+    DetailedDelete,
+    DetailedWrite,
+    Write,
+)
+
+__all__ = ["Boom", "Operations", "Ours"]
+
+
+class Boom(Exception):
+    """What a program raises of its own."""
+
+
+def code(error: Exception) -> Any:
+    """Mnesia's word for what is wrong; or what a program gave to `abort`."""
+    if isinstance(error, Aborted):
+        return ["tuple", *error.reason]
+    if isinstance(error, ReadOnly):
+        return "read_only"
+    if isinstance(error, TableError):
+        return error.code
+    if isinstance(error, Boom):
+        return "boom"
+    return f"Python's {error!r}"
+
+
+class Operations:
+    """What a program does within an activity, or without one."""
+
+    def __init__(self, world: Ours) -> None:
+        self.world = world
+
+    @property
+    def db(self) -> Database:
+        return self.world.db
+
+    # -- the operations of an activity ------------------------------------------------------------
+
+    def read(self, act: Activity, table: str, key: Any) -> Any:
+        return act.read(table, plain(key))
+
+    def wread(self, act: Activity, table: str, key: Any) -> Any:
+        return act.wread(table, plain(key))
+
+    def write(self, act: Activity, table: str, fields: list[Any]) -> Any:
+        return act.write(self.record(table, fields), table)
+
+    def delete(self, act: Activity, table: str, key: Any) -> Any:
+        return act.delete(table, plain(key))
+
+    def delete_object(self, act: Activity, table: str, fields: list[Any]) -> Any:
+        return act.delete_object(self.record(table, fields), table)
+
+    def match_object(self, act: Activity, table: str, fields: list[Any]) -> Any:
+        return act.match_object(pattern_of(self.db, table, fields), table)
+
+    def index_match_object(self, act: Activity, table: str, fields: Any, attribute: str) -> Any:
+        return act.index_match_object(pattern_of(self.db, table, fields), attribute, table)
+
+    def index_read(self, act: Activity, table: str, value: Any, attribute: str) -> Any:
+        return act.index_read(table, plain(value), attribute)
+
+    def select(self, act: Activity, table: str, spec: Any) -> Any:
+        return act.select(table, match_spec(self.db, table, spec))
+
+    def select_limit(self, act: Activity, table: str, spec: Any, limit: int) -> Any:
+        found: list[Any] = []
+        chunk = act.select(table, match_spec(self.db, table, spec), limit)
+        while chunk is not END:
+            found += chunk.items
+            chunk = act.select_more(chunk.continuation)
+        return found
+
+    def first(self, act: Activity, table: str) -> Any:
+        return act.first(table)
+
+    def last(self, act: Activity, table: str) -> Any:
+        return act.last(table)
+
+    def next(self, act: Activity, table: str, key: Any) -> Any:
+        return self.place_after(act, table, key, act.next)
+
+    def prev(self, act: Activity, table: str, key: Any) -> Any:
+        return self.place_after(act, table, key, act.prev)
+
+    def place_after(self, act: Activity, table: str, key: Any, move: Callable[..., Any]) -> Any:
+        """From a key that the transaction has deleted it is not determined, but in order."""
+        gone = act.is_transaction and table[0] != "o" and not act.read(table, plain(key))
+        try:
+            place = move(table, plain(key))
+        except BadArgument:
+            if not gone:
+                raise
+            return UNKNOWN
+        return UNKNOWN if gone else place
+
+    def walk(self, act: Activity, table: str) -> Any:
+        return walked(act.first(table), lambda key: act.next(table, key))
+
+    def walk_back(self, act: Activity, table: str) -> Any:
+        return walked(act.last(table), lambda key: act.prev(table, key))
+
+    def foldl(self, act: Activity, table: str) -> Any:
+        return act.foldl(lambda record, found: [*found, record], [], table)
+
+    def foldr(self, act: Activity, table: str) -> Any:
+        return act.foldr(lambda record, found: [*found, record], [], table)
+
+    def all_keys(self, act: Activity, table: str) -> Any:
+        return act.all_keys(table)
+
+    def update_counter(self, act: Activity, table: str, key: Any, increment: int) -> Any:
+        return act.update_counter(table, plain(key), increment)
+
+    def lock(self, act: Activity, table: str, kind: str) -> Any:
+        act.lock(("table", table), kind)
+
+    def table_info(self, act: Activity, table: str, item: str) -> Any:
+        return self.world.shown_info(item, act.table_info(table, item))
+
+    def record(self, table: str, fields: list[Any]) -> Any:
+        return record_of(self.db, table, fields)
+
+    # -- dirty ----------------------------------------------------------------------------------
+
+    def dirty(self, name: str, table: str, *args: Any) -> Any:
+        """One of the dirty functions."""
+        if name in ("walk", "walk_back"):
+            return getattr(self, "dirty_" + name)(table)
+        values: list[Any] = [plain(arg) for arg in args]
+        function = getattr(self.db, "dirty_" + name)
+        if name in ("write", "delete_object"):
+            return function(self.record(table, args[0]), table)
+        if name == "match_object":
+            return function(pattern_of(self.db, table, args[0]), table)
+        if name == "index_match_object":
+            return function(pattern_of(self.db, table, args[0]), args[1], table)
+        if name == "select":
+            return function(table, match_spec(self.db, table, args[0]))
+        return function(table, *values)
+
+    def dirty_walk(self, table: str) -> Any:
+        return walked(self.db.dirty_first(table), lambda key: self.db.dirty_next(table, key))
+
+    def dirty_walk_back(self, table: str) -> Any:
+        return walked(self.db.dirty_last(table), lambda key: self.db.dirty_prev(table, key))
+
+    # -- the schema -----------------------------------------------------------------------------
+
+    def create_table(self, table: str, options: Any) -> None:
+        attributes, storage, index, load_order, access_mode = options
+        self.db.create_table(
+            name=table,
+            attributes=attributes,
+            type=type_of(table),
+            storage=storage,
+            index=index,
+            load_order=load_order,
+            access_mode=access_mode,
+        )
+
+    def delete_table(self, table: str) -> None:
+        self.db.delete_table(table)
+
+    def clear_table(self, table: str) -> None:
+        self.db.clear_table(table)
+
+    def add_table_index(self, table: str, attribute: str) -> None:
+        self.db.add_table_index(table, attribute)
+
+    def del_table_index(self, table: str, attribute: str) -> None:
+        self.db.del_table_index(table, attribute)
+
+    def transform_table(self, table: str, how: str, attributes: list[str]) -> None:
+        self.db.transform_table(table, TRANSFORMS[how], attributes=attributes)
+
+    def change_table_copy_type(self, table: str, storage: str) -> None:
+        self.db.change_table_copy_type(table, storage)
+
+    def change_table_access_mode(self, table: str, mode: str) -> None:
+        self.db.change_table_access_mode(table, mode)
+
+    def change_table_load_order(self, table: str, order: int) -> None:
+        self.db.change_table_load_order(table, order)
+
+
+def walked(key: Any, following: Callable[[Any], Any]) -> list[Any]:
+    """All keys from this one on."""
+    keys = []
+    while key is not END:
+        keys.append(key)
+        key = following(key)
+    return keys
+
+
+def swap(record: Any) -> Any:
+    """The record with its last two fields the other way round."""
+    *before, one, other = record
+    return (*before, other, one)
+
+
+def crash(record: Any) -> Any:
+    """Fail."""
+    raise Boom
+
+
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "same": tuple,
+    "add": lambda record: (*record, 0),
+    "drop": lambda record: record[:-1],
+    "swap": swap,
+    "key": lambda record: ((record[0], 1), *record[1:]),
+    "crash": crash,
+}
+
+
+class Ours:
+    """What one program is observed to do."""
+
+    def __init__(self, program: Program, operations: type[Operations] = Operations) -> None:
+        self.program = program
+        self.operations = operations(self)
+        self.folder = folder_for_tests()
+        self.path = Path(self.folder.name, "tables")
+        self.db: Database
+        self.entries: list[Any] = []
+        self.subscriptions: dict[str, Any] = {}
+        self.heard: list[Any] = []
+        self.ended: Activity | None = None
+
+    def run(self) -> list[Any]:
+        """Run the program: a list of `[instruction, table, ["value" | "error", ...]]`."""
+        with self.folder:
+            self.db = Database.open(self.path)
+            try:
+                for step in self.program.steps:
+                    self.step(step)
+                self.contents()
+                if self.program.disc:
+                    self.restart()
+                    self.contents()
+            finally:
+                self.db.close()
+        return self.entries
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def log(self, name: str, table: str, result: Any) -> None:
+        """Remember what an instruction gave."""
+        if result is None and name.removeprefix("dirty_") not in PLACES:
+            result = "ok"
+        self.entries.append([name, table, ["value", result]])
+
+    def failed(self, name: str, table: str, error: Exception) -> None:
+        """Remember how an instruction failed."""
+        self.entries.append([name, table, ["error", code(error)]])
+
+    def attempt(self, name: str, table: str, function: Callable[[], Any]) -> None:
+        """Do it, and log what it gave or how it failed."""
+        with suppress(Exception):
+            self.logged(name, table, function)
+
+    def logged(self, name: str, table: str, function: Callable[[], Any]) -> None:
+        """Log what it gives; or how it fails, and let it fail."""
+        try:
+            result = function()
+        except Exception as error:
+            self.failed(name, table, error)
+            raise
+        self.log(name, table, result)
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    def step(self, step: Step) -> None:
+        """Take one step."""
+        match step:
+            case ("activity", kind, body):
+                self.attempt("activity", "none", lambda: self.activity(kind, body))
+            case ("restart",):
+                self.restart()
+            case ("outside", operation):
+                self.attempt("outside", "none", lambda: self.do(self.outside(), operation))
+            case ("subscribe", table, detail):
+                self.attempt("subscribe", table, lambda: self.subscribe(table, detail))
+            case ("unsubscribe", table, _):
+                self.attempt("unsubscribe", table, lambda: self.unsubscribe(table))
+            case ("dirty", (name, table, *args)):
+                self.attempt("dirty_" + name, table, lambda: self.dirty(name, table, *args))
+            case ("table_info", table, item):
+                self.attempt("info_" + item, table, lambda: self.info(table, item))
+            case (name, table, *args):
+                function = getattr(self.operations, name)
+                self.attempt(name, table, lambda: function(table, *args))
+        self.events()
+
+    def activity(self, kind: str, body: list[Any]) -> str:
+        """Run an activity."""
+
+        def run(act: Activity) -> None:
+            self.ended = act
+            self.body(act, body)
+
+        getattr(self.db, kind)(run)
+        return "done"
+
+    def outside(self) -> Activity:
+        """An activity that has ended."""
+        if self.ended is None:
+            self.activity("transaction", [])
+            assert self.ended is not None
+        return self.ended
+
+    def body(self, act: Activity, operations: list[Any]) -> None:
+        """Do what an activity does; what fails goes out of it."""
+        for operation in operations:
+            self.do(act, operation)
+
+    def do(self, act: Activity, operation: Any) -> None:
+        """Do one operation and log what it gave."""
+        match operation:
+            case ("try", tried):
+                try:
+                    self.do(act, tried)
+                except Exception as error:
+                    self.failed("try", "none", error)
+            case ("nested", _, body, then):
+                try:
+                    self.nested(act, body)
+                except Exception as error:
+                    self.failed("nested", "none", error)
+                    if then == "pass":
+                        raise
+                else:
+                    self.log("nested", "none", "ok")
+            case ("abort", reason):
+                act.abort(("program", reason))
+            case ("raise",):
+                raise Boom
+            case ("is_transaction",):
+                self.log("is_transaction", "none", act.is_transaction)
+            case ("dirty", (name, table, *args)):
+                self.logged("dirty_" + name, table, lambda: self.dirty(name, table, *args))
+            case ("schema", (name, table, *args)):
+                function = getattr(self.operations, name)
+                self.attempt(name, table, lambda: function(table, *args))
+            case ("table_info", table, item):
+                function = self.operations.table_info
+                self.logged("info_" + item, table, lambda: function(act, table, item))
+            case (name, table, *args):
+                function = getattr(self.operations, name)
+                self.logged(name, table, lambda: shown(function(act, table, *args), table))
+
+    def nested(self, act: Activity, body: list[Any]) -> None:
+        """Run a transaction within an activity."""
+        act.transaction(lambda inner: self.body(inner, body))
+
+    def dirty(self, name: str, table: str, *args: Any) -> Any:
+        """Do one of the dirty functions."""
+        return shown(self.operations.dirty(name, table, *args), table)
+
+    # -- table_info -----------------------------------------------------------------------------
+
+    def info(self, table: str, item: str) -> Any:
+        """An item of a table's information, as the Erlang interpreter shows it."""
+        return self.shown_info(item, self.db.table_info(table, item))
+
+    def shown_info(self, item: str, value: Any) -> Any:
+        """An item's value: attributes are words, and those of indexes in alphabetical order."""
+        if item == "index":
+            return ["list", *sorted(value)]
+        if item == "attributes":
+            return ["list", *value]
+        return value
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def subscribe(self, table: str, detail: str) -> None:
+        """Subscribe; once is enough for Mnesia, see `subscribe-twice`."""
+        if table in self.subscriptions:
+            raise AlreadyExists(table)
+        self.subscriptions[table] = self.db.subscribe(table, self.heard.append, detail=detail)
+
+    def unsubscribe(self, table: str) -> None:
+        """Take a subscription back, if there is one; Mnesia does not mind of which kind."""
+        if table in self.subscriptions:
+            self.subscriptions.pop(table).cancel()
+        elif table not in self.db.tables():
+            raise BadArgument(table)
+
+    def events(self) -> None:
+        """Log the events of what was done."""
+        if self.subscriptions:
+            self.db.sync_log()
+        heard, self.heard[:] = list(self.heard), []
+        for event in heard:
+            table = event.table
+            match event:
+                case Write():
+                    what = ["tuple", "write", shown(event.record, table)]
+                case Delete():
+                    what = ["tuple", "delete", shown(event.key, table)]
+                case DeleteObject():
+                    what = ["tuple", "delete_object", shown(event.record, table)]
+                case DetailedWrite():
+                    old = shown(list(event.old_records), table)
+                    what = ["tuple", "detailed_write", shown(event.record, table), old]
+                case DetailedDelete(whole_key=False):  # see `old-object`
+                    what = ["tuple", "detailed_delete_object", shown(event.what, table)]
+                case DetailedDelete():
+                    old = shown(list(event.old_records), table)
+                    what = ["tuple", "detailed_delete", shown(event.what, table), old]
+            self.log("event", table, what)
+
+    # -- restarts, and the end ------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Close the database, and open it again."""
+        self.db.close()
+        self.subscriptions.clear()
+        self.ended = None
+        self.db = Database.open(self.path)
+        self.log("restart", "none", "ok")
+
+    def contents(self) -> None:
+        """Log all that is there."""
+        tables = sorted(self.db.tables())
+        self.log("tables", "none", ["list", *tables])
+        for table in tables:
+            for item in ["storage_type", *ITEMS] if self.program.disc else ITEMS:
+                self.log("info_" + item, table, self.info(table, item))
+            wild = ["_"] * len(self.db.table_info(table, "attributes"))
+            self.log("contents", table, self.dirty("match_object", table, wild))
+            for key in self.operations.dirty("all_keys", table):
+                self.log("object", table, shown(self.db.dirty_read(table, key), table))
