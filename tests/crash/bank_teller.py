@@ -1,4 +1,4 @@
-"""Tells the story of `bank` to a database, deed by deed."""
+"""Tells the story of `bank_story` to a database, deed by deed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bank import DISC, OWNERS, RECORDS, Account, Bank, Content, Deed, Entry, Seat, Tag, key_of
+from bank_story import DISC, OWNERS, RECORDS, Account, Content, Deed, Entry, Seat, Tag, key_of
 
 from palaver.storage.tables import Aborted, Database
 

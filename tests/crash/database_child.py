@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bank import Bank
+from bank_story import Bank
 from bank_teller import content_of, open_bank, tell
 from database_judge import DatabaseJudge
-from tape import Mode, Op, Recorder
+from disk_tape import Mode, Op, Recorder
 
 
 def write(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:

@@ -1,10 +1,10 @@
 """What must be true of a database after a power cut.
 
 Nothing acknowledged is lost: `sync_transaction`, and every change of a table's definition or
-content as a whole, are there, with everything before them. What was only committed in memory may be gone,
-but never a part of a transaction, and none without those it rests on: the content of each partition
-is that after a beginning of the story; a deed in one partition is in all that it concerns; and so
-is whatever it had read.
+content as a whole, are there, with everything before them. What was only committed in memory may
+be gone, but never a part of a transaction, and none without those it rests on: the content of each
+partition is that after a beginning of the story; a deed that is in one partition is in all that it
+concerns; and so is whatever it had read.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bank import Bank, Content
+from bank_story import Bank, Content
 from bank_teller import content_of, index_problems, open_bank, tell
-from judging import LostError, TornError
+from judgement import LostError, TornError
 
 from palaver.storage import StoreError
 from palaver.storage.inspection import structure_problems
@@ -79,9 +79,7 @@ class DatabaseJudge:
         )
         tell(db, deed)  # type: ignore[arg-type]
 
-    def compare(
-        self, content: Content, acked: int, begun: int
-    ) -> list[tuple[int, int]]:
+    def compare(self, content: Content, acked: int, begun: int) -> list[tuple[int, int]]:
         """Raise unless the content is what a power cut may leave of the story.
 
         Return by partition the least and the most deeds whose outcome it holds.
@@ -99,15 +97,11 @@ class DatabaseJudge:
             self._check_deed(number, reached)
         return reached
 
-    def _reached(
-        self, partition: int, content: Content, acked: int, begun: int
-    ) -> tuple[int, int]:
+    def _reached(self, partition: int, content: Content, acked: int, begun: int) -> tuple[int, int]:
         """Return the least and the most deeds whose outcome a partition holds."""
         found = self._part(content, partition)
         fitting = [
-            number
-            for number in range(begun + 1)
-            if self._expected(partition, number) == found
+            number for number in range(begun + 1) if self._expected(partition, number) == found
         ]
         if not fitting:
             raise TornError(f"partition {partition} holds what no beginning of the story leads to")
@@ -135,9 +129,7 @@ class DatabaseJudge:
         """A deed is in all its partitions or in none, and so is what it rests on."""
         before, after = self.bank.content(number), self.bank.content(number + 1)
         places = {
-            place
-            for place in before.keys() | after.keys()
-            if before.get(place) != after.get(place)
+            place for place in before.keys() | after.keys() if before.get(place) != after.get(place)
         }
         of = self.bank.partition_of
         there = [place for place in places if reached[of(place)][0] > number]

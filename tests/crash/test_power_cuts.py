@@ -1,7 +1,7 @@
 """Everything that a disk may hold after a power cut, opened with the real code.
 
-What a disk may hold is in `disk`; which of it is opened, in `cuts`; what is recorded, in `scenarios`.
-`make crash-states STATES=n` opens more.
+What a disk may hold is in `disk_model`; which of it is opened, in `power_cuts`; what is recorded,
+in `crash_scenarios`. `make crash-states STATES=n` opens more.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import random
 import subprocess
 from pathlib import Path
 
+import disk_tape as tape
 import pytest
-import tape
-from conftest import SEED
-from disk import Disk
-from scenarios import Life, Scenario, Studio, open_states, store_scenarios
-from search import search
+from crash_scenarios import SEED, Life, Scenario, Studio, open_states, store_scenarios
+from disk_model import Disk
+from state_search import search
 
 STATES = 2200
 
@@ -64,9 +63,7 @@ BROKEN = {
         "", (Life("store_child.py", "unsynced_head", (10,)),), 1
     ),
     "an answer before the commit": Scenario("", (Life("store_child.py", "hasty", (10,)),), 1),
-    "two transactions for one append": Scenario(
-        "", (Life("store_child.py", "halves", (10,)),), 1
-    ),
+    "two transactions for one append": Scenario("", (Life("store_child.py", "halves", (10,)),), 1),
 }
 
 

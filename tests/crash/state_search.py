@@ -59,12 +59,12 @@ class Totals:
 
 
 def search(tasks: Sequence[Task], scratch: Path, *, seed: int, workers: int = WORKERS) -> Totals:
-    """Open different disks of each tape in processes of their own; see `cuts.plan`."""
+    """Open different disks of each tape in processes of their own; see `power_cuts.plan`."""
     totals = Totals()
     job = {
         "tasks": [asdict(task) for task in tasks],
         "scratch": str(scratch),
         "seed": seed,
     }
-    herd("worker.py", job, totals.hear, workers)
+    herd("state_worker.py", job, totals.hear, workers)
     return totals

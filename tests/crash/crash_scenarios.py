@@ -1,6 +1,6 @@
 """The runs that are recorded, and how many of their disks are opened.
 
-    python scenarios.py [STATES] [SEED]
+    python crash_scenarios.py [STATES] [SEED]
 
 opens STATES disks in all, says what was found, and ends with 1 if anything is wrong.
 """
@@ -17,14 +17,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-import tape
-from cuts import plan
-from disk import Disk
-from search import Task, Totals, search
+import disk_tape as tape
+from disk_model import Disk
+from power_cuts import plan
+from state_search import Task, Totals, search
 from store_child import FAULTS
 
 HERE = Path(__file__).parent
+SEED = 20
+"""Of the tests."""
 SYNC_US = 100
 """How long a synchronisation takes: long enough for the threads of other partitions to get on."""
 
@@ -109,7 +112,7 @@ class Studio:
         self.library = tape.build(self.folder)
         self._numbers = 0
 
-    def __enter__(self) -> Studio:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
