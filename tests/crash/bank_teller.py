@@ -30,12 +30,13 @@ def tell(db: Database, deed: Deed) -> None:
         return
     run: Callable[..., Any] = getattr(db, deed.kind)
     try:
-        run(_perform, deed)
+        run(perform, deed)
     except Aborted:
         assert deed.aborts
 
 
-def _perform(activity: Any, deed: Deed) -> None:
+def perform(activity: Any, deed: Deed) -> None:
+    """Be the function of a deed's transaction."""
     for table, key in deed.reads:
         activity.read(table, key)
     for what, table, argument in deed.steps:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from bank_story import Bank
-from bank_teller import content_of, open_bank, tell
+from bank_story import RECORDS, Bank, Seat
+from bank_teller import content_of, open_bank, perform, tell
 from database_judge import DatabaseJudge
 from disk_tape import Mode, Op, Recorder
+
+from palaver.storage.tables import Aborted, Database
+
+CLIENTS = 3
 
 
 def write(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
@@ -24,6 +31,58 @@ def write(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) ->
             tape.mark(f"acked {number + 1}")
     db.close()
     tape.mark(f"acked {deeds}")
+
+
+def threads(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
+    """Several clients at once, each a thread."""
+    db = open_bank(root / "bank", partitions)
+    clients = [
+        threading.Thread(target=_client, args=(db, tape, Bank(seed, partitions, None, n), n, deeds))
+        for n in range(CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    db.close()
+
+
+def _client(db: Database, tape: Recorder, bank: Bank, client: int, deeds: int) -> None:
+    for number in range(deeds):
+        deed = bank.deed(number)
+        tape.mark(f"begun {client} {number + 1}")
+        tell(db, deed)
+        if deed.kind == "sync_transaction" and not deed.aborts:
+            tape.mark(f"acked {client} {number + 1}")
+
+
+def loop(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
+    """Several clients at once under an event loop."""
+
+    async def client(db: Database, bank: Bank, client: int) -> None:
+        for number in range(deeds):
+            deed = bank.deed(number)
+            tape.mark(f"begun {client} {number + 1}")
+            with suppress(Aborted):
+                await getattr(db.aio, deed.kind)(perform, deed)
+            if deed.kind == "sync_transaction" and not deed.aborts:
+                tape.mark(f"acked {client} {number + 1}")
+
+    async def main() -> None:
+        open_bank(root / "bank", partitions).close()
+        running = asyncio.get_running_loop()
+        db = Database.open(
+            root / "bank",
+            records=RECORDS,
+            post=running.call_soon_threadsafe,
+            defer=running.call_soon,
+        )
+        db.ensure_table(Seat, storage="ram_copies")
+        banks = [Bank(seed, partitions, None, number) for number in range(CLIENTS)]
+        await asyncio.gather(*(client(db, bank, number) for number, bank in enumerate(banks)))
+        await db.aclose()
+
+    asyncio.run(main())
 
 
 def endless(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
@@ -48,6 +107,8 @@ def look(root: Path, seed: int, tape: Recorder, begun: int, partitions: int) -> 
 
 JOBS: dict[str, Callable[[Path, int, Recorder, int, int], None]] = {
     "write": write,
+    "threads": threads,
+    "loop": loop,
     "endless": endless,
     "die": die,
     "look": look,

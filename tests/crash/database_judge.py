@@ -9,15 +9,18 @@ concerns; and so is whatever it had read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from bank_story import Bank, Content
+from bank_story import Bank, Content, of_client
 from bank_teller import content_of, index_problems, open_bank, tell
 from judgement import LostError, TornError
 
 from palaver.storage import StoreError
-from palaver.storage.inspection import structure_problems
+from palaver.storage.check import check
+from palaver.storage.tables import Database
+from palaver.storage.tables.machine import TableMachine
 
 
 class DatabaseJudge:
@@ -27,57 +30,32 @@ class DatabaseJudge:
         seed: of the story.
         partitions: of the database.
         initial: what the tables held before it.
+        client: whose story it is, where there are several.
     """
 
-    def __init__(self, seed: int, partitions: int, initial: Content | None = None) -> None:
-        self.bank = Bank(seed, partitions, initial)
+    def __init__(
+        self,
+        seed: int,
+        partitions: int,
+        initial: Content | None = None,
+        client: int | None = None,
+    ) -> None:
+        self.bank = Bank(seed, partitions, initial, client)
         self.count = 0
         self._parts: dict[tuple[int, int], Content] = {}
 
     def judge(self, place: Path, notes: Sequence[str]) -> None:
         """Raise LostError or TornError; the folder is used up."""
         self.count += 1
-        acked, begun = self.numbers(notes)
-        path = place / "bank"
-        if not path.exists() and acked:
-            raise LostError(f"the database is gone, {acked} deeds were acked")
-        try:
-            self._look(path, acked, begun)
-        except StoreError as error:
-            raise TornError(f"{type(error).__name__}: {error}") from error
-        if self.count % 10 == 0:
-            for file in path.glob("tables/*/data.mdb"):
-                for problem in structure_problems(file):
-                    raise TornError(f"after going on, {file} is damaged: {problem}")
-
-    @staticmethod
-    def numbers(notes: Sequence[str]) -> tuple[int, int]:
-        """Return how many deeds were acknowledged, and how many were begun."""
-        numbers = {"acked": 0, "begun": 0}
-        for note in notes:
-            what, number = note.split()
-            numbers[what] = max(numbers[what], int(number))
-        return numbers["acked"], numbers["begun"]
-
-    def _look(self, path: Path, acked: int, begun: int) -> None:
-        db = open_bank(path, self.bank.partitions)
-        try:
-            content = content_of(db)
+        acked, begun = numbers(notes)
+        with opened(place / "bank", self.bank.partitions, acked, self.count) as (db, content):
             self.compare(content, acked, begun)
-            problems = index_problems(db, content)
-            if problems:
-                raise TornError(problems[0])
-            self._go_on(db, content, begun)
-        finally:
-            db.close()
-
-    def _go_on(self, db: object, content: Content, begun: int) -> None:
-        deed = next(
-            deed
-            for deed in map(self.bank.deed, range(begun, begun + 50))
-            if deed.kind == "sync_transaction" and not deed.aborts
-        )
-        tell(db, deed)  # type: ignore[arg-type]
+            deed = next(
+                deed
+                for deed in map(self.bank.deed, range(begun, begun + 50))
+                if deed.kind == "sync_transaction" and not deed.aborts
+            )
+            tell(db, deed)
 
     def compare(self, content: Content, acked: int, begun: int) -> list[tuple[int, int]]:
         """Raise unless the content is what a power cut may leave of the story.
@@ -148,3 +126,55 @@ class DatabaseJudge:
             if contents[earlier].get(place) != contents[earlier + 1].get(place):
                 return earlier
         return None
+
+
+class CrowdJudge:
+    """Judges what is left when several clients have written at once, each keys of its own."""
+
+    def __init__(self, seed: int, partitions: int, clients: int) -> None:
+        self.partitions = partitions
+        self.judges = [DatabaseJudge(seed, partitions, client=client) for client in range(clients)]
+        self.count = 0
+
+    def judge(self, place: Path, notes: Sequence[str]) -> None:
+        """Raise LostError or TornError; the folder is used up."""
+        self.count += 1
+        reached = [numbers(notes, client) for client in range(len(self.judges))]
+        most = max(acked for acked, _ in reached)
+        with opened(place / "bank", self.partitions, most, self.count) as (_, content):
+            for client, (judge, (acked, begun)) in enumerate(
+                zip(self.judges, reached, strict=True)
+            ):
+                judge.compare(of_client(content, client), acked, begun)
+
+
+def numbers(notes: Sequence[str], client: int | None = None) -> tuple[int, int]:
+    """Return how many deeds (of one of several clients) were acknowledged, and how many begun."""
+    found = {"acked": 0, "begun": 0}
+    for note in notes:
+        what, *whose, number = note.split()
+        if client is None or whose == [str(client)]:
+            found[what] = max(found[what], int(number))
+    return found["acked"], found["begun"]
+
+
+@contextmanager
+def opened(
+    path: Path, partitions: int, acked: int, count: int
+) -> Iterator[tuple[Database, Content]]:
+    """Open what is left and read it; at the end, look at the files now and then."""
+    if not path.exists() and acked:
+        raise LostError(f"the database is gone, {acked} deeds were acked")
+    try:
+        with open_bank(path, partitions) as db:
+            content = content_of(db)
+            problems = index_problems(db, content)
+            if problems:
+                raise TornError(problems[0])
+            yield db, content
+    except StoreError as error:
+        raise TornError(f"{type(error).__name__}: {error}") from error
+    if count % 10 == 0:
+        problems = list(check(path, TableMachine).problems)
+        if problems:
+            raise TornError(f"after going on, a check says: {problems[0]}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from bank_story import Content
 from bank_teller import content_of, index_problems, open_bank
 from crash_scenarios import scratch
-from database_judge import DatabaseJudge
+from database_judge import DatabaseJudge, numbers
 from judgement import LostError, TornError
 from store_judge import StoreJudge
 
@@ -91,7 +91,7 @@ class DatabaseLives:
         arguments = [str(self.root), str(self.seed), "0", str(self.partitions)]
         told = one_life(["database_child.py", "endless", *arguments], self.root / "bank", wanted)
         judge = DatabaseJudge(self.seed, self.partitions, self.content)
-        acked, begun = judge.numbers(told)
+        acked, begun = numbers(told)
         try:
             with open_bank(self.root / "bank", self.partitions) as db:
                 content = content_of(db)

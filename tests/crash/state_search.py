@@ -54,6 +54,13 @@ class Totals:
             self.torn += 1
         self.findings.append(f"{what}: {told}")
 
+    def add(self, other: Totals) -> None:
+        """Add what came out of another search."""
+        self.opened += other.opened
+        self.lost += other.lost
+        self.torn += other.torn
+        self.findings.extend(other.findings)
+
     def __str__(self) -> str:
         return f"{self.opened} states opened, {self.lost} acked lost, {self.torn} torn"
 
