@@ -106,6 +106,9 @@ def database_scenarios(chance: random.Random) -> Iterator[Scenario]:
         for job in ("threads", "loop"):
             crowd = {"judge": "database_judge:CrowdJudge", "partitions": partitions, "clients": 3}
             yield Scenario(f"{job}, {partitions}", (life(job, 20),), 3, **crowd)
+        kept = {"judge": "database_judge:ArchiveJudge", "partitions": partitions}
+        lives = (life("archive", 0), life("come_back", 0))
+        yield Scenario(f"backup, fallback, restore, {partitions}", lives, 3, **kept)
         for nth in sorted(chance.sample(range(40 * partitions, 100 * partitions), 2)):
             lives = (life("die", nth, killed=True), life("look", 30))
             yield Scenario(f"database killed at {nth}, {partitions}", lives, 0.5, **options)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from bank_story import RECORDS, Bank, Seat
 from bank_teller import content_of, open_bank, perform, tell
-from database_judge import DatabaseJudge
+from database_judge import DEEDS, DatabaseJudge
 from disk_tape import Mode, Op, Recorder
 
 from palaver.storage.tables import Aborted, Database
+from palaver.storage.tables.commit import Commit
+from palaver.storage.tables.lanes import Lanes
 
 CLIENTS = 3
 
@@ -37,7 +39,9 @@ def threads(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) 
     """Several clients at once, each a thread."""
     db = open_bank(root / "bank", partitions)
     clients = [
-        threading.Thread(target=_client, args=(db, tape, Bank(seed, partitions, None, n), n, deeds))
+        threading.Thread(
+            target=_tell_all, args=(db, tape, Bank(seed, partitions, None, n), n, range(deeds))
+        )
         for n in range(CLIENTS)
     ]
     for client in clients:
@@ -45,15 +49,6 @@ def threads(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) 
     for client in clients:
         client.join()
     db.close()
-
-
-def _client(db: Database, tape: Recorder, bank: Bank, client: int, deeds: int) -> None:
-    for number in range(deeds):
-        deed = bank.deed(number)
-        tape.mark(f"begun {client} {number + 1}")
-        tell(db, deed)
-        if deed.kind == "sync_transaction" and not deed.aborts:
-            tape.mark(f"acked {client} {number + 1}")
 
 
 def loop(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
@@ -85,6 +80,49 @@ def loop(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> 
     asyncio.run(main())
 
 
+def archive(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
+    """Tell a story, make a backup, go on, and install the backup as a fallback."""
+    bank = Bank(seed, partitions)
+    with open_bank(root / "bank", partitions) as db:
+        _tell_all(db, tape, bank, 1, range(DEEDS))
+        db.backup(root / "backup")
+        tape.mark("backed_up 0")
+        _tell_all(db, tape, bank, 1, range(DEEDS, 2 * DEEDS))
+        tape.mark("installing 0")
+        db.install_fallback(root / "backup")
+        tape.mark("installed 0")
+
+
+def come_back(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
+    """Let the fallback in, tell another story, and restore the backup over it."""
+    bank = Bank(seed + 1, partitions)
+    with open_bank(root / "bank", partitions) as db:
+        _tell_all(db, tape, bank, 2, range(DEEDS))
+        tape.mark("restoring 0")
+        db.restore(root / "backup")
+        tape.mark("restored 0")
+
+
+def _tell_all(db: Database, tape: Recorder, bank: Bank, whose: int, deeds: range) -> None:
+    for number in deeds:
+        deed = bank.deed(number)
+        tape.mark(f"begun {whose} {number + 1}")
+        tell(db, deed)
+        if deed.kind in ("sync_transaction", "clear_table") and not deed.aborts:
+            tape.mark(f"acked {whose} {number + 1}")
+
+
+def unagreed(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int) -> None:
+    """A broken database: its partitions do not agree before they commit."""
+
+    def each_alone(lanes: Lanes, commit: Commit) -> None:
+        for partition, ops in commit.parts.items():
+            lanes._pipeline.append(partition, ("write", ops), commit)
+
+    Lanes._prepare = each_alone  # type: ignore[method-assign]
+    write(root, seed, tape, deeds, partitions)
+
+
 def endless(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
     """Do deeds until killed."""
     write(root, seed, tape, sys.maxsize, partitions)
@@ -109,6 +147,9 @@ JOBS: dict[str, Callable[[Path, int, Recorder, int, int], None]] = {
     "write": write,
     "threads": threads,
     "loop": loop,
+    "archive": archive,
+    "come_back": come_back,
+    "unagreed": unagreed,
     "endless": endless,
     "die": die,
     "look": look,

@@ -20,7 +20,11 @@ from judgement import LostError, TornError
 from palaver.storage import StoreError
 from palaver.storage.check import check
 from palaver.storage.tables import Database
+from palaver.storage.tables.archives.building import restore_database
 from palaver.storage.tables.machine import TableMachine
+
+DEEDS = 12
+"""Of a story, before the backup and after it; see `ArchiveJudge`."""
 
 
 class DatabaseJudge:
@@ -148,12 +152,58 @@ class CrowdJudge:
                 judge.compare(of_client(content, client), acked, begun)
 
 
+class ArchiveJudge:
+    """Judges what is left of a database with a backup, a fallback and a restore.
+
+    The first story is told until the backup, and on; then the backup comes back as a fallback, a
+    second story is told on top of it, and the backup comes back again, by a restore.
+    """
+
+    def __init__(self, seed: int, partitions: int) -> None:
+        self.partitions = partitions
+        first = Bank(seed, partitions)
+        self.kept = first.content(DEEDS)
+        self.first = DatabaseJudge(seed, partitions)
+        self.second = DatabaseJudge(seed + 1, partitions, self.kept)
+        self.count = 0
+
+    def judge(self, place: Path, notes: Sequence[str]) -> None:
+        """Raise LostError or TornError; the folder is used up."""
+        self.count += 1
+        said = {note.split()[0] for note in notes}
+        file = place / "backup"
+        if file.exists() or "backed_up" in said:
+            self._restored(file, place / "restored", promised="backed_up" in said)
+        told_first, told_second = numbers(notes, 1), numbers(notes, 2)
+        most = max(told_first[0], told_second[0])
+        with opened(place / "bank", self.partitions, most, self.count) as (_, content):
+            if content == self.kept and said & {"installing", "restoring"}:
+                return
+            if "restored" in said:
+                raise LostError("a finished restore is not there")
+            if "installed" in said:
+                self.second.compare(content, *told_second)
+            else:
+                self.first.compare(content, *told_first)
+
+    def _restored(self, file: Path, dest: Path, *, promised: bool) -> None:
+        try:
+            restore_database(file, dest)
+        except (StoreError, FileNotFoundError) as error:
+            if promised:
+                raise LostError(f"a finished backup: {error}") from error
+            return
+        with open_bank(dest, self.partitions) as db:
+            if content_of(db) != self.kept:
+                raise TornError("a backup holds what never was")
+
+
 def numbers(notes: Sequence[str], client: int | None = None) -> tuple[int, int]:
     """Return how many deeds (of one of several clients) were acknowledged, and how many begun."""
     found = {"acked": 0, "begun": 0}
     for note in notes:
         what, *whose, number = note.split()
-        if client is None or whose == [str(client)]:
+        if what in found and (client is None or whose == [str(client)]):
             found[what] = max(found[what], int(number))
     return found["acked"], found["begun"]
 
