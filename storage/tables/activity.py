@@ -144,7 +144,8 @@ class Activity(Matching):
     @overload
     def wread(self, table: str, key: Any) -> list[Any]: ...
     def wread(self, table: Any, key: Any) -> list[Any]:
-        """Read what will be written: mnesia:wread/1; here the same as `read`."""
+        """Read what will be written: mnesia:wread/1; ReadOnly where it cannot be."""
+        self._writable(table)
         return self.read(table, key, "write")
 
     def all_keys(self, table: Any) -> list[Any]:
