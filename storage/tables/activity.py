@@ -517,6 +517,8 @@ class Transaction(Activity):
     def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
         """Lock ("table", table) or (table, key): see `Activity.lock`."""
         kind_of_item, key = item
+        if kind == "write":
+            self._writable(key if kind_of_item == "table" else kind_of_item)
         if kind_of_item == "table":
             self.reads.ranges.append((self.state(key).space, b"", None))
         else:

@@ -20,10 +20,10 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=missing() or ""),
 ]
 
-PROGRAMS = {"disc": 40}
+PROGRAMS = {"disc": 25}
 """Random programs of a family, where not `USUALLY`; `make conform-mnesia` runs as many as told."""
 
-USUALLY = 100
+USUALLY = 60
 
 
 @pytest.fixture(scope="module")
