@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
@@ -17,7 +18,8 @@ from . import queries, terms
 from .commit import Changes
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
-from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, ReadOnly
+from .effective import Operation
+from .errors import Aborted, BadArgument, CombineError, NoTransaction, ReadOnly
 from .identity import identical
 from .isolation import Reads, Restart
 from .matching import END, Matching
@@ -26,6 +28,7 @@ from .querying.plan import Plan
 from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
+from .within import CURRENT
 
 if TYPE_CHECKING:
     from .database import Database
@@ -35,10 +38,6 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 Lock = Literal["read", "write"]
-
-
-Operation = tuple[str, TableState, Key, Any]
-"""What was done, for events: `write`, `delete` or `delete_object`, and the record or key."""
 
 
 class Activity(Matching):
@@ -202,9 +201,10 @@ class Activity(Matching):
 
         Raises:
             NoExists: there is no such index.
+            BadType: there is no such attribute.
         """
         state = self.state(table)
-        self._index_of(state, attribute)
+        state.need_index(attribute)
         encoded = terms.encode(value)
         at = state.definition.attributes.index(attribute)
         values = state.record_type.values
@@ -278,9 +278,11 @@ class Activity(Matching):
         left = [
             other for other in state.records_of(slot) if not identical(record_type, record, other)
         ]
-        if slot is not None and len(left) < state.count_of(slot):
+        if len(left) < state.count_of(slot):
             rest = tuple(left) if left and state.is_bag else None
             self.put(state, key, rest, None, "delete_object", record)
+        elif state.watchers:  # they hear of it, as of a delete of what is not there
+            self.put(state, key, slot, None, "delete_object", record)
 
     def update_counter(self, table: Any, key: Any, increment: int) -> int:
         """Add to the counter of a key, from 0 if it has none; return it, never below 0.
@@ -289,12 +291,12 @@ class Activity(Matching):
         and counter.
 
         Raises:
-            BadType: the table has other attributes, or is a bag.
+            CombineError: the table has other attributes, or is a bag.
             BadArgument: the record's second attribute is no whole number.
         """
         state = self._writable(table)
         if state.is_bag or len(state.definition.attributes) != 2:
-            raise BadType(f"{state.name} is no table of counters: (key, counter), no bag")
+            raise CombineError(f"{state.name} is no table of counters: (key, counter), no bag")
         encoded = terms.encode(key)
         record = self.slot(state, encoded)
         at = state.definition.key_position
@@ -338,12 +340,6 @@ class Activity(Matching):
             raise ReadOnly(state.name)
         return state
 
-    def _index_of(self, state: TableState, attribute: str) -> None:
-        if attribute not in state.indexes:
-            raise NoExists(
-                attribute, f"{state.name} has no index of {attribute!r}; see add_table_index"
-            )
-
     @staticmethod
     def _any_record(state: TableState, slot: Slot) -> Any:
         return slot[0] if state.is_bag else slot
@@ -373,10 +369,16 @@ class Transaction(Activity):
     it has no effects but on tables (mnesia(3), transaction/3).
     """
 
-    __slots__ = ("_layers", "_operations", "_payloads", "reads")
+    __slots__ = ("_layers", "_operations", "_payloads", "_task", "_token", "outer", "reads")
 
-    def __init__(self, database: Database, kind: str, reads: Reads) -> None:
+    def __init__(
+        self, database: Database, kind: str, reads: Reads, task: Task[Any] | None = None
+    ) -> None:
         super().__init__(database, kind)
+        self._task = task
+        #: the transaction of another database, or one that has ended, that this is run within
+        self.outer = CURRENT.get()
+        self._token = CURRENT.set(self)
         self.reads = reads
         self._layers: list[Changes] = [{}]
         self._payloads: Payloads = {}
@@ -386,6 +388,14 @@ class Transaction(Activity):
     def is_transaction(self) -> bool:
         """Whether this is a transaction: mnesia:is_transaction/0."""
         return True
+
+    def is_around(self, database: object) -> bool:
+        """Whether the caller is within it, and it is this database's."""
+        if self._database is not database or self._over:
+            return False
+        # One that is no coroutine holds its thread: nobody else can ask there meanwhile.
+        here = self._thread == threading.get_ident()
+        return here and (self._task is None or self._task is current_task())
 
     def _own(self, state: TableState, key: Key) -> tuple[bool, Slot | None]:
         """Return whether the transaction has written the key, and what."""
@@ -553,6 +563,7 @@ class Transaction(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
+        CURRENT.reset(self._token)
 
 
 class Nested:

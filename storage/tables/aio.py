@@ -12,6 +12,7 @@ from .commit import Commit
 from .errors import Conflict
 from .isolation import Restart
 from .table import Table
+from .within import transaction_around
 
 if TYPE_CHECKING:
     from .database import Database
@@ -118,8 +119,13 @@ class Aio:
     async def _run(
         self, kind: str, function: Function[T], args: tuple[Any, ...], retries: int | None
     ) -> tuple[T, Commit | None]:
-        await self.room()
         database = self._database
+        around = transaction_around(database)
+        if around is not None:
+            with around.nested():
+                value = function(around, *args)
+                return await value if inspect.isawaitable(value) else value, None
+        await self.room()
         if not inspect.iscoroutinefunction(function):
             return database.run(kind, cast("Callable[..., T]", function), args, retries)
         limit = MAX_ATTEMPTS if retries is None else retries + 1
@@ -137,7 +143,7 @@ class Aio:
     ) -> tuple[T, Commit | None]:
         database = self._database
         reads = database.running.begin()
-        transaction = Transaction(database, kind, reads)
+        transaction = Transaction(database, kind, reads, asyncio.current_task())
         try:
             value = await function(transaction, *args)
             commit = database.conclude(transaction)

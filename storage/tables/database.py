@@ -16,7 +16,7 @@ from palaver.storage.errors import Overloaded
 from palaver.storage.lending import Post
 from palaver.storage.store import Store
 
-from .activity import Activity, Dirty, Operation, Transaction
+from .activity import Activity, Dirty, Transaction
 from .aio import Aio
 from .archives import fallback
 from .archives.checkpoints import Checkpoint
@@ -25,6 +25,7 @@ from .commit import Changes, Commit
 from .committing import Committer, Payloads
 from .core import Counters
 from .dirty import DirtyOperations
+from .effective import Operation
 from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent
 from .facts import system_fact, table_fact
@@ -37,6 +38,7 @@ from .schema import AccessMode, StorageType, TableType
 from .storelog import StoreLog
 from .subscriptions import Callback, Detail, Subscription, Subscriptions
 from .table import Table, TableState
+from .within import transaction_around
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -185,6 +187,7 @@ class Database(Archives, DirtyOperations):
         When it returns, the commit is made in memory, in order and whole; it becomes durable within
         milliseconds, and a power cut may take it together with everything after it. An exception
         out of the function undoes it and is raised as it is; so is `Aborted`, by `abort`.
+        Within another transaction of this database it is nested: see `Transaction.transaction`.
 
         Args:
             function: has no effects but on tables, because it is called again after a conflict.
@@ -195,6 +198,9 @@ class Database(Archives, DirtyOperations):
             Conflict: `retries` were used up.
             NotRunning: the database is closed.
         """
+        around = transaction_around(self)
+        if around is not None:
+            return around.transaction(function, *args)
         value, _ = self.run("transaction", function, args, retries)
         return value
 
@@ -206,6 +212,9 @@ class Database(Archives, DirtyOperations):
         Raises:
             CommitFailed: the disk did not take it; it was undone.
         """
+        around = transaction_around(self)
+        if around is not None:
+            return around.transaction(function, *args)
         value, commit = self.run("sync_transaction", function, args, retries)
         self.wait(commit)
         return value
@@ -378,6 +387,17 @@ class Database(Archives, DirtyOperations):
     def tables(self) -> list[str]:
         """Return the names of the tables, sorted."""
         return sorted(self.states)
+
+    def wait_for_tables(self, tables: Iterable[Any]) -> None:
+        """Make sure that tables are there: mnesia:wait_for_tables/2.
+
+        They are loaded when `open` returns, so nothing is ever waited for.
+
+        Raises:
+            NoExists: one is not there.
+        """
+        for table in tables:
+            self.state(table)
 
     @overload
     def table(self, record: type[R]) -> Table[R]: ...
