@@ -12,10 +12,11 @@ from abc import abstractmethod
 from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import queries, terms
-from .commit import Changes
+from .commit import Changes, Commit
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
 from .effective import Operation
@@ -369,7 +370,16 @@ class Transaction(Activity):
     it has no effects but on tables (mnesia(3), transaction/3).
     """
 
-    __slots__ = ("_layers", "_operations", "_payloads", "_task", "_token", "outer", "reads")
+    __slots__ = (
+        "_layers",
+        "_operations",
+        "_payloads",
+        "_running",
+        "_task",
+        "_token",
+        "outer",
+        "reads",
+    )
 
     def __init__(
         self, database: Database, kind: str, reads: Reads, task: Task[Any] | None = None
@@ -379,6 +389,7 @@ class Transaction(Activity):
         #: the transaction of another database, or one that has ended, that this is run within
         self.outer = CURRENT.get()
         self._token = CURRENT.set(self)
+        self._running = database.running
         self.reads = reads
         self._layers: list[Changes] = [{}]
         self._payloads: Payloads = {}
@@ -418,8 +429,8 @@ class Transaction(Activity):
                 return slot
         reads.places.add((state.space, key))  # before reading: see `isolation`
         slot = state.copy.get(key)
-        if reads.doomed or not state.alive:
-            raise Restart
+        if self._running.changing or reads.doomed or not state.alive:
+            self._go_on(state)
         return slot
 
     def scan(
@@ -528,7 +539,7 @@ class Transaction(Activity):
         """
         self._check()
         with self.nested():
-            return function(self, *args)
+            return outcome(function(self, *args))
 
     def nested(self) -> Nested:
         """Return a context manager that is a nested transaction; see `transaction`."""
@@ -550,8 +561,13 @@ class Transaction(Activity):
             self._payloads = before
 
     def _go_on(self, state: TableState) -> None:
-        if self.reads.doomed or not state.alive:
+        self._running.go_on(self.reads)
+        if not state.alive:
             raise Restart
+
+    def stand(self) -> None:
+        """Say that nothing that it has read has changed; Restart if something has."""
+        self._running.go_on(self.reads)
 
     def result(self) -> tuple[Changes, Payloads, list[Operation]]:
         """End it; return what it has written."""
@@ -585,11 +601,14 @@ class Nested:
 class Dirty(Activity):
     """A dirty activity: every operation takes effect at once, nothing is isolated."""
 
-    __slots__ = ("_depth",)
+    __slots__ = ("_depth", "_look_at", "commits")
 
     def __init__(self, database: Database, kind: str) -> None:
         super().__init__(database, kind)
         self._depth = 0
+        self._look_at = 100
+        #: of a `sync_dirty`, those that are not known to be durable
+        self.commits: list[Commit] = []
 
     def slot(self, state: TableState, key: Key) -> Slot | None:
         """Return what is under an encoded key."""
@@ -633,7 +652,12 @@ class Dirty(Activity):
         """Write a slot, or delete it (None), at once."""
         payloads = {} if payload is None else {state: {key: payload}}
         operations = [(operation, state, key, what)] if state.watchers else []
-        self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        commit = self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        if self.kind == "sync_dirty":
+            self.commits.append(commit)
+            if len(self.commits) >= self._look_at:
+                self.commits = [one for one in self.commits if one.error or not one.answered]
+                self._look_at = 2 * len(self.commits) + 100
 
     def write(self, record: Any, table: Any = None) -> None:
         """Write a record at once."""
@@ -674,6 +698,20 @@ class Dirty(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
+
+
+def outcome(value: T) -> T:
+    """Return what a function has returned.
+
+    Raises:
+        BadArgument: a coroutine, of which nothing has been done yet.
+    """
+    if isinstance(value, CoroutineType):
+        value.close()
+        raise BadArgument(
+            "a coroutine function is run by the database's aio; nested, `with tx.nested():` does it"
+        )
+    return value
 
 
 def _ordered(definition: Definition) -> bool:
