@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import lmdb
 
-from .environment import Environment, command_error, is_disk_error
+from .disk import command_error, is_disk_error
+from .environment import Environment
 from .errors import (
     ApplyFailed,
     RecordCorrupt,

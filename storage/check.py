@@ -19,7 +19,8 @@ import lmdb
 
 from . import folder
 from .batch import Identity, read_identity
-from .environment import DATA_FILE, Environment
+from .disk import DATA_FILE
+from .environment import Environment
 from .errors import BackupError, StoreError
 from .inspection import MAX_PROBLEMS, structure_problems
 from .machine import Machine, kind_of

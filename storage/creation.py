@@ -10,7 +10,8 @@ import lmdb
 
 from . import folder
 from .batch import Identity, write_identity
-from .environment import FULL_ERRNOS, Environment, command_error
+from .disk import FULL_ERRNOS, command_error
+from .environment import Environment
 from .errors import StoreError, StoreFull
 from .machine import Machine, kind_of
 from .transaction import WriteTxn

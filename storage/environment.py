@@ -6,7 +6,6 @@ Growing and reopening need the environment without any transaction; the gate see
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,43 +15,30 @@ from typing import NamedTuple
 
 import lmdb
 
-from .errors import CommandError, StoreCorrupt, StoreError, StoreFailed, StoreFull
+from .disk import (
+    DAMAGE_ERRORS,
+    DATA_FILE,
+    FULL_ERRNOS,
+    LOCK_FILE,
+    MAX_READERS,
+    READ_ERRORS,
+    errno_of,
+    reserve_lock_file,
+    settle_heads,
+    size_of,
+)
+from .errors import StoreCorrupt, StoreError, StoreFailed, StoreFull
 from .gate import Gate
-from .inspection import HEAD_BYTES, head_offsets, inspect
+from .inspection import inspect
 from .transaction import META_TABLE, ReadTxn, Tables
 
-DATA_FILE = "data.mdb"
-LOCK_FILE = "lock.mdb"
-LOCK_FILE_BYTES = 8192
-"""Size of LMDB's table of readers for MAX_READERS."""
 DEFAULT_MAP_BYTES = 1 << 30
 """Address space, not disk: the file grows with what is written."""
 DEFAULT_MAX_MAP_BYTES = 1 << 40
 DEFAULT_MAX_SNAPSHOT_S = 30.0
 SPARE_TABLES = 8
-MAX_READERS = 126
 SPARE_TXNS = 8
 """Read transactions that have ended and are kept for the next ones; each keeps a reader's slot."""
-
-FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DAMAGE_ERRORS = (
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-)
-READ_ERRORS = (*DAMAGE_ERRORS, lmdb.BadTxnError)
-"""What a read transaction raises only over a damaged file."""
-
-# A transaction is bad after it has failed once: what failed was the disk, or is told elsewhere.
-_DISK = (
-    *DAMAGE_ERRORS,
-    lmdb.BadTxnError,
-    lmdb.DiskError,
-    lmdb.PanicError,
-    lmdb.MemoryError,
-    lmdb.MapResizedError,
-)
 
 
 class OpenSnapshot(NamedTuple):
@@ -118,7 +104,7 @@ class Environment:
         if not create:
             inspect(folder / DATA_FILE, live=readonly)
             if not readonly:
-                _settle(folder / DATA_FILE)
+                settle_heads(folder / DATA_FILE)
         self._map_bytes = map_size_bytes
         self._fit_map()
         self._env, self._dbs = self._open(create)
@@ -126,14 +112,14 @@ class Environment:
         self._txn_id = self._env.info()["last_txnid"]
 
     def _fit_map(self) -> None:
-        size = _size_of(self.folder / DATA_FILE)
+        size = size_of(self.folder / DATA_FILE)
         limit = max(self._max_map_bytes, size)
         self._map_bytes = min(max(self._map_bytes, size + size // 2), limit)
 
     def _open(self, create: bool) -> tuple[lmdb.Environment, Tables]:
         path = self.folder / DATA_FILE
         if not self._readonly:
-            _reserve_lock_file(self.folder / LOCK_FILE)
+            reserve_lock_file(self.folder / LOCK_FILE)
         try:
             env = lmdb.open(
                 str(self.folder),
@@ -318,7 +304,7 @@ class Environment:
             self._env.close()
             self._broken = True
             inspect(self.folder / DATA_FILE)
-            _settle(self.folder / DATA_FILE)
+            settle_heads(self.folder / DATA_FILE)
             self._env, self._dbs = self._open(create=False)
             self._broken = False
 
@@ -393,86 +379,3 @@ class Environment:
                 self.measure()
             self._closed = True
             self._env.close()
-
-
-def _settle(path: Path) -> None:
-    """Make durable what the data file shows, before anybody sees it.
-
-    After a kill the system's memory may hold a head, and with it a transaction, that has never been
-    synchronised. After a failed write of a head it is the other way round: the disk may hold one
-    that LMDB has taken back in memory; pages that it refers to would be overwritten under it. The
-    heads are written again because the system may take pages for clean whose synchronisation has
-    failed.
-
-    Raises:
-        StoreFull, StoreError: that cannot be done.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            for offset in head_offsets(descriptor):
-                os.pwrite(descriptor, os.pread(descriptor, HEAD_BYTES, offset), offset)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
-        raise kind(f"{path} cannot be synchronised: {error}") from error
-
-
-def _reserve_lock_file(path: Path) -> None:
-    """Give LMDB's table of readers its blocks on the disk.
-
-    LMDB makes it a sparse file and writes to it through memory: on a full disk that is no error
-    but a signal that ends the process.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = StoreFull if error.errno in FULL_ERRNOS else StoreError
-        raise kind(f"{path} cannot be made: {error}") from error
-
-
-def errno_of(error: lmdb.Error) -> int:
-    """Return the system's error number behind an LMDB error, 0 when there is none."""
-    code = getattr(error, "code", 0)
-    return code if isinstance(code, int) and code > 0 else 0
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Whether the disk (or the file on it) failed, rather than the one who called LMDB."""
-    if isinstance(error, _DISK):
-        return True
-    return isinstance(error, lmdb.Error) and errno_of(error) in (
-        *FULL_ERRNOS,
-        errno.EIO,
-        errno.EROFS,
-    )
-
-
-def command_error(error: BaseException, folder: Path) -> CommandError:
-    """Say what a failed transaction means for each of its commands."""
-    if isinstance(error, lmdb.Error):
-        if isinstance(error, DAMAGE_ERRORS):
-            return StoreFailed(str(StoreCorrupt(folder / DATA_FILE, str(error))))
-        number = errno_of(error)
-        # LMDB reports a short write, which is how a disk fills up, as EIO.
-        if number in FULL_ERRNOS or (number == errno.EIO and _free_bytes(folder) < (1 << 20)):
-            return StoreFull(f"no room on the disk of {folder}: {error}")
-    return StoreFailed(f"writing {folder / DATA_FILE} failed: {type(error).__name__}: {error}")
-
-
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

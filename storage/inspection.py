@@ -38,7 +38,11 @@ HEAD_BYTES = 512
 _LARGEST_PAGE_BYTES = 65536
 
 
-class _Walk(lmdb.verify._Verifier):  # type: ignore[misc]  # noqa: SLF001 - see `_bigdata`
+# Untyped, and not of its public face; see `_bigdata` for why.
+_Verifier: Any = lmdb.verify._Verifier  # noqa: SLF001
+
+
+class _Walk(_Verifier):  # type: ignore[misc]
     """py-lmdb's verifier, with what LMDB really does with large values."""
 
     def _bigdata(
@@ -48,8 +52,7 @@ class _Walk(lmdb.verify._Verifier):  # type: ignore[misc]  # noqa: SLF001 - see 
 
         A large value that is replaced by a smaller one within one transaction keeps all its pages
         (mdb_cursor_put), and gives them all free later; the verifier takes the pages that are too
-        many for damage. And it looks at the first page only, where reading the value needs them
-        all.
+        many for damage. And it looks at the first page only, where reading the value needs all.
         """
         first = self.read_page(int.from_bytes(buf[doff : doff + 8], "little"))
         size = dsize

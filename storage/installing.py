@@ -21,7 +21,8 @@ import lmdb
 
 from . import folder
 from .check import check_partition
-from .environment import DATA_FILE, Environment
+from .disk import DATA_FILE
+from .environment import Environment
 from .errors import BackupError, StoreBusy
 from .machine import Machine, kind_of
 from .snapshot import Counter, copy_image, pour

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .desk import Desk
-from .environment import READ_ERRORS, Environment
+from .disk import READ_ERRORS
+from .environment import Environment
 from .errors import Overloaded, StoreClosed
 from .lending import Post
 from .stats import StoreStats

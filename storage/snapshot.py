@@ -24,7 +24,8 @@ import lmdb
 
 from . import folder
 from .batch import Identity, read_identity
-from .environment import DATA_FILE, Environment
+from .disk import DATA_FILE
+from .environment import Environment
 from .errors import BackupError, StoreBusy, StoreVersion
 from .machine import CutAware
 from .partitioning import check_partitions

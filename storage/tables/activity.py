@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import queries, terms
-from .commit import Changes
+from .commit import Changes, Commit
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
-from .errors import Aborted, BadArgument, BadType, NoExists, NoTransaction, ReadOnly
+from .effective import Operation
+from .errors import Aborted, BadArgument, CombineError, NoTransaction, ReadOnly
 from .identity import identical
 from .isolation import Reads, Restart
 from .matching import END, Matching
@@ -26,6 +29,7 @@ from .querying.plan import Plan
 from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
+from .within import CURRENT
 
 if TYPE_CHECKING:
     from .database import Database
@@ -35,10 +39,6 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 Lock = Literal["read", "write"]
-
-
-Operation = tuple[str, TableState, Key, Any]
-"""What was done, for events: `write`, `delete` or `delete_object`, and the record or key."""
 
 
 class Activity(Matching):
@@ -202,9 +202,10 @@ class Activity(Matching):
 
         Raises:
             NoExists: there is no such index.
+            BadType: there is no such attribute.
         """
         state = self.state(table)
-        self._index_of(state, attribute)
+        state.need_index(attribute)
         encoded = terms.encode(value)
         at = state.definition.attributes.index(attribute)
         values = state.record_type.values
@@ -278,9 +279,11 @@ class Activity(Matching):
         left = [
             other for other in state.records_of(slot) if not identical(record_type, record, other)
         ]
-        if slot is not None and len(left) < state.count_of(slot):
+        if len(left) < state.count_of(slot):
             rest = tuple(left) if left and state.is_bag else None
             self.put(state, key, rest, None, "delete_object", record)
+        elif state.watchers:  # they hear of it, as of a delete of what is not there
+            self.put(state, key, slot, None, "delete_object", record)
 
     def update_counter(self, table: Any, key: Any, increment: int) -> int:
         """Add to the counter of a key, from 0 if it has none; return it, never below 0.
@@ -289,12 +292,12 @@ class Activity(Matching):
         and counter.
 
         Raises:
-            BadType: the table has other attributes, or is a bag.
+            CombineError: the table has other attributes, or is a bag.
             BadArgument: the record's second attribute is no whole number.
         """
         state = self._writable(table)
         if state.is_bag or len(state.definition.attributes) != 2:
-            raise BadType(f"{state.name} is no table of counters: (key, counter), no bag")
+            raise CombineError(f"{state.name} is no table of counters: (key, counter), no bag")
         encoded = terms.encode(key)
         record = self.slot(state, encoded)
         at = state.definition.key_position
@@ -338,12 +341,6 @@ class Activity(Matching):
             raise ReadOnly(state.name)
         return state
 
-    def _index_of(self, state: TableState, attribute: str) -> None:
-        if attribute not in state.indexes:
-            raise NoExists(
-                attribute, f"{state.name} has no index of {attribute!r}; see add_table_index"
-            )
-
     @staticmethod
     def _any_record(state: TableState, slot: Slot) -> Any:
         return slot[0] if state.is_bag else slot
@@ -373,10 +370,26 @@ class Transaction(Activity):
     it has no effects but on tables (mnesia(3), transaction/3).
     """
 
-    __slots__ = ("_layers", "_operations", "_payloads", "reads")
+    __slots__ = (
+        "_layers",
+        "_operations",
+        "_payloads",
+        "_running",
+        "_task",
+        "_token",
+        "outer",
+        "reads",
+    )
 
-    def __init__(self, database: Database, kind: str, reads: Reads) -> None:
+    def __init__(
+        self, database: Database, kind: str, reads: Reads, task: Task[Any] | None = None
+    ) -> None:
         super().__init__(database, kind)
+        self._task = task
+        #: the transaction of another database, or one that has ended, that this is run within
+        self.outer = CURRENT.get()
+        self._token = CURRENT.set(self)
+        self._running = database.running
         self.reads = reads
         self._layers: list[Changes] = [{}]
         self._payloads: Payloads = {}
@@ -386,6 +399,14 @@ class Transaction(Activity):
     def is_transaction(self) -> bool:
         """Whether this is a transaction: mnesia:is_transaction/0."""
         return True
+
+    def is_around(self, database: object) -> bool:
+        """Whether the caller is within it, and it is this database's."""
+        if self._database is not database or self._over:
+            return False
+        # One that is no coroutine holds its thread: nobody else can ask there meanwhile.
+        here = self._thread == threading.get_ident()
+        return here and (self._task is None or self._task is current_task())
 
     def _own(self, state: TableState, key: Key) -> tuple[bool, Slot | None]:
         """Return whether the transaction has written the key, and what."""
@@ -408,8 +429,8 @@ class Transaction(Activity):
                 return slot
         reads.places.add((state.space, key))  # before reading: see `isolation`
         slot = state.copy.get(key)
-        if reads.doomed or not state.alive:
-            raise Restart
+        if self._running.changing or reads.doomed or not state.alive:
+            self._go_on(state)
         return slot
 
     def scan(
@@ -518,7 +539,7 @@ class Transaction(Activity):
         """
         self._check()
         with self.nested():
-            return function(self, *args)
+            return outcome(function(self, *args))
 
     def nested(self) -> Nested:
         """Return a context manager that is a nested transaction; see `transaction`."""
@@ -540,8 +561,13 @@ class Transaction(Activity):
             self._payloads = before
 
     def _go_on(self, state: TableState) -> None:
-        if self.reads.doomed or not state.alive:
+        self._running.go_on(self.reads)
+        if not state.alive:
             raise Restart
+
+    def stand(self) -> None:
+        """Say that nothing that it has read has changed; Restart if something has."""
+        self._running.go_on(self.reads)
 
     def result(self) -> tuple[Changes, Payloads, list[Operation]]:
         """End it; return what it has written."""
@@ -553,6 +579,7 @@ class Transaction(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
+        CURRENT.reset(self._token)
 
 
 class Nested:
@@ -574,11 +601,14 @@ class Nested:
 class Dirty(Activity):
     """A dirty activity: every operation takes effect at once, nothing is isolated."""
 
-    __slots__ = ("_depth",)
+    __slots__ = ("_depth", "_look_at", "commits")
 
     def __init__(self, database: Database, kind: str) -> None:
         super().__init__(database, kind)
         self._depth = 0
+        self._look_at = 100
+        #: of a `sync_dirty`, those that are not known to be durable
+        self.commits: list[Commit] = []
 
     def slot(self, state: TableState, key: Key) -> Slot | None:
         """Return what is under an encoded key."""
@@ -622,7 +652,12 @@ class Dirty(Activity):
         """Write a slot, or delete it (None), at once."""
         payloads = {} if payload is None else {state: {key: payload}}
         operations = [(operation, state, key, what)] if state.watchers else []
-        self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        commit = self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        if self.kind == "sync_dirty":
+            self.commits.append(commit)
+            if len(self.commits) >= self._look_at:
+                self.commits = [one for one in self.commits if one.error or not one.answered]
+                self._look_at = 2 * len(self.commits) + 100
 
     def write(self, record: Any, table: Any = None) -> None:
         """Write a record at once."""
@@ -663,6 +698,20 @@ class Dirty(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
+
+
+def outcome(value: T) -> T:
+    """Return what a function has returned.
+
+    Raises:
+        BadArgument: a coroutine, of which nothing has been done yet.
+    """
+    if isinstance(value, CoroutineType):
+        value.close()
+        raise BadArgument(
+            "a coroutine function is run by the database's aio; nested, `with tx.nested():` does it"
+        )
+    return value
 
 
 def _ordered(definition: Definition) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .activity import Transaction
 from .commit import Commit
-from .errors import Conflict
+from .errors import CommitFailed, Conflict
 from .isolation import Restart
 from .table import Table
+from .within import transaction_around
 
 if TYPE_CHECKING:
     from .database import Database
@@ -53,9 +55,13 @@ class Aio:
 
     async def sync_dirty(self, function: Function[T], *args: Any) -> T:
         """See `Database.sync_dirty`."""
-        value = await self._dirty("sync_dirty", function, args)
-        await self.sync_log()
-        return value
+        await self.room()
+        with self._database.dirty_activity("sync_dirty") as activity:
+            value = function(activity, *args)
+            done = await value if inspect.isawaitable(value) else value
+        for commit in activity.commits:
+            await self.durable(commit)
+        return done
 
     async def create_table(self, record: type[R] | None = None, **options: Any) -> Table[R]:
         """See `Database.create_table`."""
@@ -90,7 +96,15 @@ class Aio:
         """Wait until the backlog of commits is below its limit."""
         database = self._database
         while database.pipeline.backlog >= database.max_backlog:
-            await self.durable(database.pipeline.last)
+            with suppress(CommitFailed):  # is told to those whose it is
+                await self.durable(database.pipeline.last)
+
+    async def idle(self) -> None:
+        """Wait until nothing is on its way to the disk."""
+        loop = asyncio.get_running_loop()
+        idle = asyncio.Event()
+        self._database.pipeline.when_idle(lambda: loop.call_soon_threadsafe(idle.set))
+        await idle.wait()
 
     async def durable(self, commit: Commit | None) -> None:
         """Wait until a commit is durable; CommitFailed when it is undone instead."""
@@ -118,8 +132,13 @@ class Aio:
     async def _run(
         self, kind: str, function: Function[T], args: tuple[Any, ...], retries: int | None
     ) -> tuple[T, Commit | None]:
-        await self.room()
         database = self._database
+        around = transaction_around(database)
+        if around is not None:
+            with around.nested():
+                value = function(around, *args)
+                return await value if inspect.isawaitable(value) else value, None
+        await self.room()
         if not inspect.iscoroutinefunction(function):
             return database.run(kind, cast("Callable[..., T]", function), args, retries)
         limit = MAX_ATTEMPTS if retries is None else retries + 1
@@ -137,7 +156,7 @@ class Aio:
     ) -> tuple[T, Commit | None]:
         database = self._database
         reads = database.running.begin()
-        transaction = Transaction(database, kind, reads)
+        transaction = Transaction(database, kind, reads, asyncio.current_task())
         try:
             value = await function(transaction, *args)
             commit = database.conclude(transaction)

@@ -8,6 +8,7 @@ holds up all commits while it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
@@ -15,7 +16,7 @@ from . import terms
 from .commit import Commit, part_of, write_row
 from .copies import DiscCopy, Key, MemoryCopy, Slot
 from .core import Core
-from .errors import AlreadyExists, BadType, CombineError, NoExists, SchemaMismatch
+from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
 from .events import SchemaChanged
 from .indexes import DiscIndex, Index
 from .isolation import doom_all
@@ -35,6 +36,7 @@ from .schema import (
 )
 from .spaces import SCHEMA_SPACE, prefix_of
 from .table import Table, TableState
+from .within import refuse_within
 
 R = TypeVar("R")
 
@@ -159,7 +161,10 @@ class Definitions(Core):
             if state is not None and state.record_type.cls is not record:
                 self._bind(state, record, options.get("key"))
         if state is None:
-            return self.create_table(record, index=wanted, **options)
+            try:
+                return self.create_table(record, index=wanted, **options)
+            except AlreadyExists:  # another thread was faster
+                return self.ensure_table(record, index=wanted, **options)
         for option in ("type", "storage"):
             there = getattr(state.definition, option)
             if option in options and options[option] != there:
@@ -168,7 +173,8 @@ class Definitions(Core):
                 )
         for attribute in wanted:
             if attribute not in state.indexes:
-                self.add_table_index(name, attribute)
+                with suppress(AlreadyExists):  # another thread was faster
+                    self.add_table_index(name, attribute)
         return Table(name)
 
     def _bind(self, state: TableState, record: type, key: str | None) -> None:
@@ -203,13 +209,13 @@ class Definitions(Core):
     def delete_table(self, table: Any) -> None:
         """Delete a table with all its records and indexes: mnesia:delete_table/1."""
         with self.mutex:
-            commit = self._install("delete_table", None, self.state(table), {})
+            commit = self._install("delete_table", None, self._writable(table), {})
         self._finish(commit)
 
     def clear_table(self, table: Any) -> None:
         """Delete all records of a table: mnesia:clear_table/1."""
         with self.mutex:
-            state = self.state(table)
+            state = self._writable(table)
             definition = self.fresh_definition(state.redefine())
             fresh = _same_records(state, definition)
             commit = self._install("clear_table", definition, state, {}, fresh)
@@ -234,9 +240,10 @@ class Definitions(Core):
 
         Raises:
             BadType: a new record does not fit, or two have the same key; nothing has changed.
+            ReadOnly: the table's access mode.
         """
         with self.mutex:
-            state = self.state(table)
+            state = self._writable(table)
             state.missing()
             key = None
             record_type = self._record_type(record, state.definition.record, attributes, key)
@@ -281,9 +288,8 @@ class Definitions(Core):
         """Drop the index of an attribute: mnesia:del_table_index/2; NoExists without one."""
         with self.mutex:
             state = self.state(table)
+            state.need_index(attribute)
             index = dict(state.definition.index)
-            if attribute not in index:
-                raise NoExists(attribute, f"{state.name} has no index of {attribute!r}")
             del index[attribute]
             commit = self._rebuild("del_table_index", state, index=index)
         self._finish(commit)
@@ -295,16 +301,23 @@ class Definitions(Core):
 
         Raises:
             AlreadyExists: it is kept so already.
+            ReadOnly: the table's access mode.
         """
         with self.mutex:
-            state = self.state(table)
+            state = self._writable(table)
             if state.definition.storage == storage:
                 raise AlreadyExists(f"{storage} of {state.name}")
             commit = self._rebuild("change_table_copy_type", state, storage=storage)
         self._finish(commit)
 
     def change_table_access_mode(self, table: Any, access_mode: AccessMode) -> None:
-        """Allow writing or forbid it: mnesia:change_table_access_mode/2."""
+        """Allow writing or forbid it: mnesia:change_table_access_mode/2.
+
+        Raises:
+            AlreadyExists: it has this mode already.
+        """
+        if self.state(table).definition.access_mode == access_mode:
+            raise AlreadyExists(f"{access_mode} of {self.state(table).name}")
         self._redefine("change_table_access_mode", table, access_mode=access_mode)
 
     def change_table_load_order(self, table: Any, load_order: int) -> None:
@@ -341,6 +354,7 @@ class Definitions(Core):
             check_definition(definition, self.store is not None)
             commit = self.begin_change()
             state.define(definition)
+            doom_all(self.running)
             commit.undo.append((state.define, (before,)))
             self._schema_row(commit, definition.name, definition)
             self.submit_change(commit, operation, [definition.name])
@@ -378,8 +392,19 @@ class Definitions(Core):
         self.next_space = space + 1 + len(index)
         return replace(definition, space=space, index=index, **changes)
 
+    def _writable(self, table: Any) -> TableState:
+        state = self.state(table)
+        if not state.writable:
+            raise ReadOnly(state.name)
+        return state
+
     def begin_change(self) -> Commit:
-        """Return a commit that is to change the schema; under the mutex."""
+        """Return a commit that is to change the schema; under the mutex.
+
+        Raises:
+            NestedTransaction: in the middle of a transaction.
+        """
+        refuse_within(self)
         self.pipeline.admit()
         return Commit(self.committer.next_number(), "schema")
 

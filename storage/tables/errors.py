@@ -3,6 +3,7 @@
 TableError
 ├── Aborted               an activity was given up with a reason
 ├── NoTransaction         used outside (or after the end) of its activity
+├── NestedTransaction     the schema was to be changed in the middle of a transaction
 ├── Conflict              a transaction met others' writes more often than it was willing to retry
 ├── NoExists              there is no such table, index, checkpoint, ...
 ├── AlreadyExists         there is one of that name
@@ -56,6 +57,12 @@ class NoTransaction(TableError):
     """An activity was used after it had ended, or outside of the thread that runs it."""
 
     code = "no_transaction"
+
+
+class NestedTransaction(TableError):
+    """A transaction's function changed the schema; do it before or after the transaction."""
+
+    code = "nested_transaction"
 
 
 class Conflict(TableError):

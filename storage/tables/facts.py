@@ -8,7 +8,7 @@ from typing import Any
 
 from .copies import MemoryCopy
 from .core import Core
-from .errors import BadArgument
+from .errors import BadArgument, NoExists
 from .schema import SCHEMA_VERSION
 from .table import TableState
 
@@ -57,7 +57,7 @@ def table_fact(database: Core, table: Any, item: str) -> Any:
     if item == "all":
         return {name: fact(database, state) for name, fact in _TABLE_FACTS.items()}
     if item not in _TABLE_FACTS:
-        raise BadArgument(f"a table has no {item!r}; ask for one of {sorted(_TABLE_FACTS)}")
+        raise NoExists(item, f"a table has no {item!r}; ask for one of {sorted(_TABLE_FACTS)}")
     return _TABLE_FACTS[item](database, state)
 
 

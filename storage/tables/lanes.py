@@ -58,7 +58,7 @@ class Lanes:
         self._lanes: dict[int, deque[Commit]] = {}
         self._standing: set[int] = set()
         self._pending: dict[Place, Commit] = {}
-        self._unfinished: list[tuple[Commit, int]] = []
+        self._unfinished: dict[int, Commit] = {}
 
     def submit(self, commit: Commit, reads: Reads | None) -> None:
         """Take a commit; send it as soon as it may go."""
@@ -67,16 +67,14 @@ class Lanes:
             self._pending[place] = commit
         for partition in commit.parts:
             self._lanes.setdefault(partition, deque()).append(commit)
-        for unfinished, partition in self._take_unfinished():
-            self._finish(unfinished, partition)
+        for partition in commit.parts:
+            unfinished = self._unfinished.pop(partition, None)
+            if unfinished is not None:
+                self._finish(unfinished, partition)
         if commit.parts:
             self._go(commit.parts)
         else:
             self._pipeline.settle_front()
-
-    def _take_unfinished(self) -> list[tuple[Commit, int]]:
-        found, self._unfinished = self._unfinished, []
-        return found
 
     def _foundations(self, commit: Commit, reads: Reads | None) -> set[Commit]:
         """Return the commits not durable yet in other partitions on which this one rests."""
@@ -96,6 +94,11 @@ class Lanes:
     def settled(self, commit: Commit) -> None:
         """Hear that a commit is durable and answered: others may go."""
         self._forget(commit)
+        commit.after = set()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Send what may be sent."""
         self._go(list(self._lanes))
 
     def drop(self, undone: list[Commit]) -> None:
@@ -172,7 +175,7 @@ class Lanes:
         self._cancel(commit)
         if crossing.failure is not None:
             self._pipeline.fail(commit, crossing.failure)
-        self._go(list(self._lanes))
+        self.go_on()
 
     def _cancel(self, commit: Commit) -> None:
         """Take back what was prepared; if that fails, it is found undecided at the next start."""
@@ -186,12 +189,14 @@ class Lanes:
         if not isinstance(result, Outcome):
             self._cancel(commit)
             self._pipeline.fail(commit, result)
-            self._go(list(self._lanes))
+            self.go_on()
             return
         self._standing.discard(crossing.coordinator)
         crossing.missing = len(crossing.others)
         for partition in crossing.others:
             self._finish(commit, partition)
+        self._pipeline.durable(commit)
+        self.go_on()
 
     def _finish(self, commit: Commit, partition: int) -> None:
         self._pipeline.send(
@@ -202,18 +207,23 @@ class Lanes:
         )
 
     def _finished(self, commit: Commit, partition: int, result: Result) -> None:
-        """Go on; a partition that could not finish what was decided is asked again by the next."""
+        """Let the partition go on, or ask it again when the next commit comes to it.
+
+        What was decided has happened, so a partition that has no room to finish it has no room for
+        anything else either: what waits there fails.
+        """
         crossing: Crossing = commit.crossing
         if not isinstance(result, Outcome):
-            self._pipeline.foresee_again(partition)
-            self._unfinished.append((commit, partition))
+            self._unfinished[partition] = commit
+            for waiting in list(self._lanes.get(partition, ())):
+                self._pipeline.fail(waiting, result)
             return
         self._standing.discard(partition)
         crossing.missing -= 1
         if not crossing.missing:
             self._pipeline.send(crossing.coordinator, ("forget", crossing.number), _unheard, commit)
-            self._pipeline.durable(commit)
-        self._go(list(self._lanes))
+            commit.settle()
+        self.go_on()
 
 
 def _unheard(_result: Result) -> None:

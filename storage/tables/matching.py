@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
+from . import terms
 from .copies import SCAN_ROWS, Key, Pair, Slot
-from .errors import BadArgument, BadType, NoExists
+from .errors import BadArgument, BadType
 from .matchspec import CompiledSpec, MatchSpec, compile_match_spec
 from .patterns import Matcher, compile_pattern
 from .querying.domains import Known
@@ -125,11 +126,10 @@ class Matching:
 
         Raises:
             NoExists: there is no such index.
-            BadType: the pattern leaves the attribute open.
+            BadType: the pattern leaves the attribute open, or there is no such attribute.
         """
         state = self._state_of(pattern, table)
-        if attribute not in state.indexes:
-            raise NoExists(attribute, f"{state.name} has no index of {attribute!r}")
+        state.need_index(attribute)
         matcher = self._matcher(state, pattern)
         if state.definition.attributes.index(attribute) not in matcher.bound:
             raise BadType(f"the pattern leaves {attribute} open: an index cannot help")
@@ -223,19 +223,19 @@ class Matching:
             return iter(())
         keyed = key.values
         if keyed is not None:
-            return self._present(state, [interval.lower for interval in key.intervals])
+            return self._present(state, [terms.encode(value) for value in keyed])
         for attribute in state.indexes:
             domain = known.at((definition.attributes.index(attribute),))
             if domain.everything:
                 continue
             if domain.values is not None:
+                found = [
+                    key
+                    for value in domain.values
+                    for key in self.index_keys(state, attribute, terms.encode(value))
+                ]
                 return self._present(
-                    state,
-                    [
-                        key
-                        for interval in domain.intervals
-                        for key in self.index_keys(state, attribute, interval.lower)
-                    ],
+                    state, sorted(found) if definition.type == "ordered_set" else found
                 )
         if definition.type == "ordered_set" and not key.everything:
             return self._ranges(state, [(each.lower, each.upper) for each in key.intervals])

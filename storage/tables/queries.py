@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from .errors import BadArgument
 from .patterns import attributes_of
@@ -44,6 +44,9 @@ from .querying.plan import Plan, make_plan, run_plan
 from .querying.reading import MAX_PATHS, read_comprehension
 from .querying.source import ActivitySource, Facts, Source
 from .querying.tree import READER, Build, Expression, Literal, Operation, Whole, lift, walk
+
+if TYPE_CHECKING:
+    from .table import Table
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -204,7 +207,7 @@ def _checked(asked: Description) -> Description:
 
 
 @overload
-def each(table: type[T], name: str | None = None) -> T: ...
+def each(table: type[T] | Table[T], name: str | None = None) -> T: ...
 @overload
 def each(table: Any, name: str | None = None) -> Any: ...
 def each(table: Any, name: str | None = None) -> Any:
@@ -228,7 +231,7 @@ def alias_of(table: Any, name: str | None = None) -> Alias:
 
 
 @overload
-def rows(table: type[T]) -> Iterable[T]: ...
+def rows(table: type[T] | Table[T]) -> Iterable[T]: ...
 @overload
 def rows(table: Any) -> Iterable[Any]: ...
 def rows(table: Any) -> Iterable[Any]:

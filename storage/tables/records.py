@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cbor2 import CBORDecodeError, dumps, loads
 
-from .errors import BadType
+from .errors import BadType, CombineError
 from .record_classes import (
     check_class,
     field_hints,
@@ -306,6 +306,6 @@ def _check_names(name: str, attributes: tuple[str, ...]) -> None:
         if not isinstance(word, str) or not word.isidentifier() or keyword.iskeyword(word):
             raise BadType(f"{word!r} is no name for a record or an attribute")
     if len(set(attributes)) < len(attributes):
-        raise BadType(f"{name} has an attribute twice")
+        raise CombineError(f"{name} has an attribute twice")
     if not 0 < len(attributes) <= MAX_ATTRIBUTES:
         raise BadType(f"{name}: a record has 1 to {MAX_ATTRIBUTES} attributes")

@@ -159,7 +159,7 @@ def check_attributes(attributes: Sequence[str]) -> None:
             f"a record has a key and at least one more attribute, {MAX_ATTRIBUTES} at most"
         )
     if len(set(attributes)) != len(attributes):
-        raise BadType(f"an attribute is there twice: {list(attributes)}")
+        raise CombineError(f"an attribute is there twice: {list(attributes)}")
 
 
 def _check_name(name: object) -> None:

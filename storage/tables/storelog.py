@@ -11,7 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from palaver.storage.batch import Result
+import lmdb
+
+from palaver.storage.batch import Result, read_identity
+from palaver.storage.errors import StoreError
 from palaver.storage.lending import Post
 from palaver.storage.store import Store
 
@@ -53,6 +56,15 @@ class StoreLog:
         """Return the last durable sequence."""
         return self.store.applied(partition)
 
+    def found(self, partition: int) -> int | None:
+        """Return the sequence that the disk holds after it has failed; None if unreadable."""
+        try:
+            with self.store.look(partition) as txn:
+                identity = read_identity(txn)
+        except (StoreError, lmdb.Error):
+            return None
+        return None if identity is None else identity.applied
+
     def append(self, partition: int, command: tuple[Any, ...], done: Done, expected: int) -> Any:
         """Append one command; never blocks. Return a ticket to wait by."""
         if self._post is None:
@@ -75,6 +87,12 @@ class StoreLog:
         if self._post is None:
             for partition in range(self.partitions):
                 self.store.relieve(partition)
+
+    def finish(self, idle: threading.Event) -> None:
+        """Work until `idle` is set: until nothing is on its way."""
+        while not idle.is_set():
+            self._carry()
+            self.store.drain()
 
     def wait(self, commit: Commit, settled: threading.Event) -> None:
         """Block until a commit is durable and `settled` is set.

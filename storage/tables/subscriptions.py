@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .commit import Commit
+from .effective import Operation, after, effective
 from .events import (
     Delete,
     DeleteObject,
@@ -18,10 +19,8 @@ from .events import (
     SystemEvent,
     Write,
 )
+from .identity import identical
 from .table import TableState
-
-if TYPE_CHECKING:
-    from .activity import Operation
 
 Callback: TypeAlias = Callable[[Any], object]
 Detail: TypeAlias = Literal["simple", "detailed"]
@@ -84,7 +83,8 @@ class Subscriptions:
     def tell(self, commit: Commit, operations: Sequence[Operation]) -> None:
         """Add to a commit, before it is made, what subscribers will hear of it."""
         old: dict[tuple[TableState, bytes], list[Any]] = {}
-        for operation, state, key, what in operations:
+        for operation in effective(operations):
+            _, state, key, _ = operation
             watchers = list(state.watchers)
             if not watchers:
                 continue
@@ -94,9 +94,9 @@ class Subscriptions:
             for detail in ("simple", "detailed"):
                 receivers = [each for each in watchers if each.detail == detail]
                 if receivers:
-                    event = _event(detail, operation, state, what, tuple(before), commit)
+                    event = _event(detail, operation, before, commit)
                     commit.events.append((receivers, event))
-            old[state, key] = _after(state, before, operation, what)
+            old[state, key] = after(operation, before)
 
     def queue(self, receivers: list[Subscription], event: Any) -> None:
         """Queue an event of a settled commit."""
@@ -128,31 +128,16 @@ class Subscriptions:
                 self.report(SubscriberFailed(repr(receiver.callback), error))
 
 
-def _event(
-    detail: str,
-    operation: str,
-    state: TableState,
-    what: Any,
-    before: tuple[Any, ...],
-    commit: Commit,
-) -> Any:
+def _event(detail: str, operation: Operation, before: list[Any], commit: Commit) -> Any:
+    name, state, _, what = operation
     if detail == "detailed":
-        if operation == "write":
-            return DetailedWrite(state.name, what, before, commit.id)
-        return DetailedDelete(state.name, what, operation == "delete", before, commit.id)
-    if operation == "write":
+        if name == "write":
+            return DetailedWrite(state.name, what, tuple(before), commit.id)
+        if name == "delete_object":
+            before = [each for each in before if identical(state.record_type, each, what)]
+        return DetailedDelete(state.name, what, name == "delete", tuple(before), commit.id)
+    if name == "write":
         return Write(state.name, what, commit.id)
-    if operation == "delete":
+    if name == "delete":
         return Delete(state.name, what, commit.id)
     return DeleteObject(state.name, what, commit.id)
-
-
-def _after(state: TableState, before: list[Any], operation: str, what: Any) -> list[Any]:
-    """Return what a key holds after an operation, for the next one's event."""
-    if operation == "delete":
-        return []
-    if operation == "delete_object":
-        return [record for record in before if record != what]
-    if state.is_bag:
-        return before if what in before else [*before, what]
-    return [what]

@@ -9,7 +9,7 @@ import cbor2
 
 from . import terms
 from .copies import Copy, Key, Slot
-from .errors import BadType, RecordDamaged
+from .errors import BadType, NoExists, RecordDamaged
 from .indexes import Index, Value
 from .records import RecordType
 from .schema import Definition
@@ -149,6 +149,15 @@ class TableState:
         at = self.definition.attributes.index(attribute)
         values = self.record_type.values
         return {terms.encode(values(record)[at]) for record in self.records_of(slot)}
+
+    def need_index(self, attribute: str) -> None:
+        """Raise BadType where there is no such attribute, NoExists where it has no index."""
+        if attribute not in self.definition.attributes:
+            raise BadType(f"{self.name} has no attribute {attribute!r}")
+        if attribute not in self.indexes:
+            raise NoExists(
+                attribute, f"{self.name} has no index of {attribute!r}; see add_table_index"
+            )
 
     # -- damage ----------------------------------------------------------------------------------
 

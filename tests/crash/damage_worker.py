@@ -23,7 +23,6 @@ from palaver.storage import (
     Store,
     StoreError,
     StoreUnusable,
-    inspection,
 )
 from palaver.storage.check import check, restore
 from palaver.storage.tables import Database
@@ -182,8 +181,6 @@ def main(job: dict[str, Any]) -> None:
     sound = Path(job["sound"])
     look = LOOKS[job["look"]]
     expected = expectation(job)
-    if job["unwalked"]:  # as if the files were too large to be walked through at every opening
-        inspection.WALK_BYTES = 0
     place = Path(job["scratch"]) / f"damaged-{job['worker']}"
     for number in range(job["worker"], job["states"], job["workers"]):
         done = number // job["workers"] + 1

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lmdb
+
 from palaver.storage import Command, Outcome, ReadTxn, Rejected, Store, WriteTxn
+from palaver.storage.environment import Environment
 
 SAY, FORGET, REJECT, BOOM, BOOM_LATE, REJECT_LATE, BIG, BUSY = range(8)
 
@@ -127,3 +130,31 @@ def problems(store: Store) -> list[str]:
 
 def bodies(store: Store, conv: bytes = b"c", partition: int = 0) -> list[bytes]:
     return store.view(partition, lambda txn: [v for _, v in txn.prefix("message", conv)])
+
+
+class Failing(Environment):
+    """Fails where it is told to, as the disk under LMDB would."""
+
+    __slots__ = ("broken_head", "fail_commits", "reopened")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.fail_commits: list[lmdb.Error] = []
+        self.broken_head = False
+        self.reopened = 0
+        super().__init__(*args, **options)
+
+    def begin(self) -> lmdb.Transaction[bytes]:
+        if self.broken_head:
+            raise lmdb.PanicError("mdb_txn_begin: MDB_PANIC")
+        return super().begin()
+
+    def commit(self, raw: lmdb.Transaction[bytes]) -> None:
+        if self.fail_commits:
+            self.abort(raw)
+            raise self.fail_commits.pop()
+        super().commit(raw)
+
+    def reopen(self) -> None:
+        super().reopen()
+        self.reopened += 1
+        self.broken_head = False

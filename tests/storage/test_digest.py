@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import BOOM_LATE, FORGET, REJECT, Talk, bodies, say, talk, u64
-from test_environment import Failing
+from storage_kit import BOOM_LATE, FORGET, REJECT, Failing, Talk, bodies, say, talk, u64
 
 from palaver.storage import (
     ApplyFailed,

@@ -12,10 +12,21 @@ from typing import Any
 
 import lmdb
 import pytest
-from storage_kit import BIG, FORGET, append, bodies, open_async, problems, read, run, say, talk
+from storage_kit import (
+    BIG,
+    FORGET,
+    Failing,
+    append,
+    bodies,
+    open_async,
+    problems,
+    read,
+    run,
+    say,
+    talk,
+)
 
 from palaver.storage import Outcome, Store, StoreFailed, StoreFull
-from palaver.storage.environment import Environment
 from palaver.storage.gate import Gate
 
 HERE = Path(__file__).parent
@@ -156,34 +167,6 @@ assert problems(store) == []
 store.close_now()
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=HERE, check=True)
-
-
-class Failing(Environment):
-    """Fails where it is told to, as the disk under LMDB would."""
-
-    __slots__ = ("broken_head", "fail_commits", "reopened")
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.fail_commits: list[lmdb.Error] = []
-        self.broken_head = False
-        self.reopened = 0
-        super().__init__(*args, **options)
-
-    def begin(self) -> lmdb.Transaction[bytes]:
-        if self.broken_head:
-            raise lmdb.PanicError("mdb_txn_begin: MDB_PANIC")
-        return super().begin()
-
-    def commit(self, raw: lmdb.Transaction[bytes]) -> None:
-        if self.fail_commits:
-            self.abort(raw)
-            raise self.fail_commits.pop()
-        super().commit(raw)
-
-    def reopen(self) -> None:
-        super().reopen()
-        self.reopened += 1
-        self.broken_head = False
 
 
 @pytest.fixture

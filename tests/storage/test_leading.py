@@ -18,8 +18,7 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import BUSY, Talk, bodies, problems, say, talk, u64
-from test_environment import Failing
+from storage_kit import BUSY, Failing, Talk, bodies, problems, say, talk, u64
 
 from palaver.storage import Outcome, Store, StoreClosed, StoreFailed, Ticket, WrongSequence
 from palaver.storage.batch import Batch, Identity

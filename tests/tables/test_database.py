@@ -12,6 +12,7 @@ from tables_kit import STORAGES, Account, Counter, Visit
 from palaver.storage.tables import (
     ANY,
     END,
+    RECORD,
     Aborted,
     Activity,
     AlreadyExists,
@@ -132,6 +133,31 @@ def pattern_any(db: Database) -> Any:
     return pattern(db.table_info("Account", "record_class"))
 
 
+def test_an_ordered_set_answers_in_order_also_by_an_index(db: Database, storage: Any) -> None:
+    db.create_table(Account, type="ordered_set", storage=storage, index=["owner"])
+    for number in "dbeac":
+        db.dirty_write(Account(number, "x", 0))
+    wanted = pattern(Account, owner="x")
+
+    def work(tx: Any) -> list[list[str]]:
+        tx.write(Account("aa", "x", 0))
+        found = [tx.match_object(wanted), tx.select(Account, [(wanted, [], [RECORD])])]
+        return [[one.number for one in records] for records in found]
+
+    assert db.transaction(work) == [["a", "aa", "b", "c", "d", "e"]] * 2
+    assert [one.number for one in db.dirty_match_object(wanted)] == ["a", "aa", "b", "c", "d", "e"]
+
+
+def test_equal_numbers_are_found_by_key_and_by_index(db: Database, storage: Any) -> None:
+    db.create_table(name="t", attributes=["k", "v"], storage=storage, index=["v"])
+    record = db.table_info("t", "record_class")
+    for value in (1, 1.0, True, 2):
+        db.dirty_write(record(value, value), "t")
+    for head in (record(V(1), ANY), record(ANY, V(1))):
+        found = db.dirty_select("t", [(head, [V(1) == 1.0], [V(1)])])
+        assert sorted(map(repr, found)) == ["1", "1.0"]
+
+
 def test_a_bag_keeps_the_order_of_insertion(db: Database, storage: Any) -> None:
     db.create_table(Visit, type="bag", storage=storage)
     first, second = Visit("p", 1), Visit("p", 2)
@@ -229,8 +255,11 @@ def test_counters(db: Database, storage: Any) -> None:
     assert db.transaction(lambda tx: tx.update_counter(Counter, "a", 2)) == 2
     assert db.dirty_get(Counter, "a") == Counter("a", 2)
     db.create_table(Account)
-    with pytest.raises(BadType):
+    with pytest.raises(CombineError):
         db.dirty_update_counter(Account, "a", 1)
+    db.create_table(Counter, name="bag", type="bag")
+    with pytest.raises(CombineError):
+        db.dirty_update_counter("bag", "a", 1)
 
 
 def test_what_is_refused(db: Database) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from query_kit import (
+    COMPARES,
     Thing,
     atoms,
     conditions,
@@ -133,6 +134,23 @@ def test_numbers_compare_by_value_and_are_found_where_they_can_be(left: Any, rig
                 assert any(low <= code < high for low, high in compiled.key_ranges)
                 if compiled.key_equals is not None:
                     assert any(same(one, nest(left)) for one in compiled.key_equals)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(COMPARES), atoms, atoms, st.booleans())
+@example("<", "a", "a", True)
+@example(">", "a", "a", True)
+@example("==", 1, 1.0, False)
+def test_records_are_looked_for_where_they_can_be(
+    name: str, left: Any, right: Any, negated: bool
+) -> None:
+    for nest in (lambda term: term, lambda term: (term, 0), lambda term: (0, term)):
+        condition = Operation(name, V(1), nest(right))
+        spec = match(Thing, id=V(1)).where(~condition if negated else condition)
+        compiled = compile_match_spec(Thing, spec)
+        thing, code = Thing(nest(left), 0, 0), encode(nest(left))
+        found = any(low <= code < high for low, high in compiled.key_ranges)
+        assert found or not compiled.run(thing, values(thing))[0]
 
 
 @settings(deadline=None)

@@ -254,6 +254,27 @@ def test_without_an_index_a_join_is_by_a_dict(shop: MemorySource) -> None:
     assert "by (Person.team == Thing.name)" in text
 
 
+@given(st.lists(small, min_size=8, max_size=8), st.lists(small, min_size=8, max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_a_join_by_a_dict_finds_what_is_equal(left: list[Any], right: list[Any]) -> None:
+    source = MemorySource()
+    source.add(Person, [Person(n, left[n % 8], n) for n in range(16)])
+    source.add(Order, [Order(n, right[n % 8], (right[n % 8], n)) for n in range(16)])
+    p, o = each(Person), each(Order)
+    for condition in (p.name == o.person, same(p.name, o.person), p.name == o.total[0]):
+        asked = query(p.id, o.id).where(condition)
+        assert "kept in a dict" in str(explain(asked, source))
+        assert counted(run(asked, source)) == counted(naive_query(asked, source))
+
+
+def test_what_is_known_before_narrows_what_is_looked_up(shop: MemorySource) -> None:
+    p, o = each(Person), each(Order)
+    asked = query(p.name, o.id).where(p.id == 3, o.id[0] == p.id, o.id[1] > 303)
+    before = shop.given
+    assert len(run(asked, shop)) == 4
+    assert shop.given - before == 6  # a person, four orders, and (3, 303), which is refused
+
+
 def test_tables_that_nothing_links_are_multiplied() -> None:
     source = MemorySource()
     source.add(Person, [Person(n, n, n) for n in range(30)])
@@ -292,6 +313,9 @@ def test_the_order_of_the_key_needs_no_sorting(shop: MemorySource) -> None:
     assert "no sorting" in str(plan)
     assert "backwards" in str(plan)
     assert run(asked, shop) == naive_query(asked, shop)
+    by_index = query(o.id).where(o.person == 5).order_by(descending(o.id))
+    assert kinds(by_index, shop) == [("Order", "index")]
+    assert run(by_index, shop) == naive_query(by_index, shop)
     sorted_anew = query(o.id).where(o.person == 5).order_by(o.total, o.id)
     assert "sort by Order.total, Order.id" in str(explain(sorted_anew, shop))
     assert run(sorted_anew, shop) == naive_query(sorted_anew, shop)
@@ -309,10 +333,10 @@ def test_a_plan_can_be_read(shop: MemorySource) -> None:
         "result (Person.name, Order.total)",
         "  limit 10",
         "    sort by Order.total",
-        "      about 76 rows of",
+        "      join, about 76 rows",
         "        Person: index: team == 3 (about 8 of 60)",
         "          filter (Person.team == 3)",
-        f"        join Order: index: {o.person == p.id!r} (for each row so far, about 24 of 600)",
+        f"        with Order: index: {o.person == p.id!r} (for each row so far, about 24 of 600)",
         "          filter (Order.total > 4)",
         "          filter (Order.person == Person.id)",
     ]

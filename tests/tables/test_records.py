@@ -32,7 +32,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver.storage.tables.errors import BadType
+from palaver.storage.tables.errors import BadType, CombineError
 from palaver.storage.tables.records import RecordType
 
 
@@ -423,13 +423,16 @@ def test_what_cbor_cannot_carry_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "attributes", [[], ["a", "a"], ["class"], ["a b"], [""], ["_a"], [1], ["a"] * 2000]
+    "attributes",
+    [[], ["class"], ["a b"], [""], ["_a"], [1], [f"a{number}" for number in range(2000)]],
 )
 def test_generic_records_need_names(attributes: Any) -> None:
     with pytest.raises(BadType):
         RecordType.generic("pair", attributes)
     with pytest.raises(BadType):
         RecordType.generic("no name", ["a"])
+    with pytest.raises(CombineError):
+        RecordType.generic("pair", ["a", "a"])
 
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from palaver.storage.tables import (
     RECORD,
     Activity,
     Query,
+    Table,
     V,
     count,
     descending,
@@ -59,6 +60,13 @@ def builder(tx: Activity) -> None:
     query(a.owner).where(a.balance > "x")  # wrong
     query(a.owner).limit("3")  # wrong
     query()
+
+
+def handles(tx: Activity, accounts: Table[Account]) -> None:
+    assert_type(each(accounts), Account)
+    assert_type(tx.query(query(each(accounts).balance)), list[int])
+    assert_type(query(lambda: (a.owner for a in rows(accounts))), Query[str])
+    assert_type(query(each("account").owner), Query[Any])
 
 
 def comprehension(tx: Activity) -> None:

@@ -31,6 +31,7 @@ COPY = "fallback.backup"
 NEW = "tables.fallback.new"
 READY = "tables.fallback"
 REPLACED = "tables.replaced"
+FILES = (MARKER, MARKER + ".part", COPY, COPY + ".part")
 KIND = "palaver-tables-fallback"
 FORMAT = 1
 
@@ -118,8 +119,7 @@ def bring_in(root: Path, progress: Progress | None = None) -> bool:
         StoreLocked: another process has the folder open.
         BackupError: the copy of the backup is damaged; nothing has changed.
     """
-    ours = (MARKER, NEW, READY, REPLACED)
-    if not any((root / name).exists() for name in ours):
+    if not any((root / name).exists() for name in (*FILES, NEW, READY, REPLACED)):
         return False
     lock = folder.OwnerLock(root)
     try:
@@ -128,6 +128,8 @@ def bring_in(root: Path, progress: Progress | None = None) -> bool:
         if fallback is None:  # it is in place already, or was uninstalled meanwhile
             _remove(root / READY)
             _remove(root / REPLACED)
+            for name in FILES:
+                (root / name).unlink(missing_ok=True)
             return False
         if not (root / READY).exists() and not (root / REPLACED).exists():
             _make(root, fallback, progress)

@@ -78,7 +78,7 @@ def _outer(asked: Description, join: JoinPlan) -> Iterator[str]:
         by = ", ".join(map(repr, asked.group or ()))
         yield f"group by {by}" if by else "one group"
     if len(join.steps) > 1:
-        yield f"about {round(join.steps[-1].rows):,} rows of"
+        yield f"join, about {max(1, round(join.steps[-1].rows)):,} rows"
 
 
 _METHODS: Final = {
@@ -94,7 +94,7 @@ def _step(step: Step, tables: Tables, join: JoinPlan) -> Iterator[str]:
     notes = [f"about {round(access.rows):,} of {access.facts.size:,}"]
     first = step is join.steps[0]
     if not first:
-        text = f"join {text}"
+        text = f"with {text}"
         notes.insert(0, _METHODS[step.method])
     if first and join.reverse:
         notes.insert(0, "backwards")

@@ -136,7 +136,7 @@ event({delete, {Tab, Key}, _}) -> log(event, Tab, {delete, Key});
 event({delete_object, Record, _}) -> log(event, element(1, Record), {delete_object, Record});
 event({write, Tab, Record, Old, _}) -> log(event, Tab, {detailed_write, Record, Old});
 event({delete, Tab, {Tab, Key}, Old, _}) -> log(event, Tab, {detailed_delete, Key, Old});
-event({delete, Tab, What, Old, _}) -> log(event, Tab, {detailed_delete, What, Old}).
+event({delete, Tab, What, _, _}) -> log(event, Tab, {detailed_delete_object, What}).
 
 %% -- restarts, and the end ---------------------------------------------------------------------
 

@@ -117,6 +117,16 @@ DIFFERENCES: tuple[Difference, ...] = (
         "disc_only_copies give something; its interpreter looks.",
     ),
     Difference(
+        "old-object",
+        "The detailed event of delete_object shows the object as an old one if it was there; "
+        "Mnesia's always. The old ones of this event are not compared.",
+    ),
+    Difference(
+        "cleared-events",
+        "clear_table is told to subscribers of the system as a change of the schema. Mnesia tells "
+        "those of the table that its definition was deleted and written; left out.",
+    ),
+    Difference(
         "missing-index",
         "To read by an attribute without an index fails with no_exists. Mnesia looks for the index "
         "only where it needs one, and its dirty functions then say badarg; its interpreter looks.",

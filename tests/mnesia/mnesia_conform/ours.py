@@ -432,6 +432,8 @@ class Ours:
                 case DetailedWrite():
                     old = shown(list(event.old_records), table)
                     what = ["tuple", "detailed_write", shown(event.record, table), old]
+                case DetailedDelete(whole_key=False):  # see `old-object`
+                    what = ["tuple", "detailed_delete_object", shown(event.what, table)]
                 case DetailedDelete():
                     old = shown(list(event.old_records), table)
                     what = ["tuple", "detailed_delete", shown(event.what, table), old]
