@@ -139,7 +139,7 @@ class Pipeline:
         if self._lanes is not None:
             self._lanes.submit(commit, reads)
         elif commit.parts:
-            self.append(0, ("write", commit.parts[0]), commit)
+            self.append(0, ("write", commit.parts[0].plain()), commit)
         elif len(self._order) == 1:
             self.settle_front()
 
@@ -226,9 +226,7 @@ class Pipeline:
             commit = order.popleft()
             if commit.crossing is None or not commit.crossing.missing:
                 commit.settle()
-            if commit.events:
-                for receivers, event in commit.events:
-                    self._events(receivers, event)
+            commit.announce(self._events)
             commit.tell(None)
             if self._lanes is not None:
                 self._lanes.settled(commit)

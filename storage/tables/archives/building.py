@@ -171,7 +171,7 @@ class _Builder:
     def _part(self, partition: int) -> Ops:
         ops = self._parts.get(partition)
         if ops is None:
-            ops = self._parts[partition] = Ops.empty()
+            ops = self._parts[partition] = Ops()
         return ops
 
     def _tell(self, state: TableState, batch: list[Row]) -> None:
@@ -228,6 +228,6 @@ class _Builder:
         parts, self._parts = self._parts, {}
         self._rows = self._bytes = 0
         for partition, ops in parts.items():
-            (result,) = self._store.apply_now(partition, [("write", ops)])
+            (result,) = self._store.apply_now(partition, [("write", ops.plain())])
             if isinstance(result, Exception):
                 raise result
