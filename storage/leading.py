@@ -408,12 +408,14 @@ class Flusher:
                 return
             # Before looking: an append after this arms again, one before it is found.
             self._armed = False
-            flushed = [self._flush(leader) for leader in self._leaders]
+            due = [leader for leader in self._leaders if leader.backlog]
+            flushed = [self._flush(leader, self._half_s / len(due)) for leader in due]
             if not all(flushed):
                 self.arm()
 
-    def _flush(self, leader: Leader) -> bool:
-        loan = leader.fall_due(self._half_s)
+    @staticmethod
+    def _flush(leader: Leader, patience_s: float) -> bool:
+        loan = leader.fall_due(patience_s)
         try:
             return leader.flush(loan)
         finally:
