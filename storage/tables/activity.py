@@ -12,10 +12,11 @@ from abc import abstractmethod
 from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import queries, terms
-from .commit import Changes
+from .commit import Changes, Commit
 from .committing import Payloads
 from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
 from .effective import Operation
@@ -144,7 +145,8 @@ class Activity(Matching):
     @overload
     def wread(self, table: str, key: Any) -> list[Any]: ...
     def wread(self, table: Any, key: Any) -> list[Any]:
-        """Read what will be written: mnesia:wread/1; here the same as `read`."""
+        """Read what will be written: mnesia:wread/1; ReadOnly where it cannot be."""
+        self._writable(table)
         return self.read(table, key, "write")
 
     def all_keys(self, table: Any) -> list[Any]:
@@ -369,7 +371,16 @@ class Transaction(Activity):
     it has no effects but on tables (mnesia(3), transaction/3).
     """
 
-    __slots__ = ("_layers", "_operations", "_payloads", "_task", "_token", "outer", "reads")
+    __slots__ = (
+        "_layers",
+        "_operations",
+        "_payloads",
+        "_running",
+        "_task",
+        "_token",
+        "outer",
+        "reads",
+    )
 
     def __init__(
         self, database: Database, kind: str, reads: Reads, task: Task[Any] | None = None
@@ -379,6 +390,7 @@ class Transaction(Activity):
         #: the transaction of another database, or one that has ended, that this is run within
         self.outer = CURRENT.get()
         self._token = CURRENT.set(self)
+        self._running = database.running
         self.reads = reads
         self._layers: list[Changes] = [{}]
         self._payloads: Payloads = {}
@@ -418,8 +430,8 @@ class Transaction(Activity):
                 return slot
         reads.places.add((state.space, key))  # before reading: see `isolation`
         slot = state.copy.get(key)
-        if reads.doomed or not state.alive:
-            raise Restart
+        if self._running.changing or reads.doomed or not state.alive:
+            self._go_on(state)
         return slot
 
     def scan(
@@ -516,6 +528,8 @@ class Transaction(Activity):
     def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
         """Lock ("table", table) or (table, key): see `Activity.lock`."""
         kind_of_item, key = item
+        if kind == "write":
+            self._writable(key if kind_of_item == "table" else kind_of_item)
         if kind_of_item == "table":
             self.reads.ranges.append((self.state(key).space, b"", None))
         else:
@@ -528,7 +542,7 @@ class Transaction(Activity):
         """
         self._check()
         with self.nested():
-            return function(self, *args)
+            return outcome(function(self, *args))
 
     def nested(self) -> Nested:
         """Return a context manager that is a nested transaction; see `transaction`."""
@@ -550,8 +564,13 @@ class Transaction(Activity):
             self._payloads = before
 
     def _go_on(self, state: TableState) -> None:
-        if self.reads.doomed or not state.alive:
+        self._running.go_on(self.reads)
+        if not state.alive:
             raise Restart
+
+    def stand(self) -> None:
+        """Say that nothing that it has read has changed; Restart if something has."""
+        self._running.go_on(self.reads)
 
     def result(self) -> tuple[Changes, Payloads, list[Operation]]:
         """End it; return what it has written."""
@@ -585,11 +604,14 @@ class Nested:
 class Dirty(Activity):
     """A dirty activity: every operation takes effect at once, nothing is isolated."""
 
-    __slots__ = ("_depth",)
+    __slots__ = ("_depth", "_look_at", "commits")
 
     def __init__(self, database: Database, kind: str) -> None:
         super().__init__(database, kind)
         self._depth = 0
+        self._look_at = 100
+        #: of a `sync_dirty`, those that are not known to be durable
+        self.commits: list[Commit] = []
 
     def slot(self, state: TableState, key: Key) -> Slot | None:
         """Return what is under an encoded key."""
@@ -633,7 +655,12 @@ class Dirty(Activity):
         """Write a slot, or delete it (None), at once."""
         payloads = {} if payload is None else {state: {key: payload}}
         operations = [(operation, state, key, what)] if state.watchers else []
-        self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        commit = self._database.commit(self.kind, {state: {key: slot}}, payloads, None, operations)
+        if self.kind == "sync_dirty":
+            self.commits.append(commit)
+            if len(self.commits) >= self._look_at:
+                self.commits = [one for one in self.commits if one.error or not one.answered]
+                self._look_at = 2 * len(self.commits) + 100
 
     def write(self, record: Any, table: Any = None) -> None:
         """Write a record at once."""
@@ -674,6 +701,20 @@ class Dirty(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
+
+
+def outcome(value: T) -> T:
+    """Return what a function has returned.
+
+    Raises:
+        BadArgument: a coroutine, of which nothing has been done yet.
+    """
+    if isinstance(value, CoroutineType):
+        value.close()
+        raise BadArgument(
+            "a coroutine function is run by the database's aio; nested, `with tx.nested():` does it"
+        )
+    return value
 
 
 def _ordered(definition: Definition) -> bool:

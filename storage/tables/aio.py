@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .activity import Transaction
 from .commit import Commit
-from .errors import Conflict
+from .errors import CommitFailed, Conflict
 from .isolation import Restart
 from .table import Table
 from .within import transaction_around
@@ -54,9 +55,13 @@ class Aio:
 
     async def sync_dirty(self, function: Function[T], *args: Any) -> T:
         """See `Database.sync_dirty`."""
-        value = await self._dirty("sync_dirty", function, args)
-        await self.sync_log()
-        return value
+        await self.room()
+        with self._database.dirty_activity("sync_dirty") as activity:
+            value = function(activity, *args)
+            done = await value if inspect.isawaitable(value) else value
+        for commit in activity.commits:
+            await self.durable(commit)
+        return done
 
     async def create_table(self, record: type[R] | None = None, **options: Any) -> Table[R]:
         """See `Database.create_table`."""
@@ -91,7 +96,15 @@ class Aio:
         """Wait until the backlog of commits is below its limit."""
         database = self._database
         while database.pipeline.backlog >= database.max_backlog:
-            await self.durable(database.pipeline.last)
+            with suppress(CommitFailed):  # is told to those whose it is
+                await self.durable(database.pipeline.last)
+
+    async def idle(self) -> None:
+        """Wait until nothing is on its way to the disk."""
+        loop = asyncio.get_running_loop()
+        idle = asyncio.Event()
+        self._database.pipeline.when_idle(lambda: loop.call_soon_threadsafe(idle.set))
+        await idle.wait()
 
     async def durable(self, commit: Commit | None) -> None:
         """Wait until a commit is durable; CommitFailed when it is undone instead."""

@@ -92,9 +92,8 @@ class Committer:
             moves = self._index_changes(changes)
             if tell is not None:
                 tell(commit)
-            others = self._running.others(reads)
-            places = _places(changes, moves) if others or self._partition_of else []
-            doom(others, places)
+            running = self._running
+            running.changing = True
             try:
                 for state, writes in changes.items():
                     self._write(commit, state, writes, payloads.get(state, {}))
@@ -103,11 +102,12 @@ class Committer:
             except BaseException:  # a disk that cannot be read; what was changed so far goes back
                 commit.take_back()
                 raise
-            # Again for those who came, or noted what they read, while the memory changed.
-            others = self._running.others(reads)
-            if others:
-                doom(others, places or _places(changes, moves))
-            commit.places = places
+            finally:
+                others = running.others(reads)
+                if others or self._partition_of:
+                    commit.places = _places(changes, moves)
+                    doom(others, commit.places)
+                running.changing = False
             self._line.submit(commit, reads)
         return commit
 

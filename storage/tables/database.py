@@ -16,7 +16,7 @@ from palaver.storage.errors import Overloaded
 from palaver.storage.lending import Post
 from palaver.storage.store import Store
 
-from .activity import Activity, Dirty, Transaction
+from .activity import Activity, Dirty, Transaction, outcome
 from .aio import Aio
 from .archives import fallback
 from .archives.checkpoints import Checkpoint
@@ -26,11 +26,11 @@ from .committing import Committer, Payloads
 from .core import Counters
 from .dirty import DirtyOperations
 from .effective import Operation
-from .errors import BadArgument, Conflict, NoExists, NotRunning, RecordDamaged
+from .errors import BadArgument, CommitFailed, Conflict, NoExists, NotRunning, RecordDamaged
 from .events import SystemEvent, UserEvent
 from .facts import system_fact, table_fact
 from .isolation import Reads, Restart, Running
-from .loading import load, note_damage, reload
+from .loading import load, note_damage
 from .machine import TableMachine
 from .pipeline import Pipeline
 from .rows import StoreRows
@@ -50,6 +50,9 @@ DEFAULT_MAX_BACKLOG = 10_000
 
 ALONE_AFTER = 10
 """Restarts after which a transaction runs with nobody else committing."""
+
+MAX_ATTEMPTS = 30
+"""At so many, a transaction that runs alone must be standing in its own way."""
 
 
 class Database(Archives, DirtyOperations):
@@ -77,7 +80,7 @@ class Database(Archives, DirtyOperations):
         self.checkpoint_numbers = 0
         self.path = None if store is None else store.path
         self.mutex = threading.RLock()
-        self.running = Running()
+        self.running = Running(self.mutex)
         self.store = store
         self.log = None if store is None else StoreLog(store, post)
         self.max_backlog = max_backlog
@@ -89,10 +92,10 @@ class Database(Archives, DirtyOperations):
         self.pipeline = Pipeline(
             self.log,
             self.mutex,
+            self.running,
             events=self.subscriptions.queue,
             report=self.subscriptions.report,
             deliver=self.subscriptions.deliver,
-            reload=self._reload,
         )
         self.committer = Committer(
             self.mutex,
@@ -105,6 +108,7 @@ class Database(Archives, DirtyOperations):
         self.waits_elsewhere = False
         self._closed = False
         self._overloaded = False
+        self._loner: int | None = None  # the thread that runs a transaction alone
         self.next_space = load(self, progress)
         self.aio = Aio(self)
 
@@ -192,7 +196,8 @@ class Database(Archives, DirtyOperations):
         Args:
             function: has no effects but on tables, because it is called again after a conflict.
             args: for the function.
-            retries: how often it may begin again; None: as often as it takes.
+            retries: how often it may begin again; None: as often as it takes (in the
+                end it runs with nobody else committing).
 
         Raises:
             Conflict: `retries` were used up.
@@ -224,9 +229,15 @@ class Database(Archives, DirtyOperations):
         return self._dirty("async_dirty", function, args)
 
     def sync_dirty(self, function: Callable[..., T], *args: Any) -> T:
-        """Like `async_dirty`; returns after everything is durable."""
-        value = self._dirty("sync_dirty", function, args)
-        self.wait(self.pipeline.last)
+        """Like `async_dirty`; returns after everything that it has written is durable.
+
+        Raises:
+            CommitFailed: the disk did not take all of it; what it did not take was undone.
+        """
+        with self.dirty_activity("sync_dirty") as activity:
+            value = outcome(function(activity, *args))
+        for commit in activity.commits:
+            self.wait(commit)
         return value
 
     def activity(self, kind: Kind, function: Callable[..., T], *args: Any) -> T:
@@ -242,7 +253,7 @@ class Database(Archives, DirtyOperations):
 
     def _dirty(self, kind: str, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         with self.dirty_activity(kind) as activity:
-            return function(activity, *args)
+            return outcome(function(activity, *args))
 
     @contextmanager
     def dirty_activity(self, kind: str) -> Iterator[Dirty]:
@@ -260,20 +271,31 @@ class Database(Archives, DirtyOperations):
         """Run a transaction; return its value and its commit, or the last one it may rest on."""
         self.make_room()
         attempt = 0
+        limit = MAX_ATTEMPTS if retries is None else retries + 1
         while True:
             try:
                 if attempt < ALONE_AFTER:
                     done = self._attempt(kind, function, args)
                 else:
-                    with self.mutex:
-                        done = self._attempt(kind, function, args)
+                    done = self._alone(kind, function, args)
                 self.press_on()
                 return done
             except Restart:
                 self.counters.restarts += 1
                 attempt += 1
-                if retries is not None and attempt > retries:
+                if attempt >= limit:
                     raise Conflict(attempt) from None
+
+    def _alone(
+        self, kind: str, function: Callable[..., T], args: tuple[Any, ...]
+    ) -> tuple[T, Commit | None]:
+        """Attempt it while nobody else commits, and nothing is settled."""
+        with self.mutex:
+            before, self._loner = self._loner, threading.get_ident()
+            try:
+                return self._attempt(kind, function, args)
+            finally:
+                self._loner = before
 
     def _attempt(
         self, kind: str, function: Callable[..., T], args: tuple[Any, ...]
@@ -282,7 +304,7 @@ class Database(Archives, DirtyOperations):
         reads = self.running.begin()
         transaction = Transaction(self, kind, reads)
         try:
-            value = function(transaction, *args)
+            value = outcome(function(transaction, *args))
             commit = self.conclude(transaction)
             self.counters.commits += 1
             return value, commit
@@ -294,11 +316,18 @@ class Database(Archives, DirtyOperations):
             self.running.end(reads)
 
     def conclude(self, transaction: Transaction) -> Commit | None:
-        """Commit what a transaction has written."""
+        """Commit what a transaction has written; return what it may rest on where that is nothing.
+
+        Raises:
+            Restart: something that it has read has changed.
+        """
         changes, payloads, operations = transaction.result()
-        if changes:
+        if changes or (self.partitions > 1 and transaction.kind == "sync_transaction"):
+            # With several partitions also what has only been read is waited for by a commit.
             return self.commit(transaction.kind, changes, payloads, transaction.reads, operations)
-        return self.pipeline.last
+        last = self.pipeline.last  # first: what is undone from now on is this, or has marked it
+        transaction.stand()
+        return last
 
     def commit(
         self,
@@ -320,7 +349,7 @@ class Database(Archives, DirtyOperations):
     def make_room(self) -> None:
         """Make the caller wait while too much waits for the disk; where it cannot wait, refuse."""
         backlog = self.pipeline.backlog
-        if backlog < self.max_backlog:
+        if backlog < self.max_backlog or self._loner == threading.get_ident():
             return
         if not self._overloaded:
             self._overloaded = True
@@ -328,14 +357,20 @@ class Database(Archives, DirtyOperations):
         last = self.pipeline.last
         if self.log is not None and self.log.on_owner:
             raise Overloaded(backlog, self.max_backlog)
-        self.wait(last)
-        self._overloaded = False
+        try:
+            self.wait(last)
+        except CommitFailed:
+            pass  # is told to those whose it is; there is room now
+        finally:
+            self._overloaded = False
 
     def wait(self, commit: Commit | None) -> None:
         """Block until a commit is durable; CommitFailed when it is undone instead."""
         if commit is None:
             return
         if not commit.answered:
+            if self._loner == threading.get_ident():
+                raise BadArgument("nothing can be waited for within the function of a transaction")
             settled = threading.Event()
             with self.mutex:
                 if not commit.answered:
@@ -344,13 +379,15 @@ class Database(Archives, DirtyOperations):
                     settled.set()
             if not settled.is_set():
                 assert self.log is not None
-                self.log.wait(commit, settled)
+                self.log.wait(commit, settled, lambda: self.pipeline.first)
             self.subscriptions.deliver()
         if commit.error is not None:
             raise commit.error
 
     def press_on(self) -> None:
         """Let the log work where it is due, and deliver events; outside of the mutex."""
+        if self._loner == threading.get_ident():
+            return
         if self.log is not None:
             self.log.relieve()
         self.subscriptions.deliver()
@@ -486,9 +523,6 @@ class Database(Archives, DirtyOperations):
     def _damage_found(self, space: int, key: bytes) -> RecordDamaged:
         return note_damage(self, space, key)
 
-    def _reload(self) -> None:
-        reload(self)
-
     def _check_open(self) -> None:
         if self._closed:
             raise NotRunning
@@ -503,6 +537,10 @@ class Database(Archives, DirtyOperations):
             return
         self._refuse()
         if self.store is not None:
+            assert self.log is not None
+            idle = threading.Event()
+            self.pipeline.when_idle(idle.set)
+            self.log.finish(idle)
             self.store.close_now()
         self.subscriptions.deliver()
         self._by_handle.clear()
@@ -513,6 +551,7 @@ class Database(Archives, DirtyOperations):
             return
         self._refuse()
         if self.store is not None:
+            await self.aio.idle()
             await self.store.close()
         self.subscriptions.deliver()
         self._by_handle.clear()

@@ -8,6 +8,7 @@ holds up all commits while it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
@@ -160,7 +161,10 @@ class Definitions(Core):
             if state is not None and state.record_type.cls is not record:
                 self._bind(state, record, options.get("key"))
         if state is None:
-            return self.create_table(record, index=wanted, **options)
+            try:
+                return self.create_table(record, index=wanted, **options)
+            except AlreadyExists:  # another thread was faster
+                return self.ensure_table(record, index=wanted, **options)
         for option in ("type", "storage"):
             there = getattr(state.definition, option)
             if option in options and options[option] != there:
@@ -169,7 +173,8 @@ class Definitions(Core):
                 )
         for attribute in wanted:
             if attribute not in state.indexes:
-                self.add_table_index(name, attribute)
+                with suppress(AlreadyExists):  # another thread was faster
+                    self.add_table_index(name, attribute)
         return Table(name)
 
     def _bind(self, state: TableState, record: type, key: str | None) -> None:
@@ -349,6 +354,7 @@ class Definitions(Core):
             check_definition(definition, self.store is not None)
             commit = self.begin_change()
             state.define(definition)
+            doom_all(self.running)
             commit.undo.append((state.define, (before,)))
             self._schema_row(commit, definition.name, definition)
             self.submit_change(commit, operation, [definition.name])

@@ -1,16 +1,18 @@
 """Isolation: what running transactions have read, and who has to begin again.
 
 Optimistic, in memory. A transaction notes what it is about to read before it reads it. Whoever
-commits marks every other running transaction that has read something of what is written, once
-before the memory is changed and once after it. So a reader that noted before the second mark is
-found by it; one that noted later reads what is new; and one that looks at its mark after each read
-never goes on with two states mixed (opacity: Guerraoui and Kapalka, 2008).
+changes the memory says so (`Running.change`), changes it, and marks every other transaction that
+has noted something of what was changed; so does whoever takes a commit back. A reader looks at its
+mark after each read, and before that it lets a change that is under way come to its end. So it has
+either read nothing of the change, or finds itself marked: no function ever goes on with two states
+mixed, not even one that will be begun again (opacity: Guerraoui and Kapalka, 2008).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias
 
 Place: TypeAlias = tuple[int, bytes]
 """A space and a key in it: a record's, or an entry's value in an index."""
@@ -54,12 +56,22 @@ class Reads:
 
 
 class Running:
-    """The transactions that run now."""
+    """The transactions that run now.
 
-    __slots__ = ("_reads",)
+    Args:
+        mutex: the database's.
 
-    def __init__(self) -> None:
+    Attributes:
+        changing: whether the memory is being changed, or those are not marked yet who have read
+            what was. Only whoever holds the mutex sets it.
+    """
+
+    __slots__ = ("_mutex", "_reads", "changing")
+
+    def __init__(self, mutex: AbstractContextManager[Any]) -> None:
+        self._mutex = mutex
         self._reads: set[Reads] = set()
+        self.changing = False
 
     def begin(self) -> Reads:
         """Return the reads of a new transaction."""
@@ -81,6 +93,31 @@ class Running:
             if other is not reads and (other.places or other.ranges)
         ]
 
+    def go_on(self, reads: Reads) -> None:
+        """Go on after a read, or begin again.
+
+        Raises:
+            Restart: somebody has changed what was read.
+        """
+        if self.changing:
+            with self._mutex:
+                pass  # the change is over
+        if reads.doomed:
+            raise Restart
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Have every running transaction begin again: around a change that anybody may have read.
+
+        A change of the schema, and taking commits back.
+        """
+        self.changing = True
+        try:
+            yield
+        finally:
+            doom_all(self)
+            self.changing = False
+
     def all(self) -> list[Reads]:
         """Return those of every running transaction."""
         return list(self._reads.copy())
@@ -97,6 +134,6 @@ def doom(others: Iterable[Reads], written: list[Place]) -> None:
 
 
 def doom_all(running: Running) -> None:
-    """Have every running transaction begin again: the schema has changed."""
+    """Have every running transaction begin again."""
     for reads in running.all():
         reads.doomed = True

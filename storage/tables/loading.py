@@ -36,8 +36,7 @@ def load(database: Core, progress: Progress | None) -> int:
         return spaces.FIRST_TABLE_SPACE
     if not store.readonly:
         _bring_to_end(database)
-        for partition in range(store.partitions):
-            database.pipeline.foresee_again(partition)
+        database.pipeline.foresee()
     with store.look(0) as txn:
         definitions, next_space = read_schema(txn, store.path)
     sizes = _sizes(database)
@@ -171,19 +170,6 @@ def note_damage(database: Core, space: int, key: bytes) -> RecordDamaged:
                 database.subscriptions.report(DamageFound(state.name, text))
             return RecordDamaged(state.name, text)
     return RecordDamaged(f"in space {space}", text)
-
-
-def reload(database: Core) -> None:
-    """Bring the memory to what the disk holds: a commit failed, and perhaps happened."""
-    sizes = _sizes(database)
-    for state in database.states.values():
-        if not state.on_disc:
-            continue
-        state.size = sizes.get(state.space, 0)
-        state.copy = new_copy(database, state)
-        for attribute, space in state.definition.index.items():
-            state.indexes[attribute] = new_index(database, state, space)
-        fill(database, state)
 
 
 # -- what a crash has left

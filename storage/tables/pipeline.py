@@ -17,13 +17,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from palaver.storage.batch import Result
-from palaver.storage.errors import StoreFull, WrongSequence
+from palaver.storage.errors import StoreFailed, WrongSequence
 from palaver.storage.machine import Outcome
 
 from .commit import Commit, Stage
 from .errors import CommitFailed, NotRunning
 from .events import SystemEvent, Undone
-from .isolation import Reads
+from .isolation import Reads, Running
 from .lanes import Lanes
 
 
@@ -44,6 +44,9 @@ class Log(Protocol):
     def applied(self, partition: int) -> int:
         """Return the last durable sequence."""
 
+    def found(self, partition: int) -> int | None:
+        """Return the sequence that the disk holds after it has failed; None if unreadable."""
+
 
 class Pipeline:
     """All commits that are made in memory and not settled.
@@ -51,32 +54,42 @@ class Pipeline:
     Args:
         log: where they go; None for a database without a disk.
         mutex: the database's.
+        running: the transactions that run, which begin again when something is undone.
         events: takes the events of settled commits, in order: (receivers, event).
         report: takes a system event.
         deliver: has what was taken delivered; called without the mutex.
-        reload: brings the memory back to what the disk holds, when that is not known.
     """
 
     def __init__(
         self,
         log: Log | None,
         mutex: Any,
+        running: Running,
         *,
         events: Callable[[list[Any], Any], None],
         report: Callable[[SystemEvent], None],
         deliver: Callable[[], None],
-        reload: Callable[[], None],
     ) -> None:
         self._log = log
         self._mutex = mutex
+        self._running = running
         self._events = events
         self._report = report
         self._deliver = deliver
-        self._reload = reload
         self._closed = False
         self._order: deque[Commit] = deque()
-        self._foreseen = [] if log is None else [log.applied(p) for p in range(log.partitions)]
-        self._lanes = Lanes(self) if log is not None and log.partitions > 1 else None
+        partitions = 0 if log is None else log.partitions
+        self._foreseen = [0] * partitions
+        self._epochs = [0] * partitions
+        self._in_flight = 0
+        self._idle: list[Callable[[], object]] = []
+        self._lanes = Lanes(self) if partitions > 1 else None
+        self.foresee()
+
+    def foresee(self) -> None:
+        """Begin at what is applied; before the first commit."""
+        if self._log is not None:
+            self._foreseen = [self._log.applied(p) for p in range(self._log.partitions)]
 
     @property
     def backlog(self) -> int:
@@ -84,9 +97,20 @@ class Pipeline:
         return len(self._order)
 
     @property
+    def first(self) -> Commit | None:
+        """The first commit that is not settled, None when all are."""
+        try:
+            return self._order[0]
+        except IndexError:
+            return None
+
+    @property
     def last(self) -> Commit | None:
         """The last commit that is not settled, None when all are."""
-        return self._order[-1] if self._order else None
+        try:
+            return self._order[-1]
+        except IndexError:  # it may be settled between a look and the next
+            return None
 
     def unsettled(self) -> list[Commit]:
         """Return the commits that are not settled, in order; under the mutex."""
@@ -101,13 +125,21 @@ class Pipeline:
         """Take nothing more; what is on its way goes on."""
         self._closed = True
 
+    def when_idle(self, tell: Callable[[], object]) -> None:
+        """Call `tell`, under the mutex, as soon as nothing is on its way; at once if so now."""
+        with self._mutex:
+            if self._order or self._in_flight:
+                self._idle.append(tell)
+            else:
+                tell()
+
     def submit(self, commit: Commit, reads: Reads | None) -> None:
         """Take a commit that is made in memory; under the mutex."""
         self._order.append(commit)
         if self._lanes is not None:
             self._lanes.submit(commit, reads)
         elif commit.parts:
-            self.append(0, ("write", commit.parts[0]), commit)
+            self.append(0, ("write", commit.parts[0].plain()), commit)
         elif len(self._order) == 1:
             self.settle_front()
 
@@ -126,23 +158,54 @@ class Pipeline:
         assert self._log is not None
         expected = self._foreseen[partition]
         self._foreseen[partition] = expected + 1
-        commit.ticket = self._log.append(
-            partition, command, lambda results: self._hear(done, results[0]), expected
-        )
-
-    def foresee_again(self, partition: int) -> None:
-        """Expect what a partition is really at, after a command on it has failed."""
-        assert self._log is not None
-        self._foreseen[partition] = self._log.applied(partition)
+        self._in_flight += 1
+        hear = partial(self._hear, partition, expected, self._epochs[partition], done)
+        ticket = self._log.append(partition, command, hear, expected)
+        if commit.crossing is None:
+            commit.ticket = ticket
+        else:
+            commit.crossing.tickets.append(ticket)
 
     def foreseen(self, partition: int) -> int:
         """Return the sequence at which a partition will be."""
         return self._foreseen[partition]
 
-    def _hear(self, done: Callable[[Result], None], result: Result) -> None:
+    def _hear(
+        self,
+        partition: int,
+        expected: int,
+        epoch: int,
+        done: Callable[[Result], None],
+        results: Sequence[Result],
+    ) -> None:
+        result = results[0]
         with self._mutex:
+            self._in_flight -= 1
+            if not isinstance(result, Outcome) and epoch == self._epochs[partition]:
+                result = self._broken(partition, expected, result)
             done(result)
+            if self._idle and not self._order and not self._in_flight:
+                idle, self._idle = self._idle, []
+                for tell in idle:
+                    tell()
         self._deliver()
+
+    def _broken(self, partition: int, expected: int, cause: Exception) -> Result:
+        """Hear that a command has failed, the first one after a success; return what is true.
+
+        What was sent to the partition after it expects a sequence that will not come, and fails
+        too. That is no news, and told by its epoch; what is sent from now on belongs to the next.
+        """
+        assert self._log is not None
+        there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
+        if there is not None and there > expected:
+            return Outcome()  # the disk failed, and holds it all the same
+        if isinstance(cause, WrongSequence) and cause.actual > expected:
+            # The disk holds more than it has said: what we have undone, or a stranger's work.
+            self.refuse()
+        self._epochs[partition] += 1
+        self._foreseen[partition] = self._log.applied(partition) if there is None else there
+        return cause
 
     def _done(self, commit: Commit, result: Result) -> None:
         if isinstance(result, Outcome):
@@ -161,10 +224,9 @@ class Pipeline:
         order = self._order
         while order and (order[0].stage is Stage.DURABLE or not order[0].parts):
             commit = order.popleft()
-            commit.settle()
-            if commit.events:
-                for receivers, event in commit.events:
-                    self._events(receivers, event)
+            if commit.crossing is None or not commit.crossing.missing:
+                commit.settle()
+            commit.announce(self._events)
             commit.tell(None)
             if self._lanes is not None:
                 self._lanes.settled(commit)
@@ -174,16 +236,13 @@ class Pipeline:
         if commit.stage is not Stage.OPEN:
             return  # undone already, because of one before it
         undone = self._resting_on(commit)
-        for each in reversed(undone):
-            each.take_back()
-            each.stage = Stage.UNDONE
-        self._order = deque(each for each in self._order if each.stage is not Stage.UNDONE)
+        with self._running.change():  # who has read of it begins again, without it
+            for each in reversed(undone):
+                each.take_back()
+                each.stage = Stage.UNDONE
+            self._order = deque(each for each in self._order if each.stage is not Stage.UNDONE)
         if self._lanes is not None:
             self._lanes.drop(undone)
-        if self._uncertain(cause):
-            self._reload()
-        assert self._log is not None
-        self._foreseen = [self._log.applied(p) for p in range(self._log.partitions)]
         unheard = 0
         for each in undone:
             unheard += not each.waiters
@@ -191,6 +250,8 @@ class Pipeline:
         if unheard:
             self._report(Undone(unheard, str(cause)))
         self.settle_front()
+        if self._lanes is not None:
+            self._lanes.go_on()
 
     def _resting_on(self, commit: Commit) -> list[Commit]:
         """Return the commit and the later ones that may rest on it, in order."""
@@ -206,8 +267,3 @@ class Pipeline:
                 found.append(each)
                 partitions.update(each.parts)
         return found
-
-    @staticmethod
-    def _uncertain(cause: BaseException) -> bool:
-        """Whether what failed may have happened all the same."""
-        return not isinstance(cause, StoreFull | WrongSequence)

@@ -18,6 +18,8 @@ import typer
 
 from palaver.supervisors.cli.bench.runtime.plan import Clock, FigureName
 from palaver.supervisors.cli.bench.runtime.plan import Peer as RuntimePeer
+from palaver.supervisors.cli.bench.tables.plan import FigureName as TablesFigureName
+from palaver.supervisors.cli.bench.tables.plan import Peer as TablesPeer
 
 bench_app = typer.Typer(
     name="bench",
@@ -149,6 +151,85 @@ def runtime_command(
             raise typer.Exit(1) from error
     if as_json:
         _print_json(report.report_json(about, figures, missing))
+    else:
+        report.print_table(about, figures, missing, peers)
+
+
+@bench_app.command("tables")
+def tables_command(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small tables and 1 round: under 40 s.")
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, max=100, help="Rounds of each figure. Default: 3, quick 1."
+        ),
+    ] = None,
+    only: Annotated[
+        list[TablesFigureName] | None,
+        typer.Option("--only", help="Measure this figure only; can be given more than once."),
+    ] = None,
+    against: Annotated[
+        list[TablesPeer] | None,
+        typer.Option("--vs", help="Measure beside this one only; can be given more than once."),
+    ] = None,
+    clock: Annotated[
+        Clock,
+        typer.Option(
+            "--clock",
+            help="Figures of the time that passed, or of the CPU time used, which leaves out "
+            "the waiting for the disk.",
+        ),
+    ] = Clock.WALL,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            help="Where the tables lie meanwhile (a disk, not memory). Default: the system's "
+            "folder for temporary files, if that is on a disk.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Measure the tables: durable writes, group commit, reads, queues, indexes, start-up.
+
+    Bare LMDB (the floor), Mnesia and SQLite do the same work beside it, each in an OS process and
+    a folder of its own, in turns. Who is not installed is left out and said so.
+    """
+    from palaver.supervisors.cli.bench import report as progress_report
+    from palaver.supervisors.cli.bench.children import BenchFailed
+    from palaver.supervisors.cli.bench.runtime.report import report_json
+    from palaver.supervisors.cli.bench.tables import disk, engines, report
+    from palaver.supervisors.cli.bench.tables.plan import PLANS, QUICK_RECORDS, RECORDS
+    from palaver.supervisors.cli.bench.tables.rounds import TablesBench
+
+    peers = list(dict.fromkeys(against)) if against else list(TablesPeer)
+    plans = [plan for plan in PLANS if not only or plan.name in only]
+    with _ended_in_order(), progress_report.progress() as tell:
+        try:
+            with _temporary(folder or disk.choose()) as place:
+                tell("looking for the peers")
+                found = {peer: engines.find(peer, place) for peer in peers}
+                there = [each for each in found.values() if not isinstance(each, str)]
+                missing = {peer.value: why for peer, why in found.items() if isinstance(why, str)}
+                ours = engines.palaver()
+                records = QUICK_RECORDS if quick else RECORDS
+                about = report.machine([ours, *there], place, records)
+                bench = TablesBench(
+                    plans, ours, there, missing, rounds or (1 if quick else 3), quick, tell,
+                    place, clock,
+                )  # fmt: skip
+                figures = bench.run()
+        except BenchFailed as error:
+            tell(f"failed: {error}")
+            raise typer.Exit(1) from error
+    if as_json:
+        _print_json(report_json(about, figures, missing))
     else:
         report.print_table(about, figures, missing, peers)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from palaver.supervisors.cli.bench.children import BenchFailed, kill_tree
@@ -117,24 +118,36 @@ def _python(
 
 
 def _erlang(folder: Path) -> Engine | str:
+    source = files("palaver.supervisors.cli.bench.runtime") / "palaver_bench.erl"
+    found = compiled_erlang(source, folder)
+    if isinstance(found, str):
+        return found
+    erl, release = found
+    one = ("+S", "1:1", "+SDcpu", "1:1")  # one scheduler: as many cores as a Python process has
+    start = ("-noinput", "-noshell", "-pa", str(folder), "-run", "palaver_bench", "main")
+    return Engine(Peer.ERLANG, release, (erl, *one, *start))
+
+
+def compiled_erlang(source: Traversable, folder: Path) -> tuple[str, str] | str:
+    """Compile an Erlang module into a folder; return where `erl` is, and its release.
+
+    Or a sentence of why that cannot be done.
+    """
     erl, erlc = shutil.which("erl"), shutil.which("erlc")
     if erl is None or erlc is None:
         return "Erlang is not installed (Debian: apt install erlang-base)"
-    source = files("palaver.supervisors.cli.bench.runtime") / "palaver_bench.erl"
     with as_file(source) as path:
-        compiled = _output([erlc, "-o", str(folder), str(path)])
+        compiled = output_of([erlc, "-o", str(folder), str(path)])
     if compiled is None:
         return f"{erlc} cannot compile the work: is it older than OTP 21?"
     ask = 'io:format("~s", [erlang:system_info(otp_release)]), halt().'
-    release = _output([erl, "-noinput", "-noshell", "-eval", ask])
+    release = output_of([erl, "-noinput", "-noshell", "-eval", ask])
     if release is None:
         return f"{erl} does not start"
-    one = ("+S", "1:1", "+SDcpu", "1:1")  # one scheduler: as many cores as a Python process has
-    start = ("-noinput", "-noshell", "-pa", str(folder), "-run", "palaver_bench", "main")
-    return Engine(Peer.ERLANG, f"OTP {release}", (erl, *one, *start))
+    return erl, f"OTP {release}"
 
 
-def _output(command: Sequence[str]) -> str | None:
+def output_of(command: Sequence[str]) -> str | None:
     """Return what a command prints; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 - found by name, no shell

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
-from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Clock, FigurePlan, Size
+from palaver.supervisors.cli.bench.runtime.plan import PALAVER, Clock, Size
 from palaver.supervisors.cli.bench.runtime.results import Result
-from palaver.supervisors.cli.bench.stats import Figure, Summary, ratio
+from palaver.supervisors.cli.bench.stats import Better, Figure, Summary, ratio
+
+
+class Plan(Protocol):
+    """What a figure has to know of its plan."""
+
+    @property
+    def name(self) -> StrEnum:
+        """What it is called."""
+
+    @property
+    def unit(self) -> str:
+        """What it counts."""
+
+    @property
+    def better(self) -> Better:
+        """Which way it is good."""
+
+    @property
+    def about(self) -> str:
+        """What it is, in a sentence."""
+
+    @property
+    def work(self) -> str:
+        """The work that it is made of; empty where that has the same name."""
+
+    @property
+    def targets(self) -> Mapping[str, float]:
+        """The least ratio that is wanted, by peer."""
 
 
 class RuntimeFigure:
@@ -15,7 +45,7 @@ class RuntimeFigure:
 
     __slots__ = ("clock", "left_out", "plan", "samples", "sizes")
 
-    def __init__(self, plan: FigurePlan, clock: Clock = Clock.WALL) -> None:
+    def __init__(self, plan: Plan, clock: Clock = Clock.WALL) -> None:
         self.plan = plan
         self.clock = clock
         self.samples: dict[str, list[Result]] = {}
@@ -33,6 +63,11 @@ class RuntimeFigure:
         """The work that it is made of."""
         return self.plan.work or self.name
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the clock matters to it."""
+        return self.plan.unit != "B"
+
     def add(self, engine: str, size: Size, result: Result) -> None:
         """Add what an engine did in one round."""
         self.samples.setdefault(engine, []).append(result)
@@ -45,7 +80,11 @@ class RuntimeFigure:
 
     def values(self, engine: str, clock: Clock | None = None) -> list[float]:
         """Return one value for each round: operations a second, or bytes for each process."""
-        return [value_of(sample, clock or self.clock) for sample in self.samples[engine]]
+        return [self.value_of(sample, clock or self.clock) for sample in self.samples[engine]]
+
+    def value_of(self, sample: Result, clock: Clock) -> float:
+        """Return the value of one sample."""
+        return value_of(sample, clock)
 
     def figure(self) -> Figure:
         """Return the medians of the rounds, for Palaver and all that have a value."""
@@ -96,7 +135,7 @@ class RuntimeFigure:
     def as_json(self) -> dict[str, Any]:
         """Return the figure's JSON object."""
         shown = self.figure().as_json()
-        shown["clock"] = None if self.plan.unit == "B" else self.clock.value
+        shown["clock"] = self.clock.value if self.is_timed else None
         shown["ratios"] = self.ratios()
         for clock in Clock:
             shown[f"ratios_by_round_{clock.value}"] = self.ratios_by_round(clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ _ABOUT_MACHINE = ("processor", "cores", "memory_mb", "system", "python", "load_a
 _BUSY = 1.15
 _COLUMN = 12
 """Columns of the terminal for each engine."""
+_OWN_COLUMNS = 25
+"""For Palaver's figures and their units."""
 
 
 def machine(engines: Sequence[Engine], folder: Path) -> dict[str, Any]:
@@ -51,13 +54,33 @@ def print_table(
     peers: Sequence[Peer],
 ) -> None:
     """Print the figures: the medians, and below each peer's the ratio to it."""
+    print_figures(about, figures, missing, peers, f"Palaver on {about['event_loop']}")
+
+
+def print_figures(
+    about: Mapping[str, Any],
+    figures: Sequence[RuntimeFigure],
+    missing: Mapping[str, str],
+    peers: Sequence[StrEnum],
+    setting: str,
+) -> None:
+    """Print a run of any bench that measures Palaver and peers side by side.
+
+    Args:
+        about: the machine.
+        figures: what was measured.
+        missing: who is not there at all, and why.
+        peers: the columns.
+        setting: what else matters to these figures, for the line about the machine.
+    """
     console = Console(highlight=False)
-    least = 40 + _COLUMN * len(peers)
+    names = max(len(figure.name) for figure in figures)
+    least = names + _OWN_COLUMNS + _COLUMN * len(peers)
     console = Console(highlight=False, width=max(console.width, least))
     versions = about["versions"]
     console.print(
         f"[bold]{about['processor']}[/], {about['cores']} cores, {about['python']}, "
-        f"{about['system']}, load {about['load_average']}; Palaver on {about['event_loop']}"
+        f"{about['system']}, load {about['load_average']}; {setting}"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("figure", no_wrap=True)
@@ -106,7 +129,7 @@ def _gaps(figures: Sequence[RuntimeFigure], missing: Mapping[str, str]) -> list[
     return lines
 
 
-def _beside(figure: RuntimeFigure, peer: Peer) -> str:
+def _beside(figure: RuntimeFigure, peer: StrEnum) -> str:
     other = figure.figure().others.get(peer)
     if other is None:
         return "[dim]-[/]"

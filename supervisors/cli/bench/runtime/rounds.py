@@ -50,11 +50,11 @@ class RuntimeBench:
         """
         self.figures = [self._begun(plan) for plan in self.plans]
         for number in range(1, self.rounds + 1):
-            for figure in self.figures:
+            for plan, figure in zip(self.plans, self.figures, strict=True):
                 for engine in (self.ours, *self.peers):
                     if engine.name not in figure.left_out:
                         self.tell(f"round {number}/{self.rounds}: {figure.name}, {engine.name}")
-                        self._measure(figure, engine)
+                        self._measure(plan, figure, engine)
         return self.figures
 
     def _begun(self, plan: FigurePlan) -> RuntimeFigure:
@@ -65,8 +65,8 @@ class RuntimeBench:
                 figure.left_out[engine.name] = engine.without[figure.work]
         return figure
 
-    def _measure(self, figure: RuntimeFigure, engine: Engine) -> None:
-        size = figure.plan.size_for(engine.name, quick=self.quick)
+    def _measure(self, plan: FigurePlan, figure: RuntimeFigure, engine: Engine) -> None:
+        size = plan.size_for(engine.name, quick=self.quick)
         try:
             result = engine.run(figure.work, size, timeout_s=self.timeout_s)
         except BenchFailed as failed:

@@ -1,0 +1,1 @@
+"""`palaver bench tables`: the same work on Palaver's tables, bare LMDB, Mnesia and SQLite."""
