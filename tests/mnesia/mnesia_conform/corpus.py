@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mnesia_conform.language import Program, Step, Text
+from mnesia_conform.language import Items, Program, Step, Text
 
 __all__ = ["CORPUS"]
 
@@ -148,7 +148,14 @@ def specs(name: str) -> Program:
 
 def patterns(name: str) -> Program:
     """Patterns; 1, 1.0 and True are three values."""
-    same = [[1, 1, 1], [2, 1.0, 1], [3, True, 1], [4, 2, 2], [5, (1, 2), [3]], [6, None, None]]
+    same = [
+        [1, 1, 1],
+        [2, 1.0, 1],
+        [3, True, 1],
+        [4, 2, 2],
+        [5, (1, 2), Items([3])],
+        [6, None, None],
+    ]
     values = [1, 1.0, True, (1, 2), None, Text("none")]
     asked: list[Any] = [("match_object", name, ["_", value, "_"]) for value in values]
     asked += [("index_match_object", name, ["_", value, "_"], "a") for value in values]
@@ -223,6 +230,7 @@ def read_only(name: str) -> Program:
         dirty("read", name, 1),
         transaction(tried("write", name, [2, 2, 2]), tried("delete", name, 1), ("read", name, 1)),
         transaction(("delete_object", name, [1, 1, 1])),
+        transaction(tried("wread", name, 1), tried("lock", name, "read"), ("lock", name, "write")),
         ("clear_table", name),
         ("transform_table", name, "same", THREE),
         ("delete_table", name),

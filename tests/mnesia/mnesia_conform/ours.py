@@ -259,7 +259,7 @@ class Ours:
     def run(self) -> list[Any]:
         """Run the program: a list of `[instruction, table, ["value" | "error", ...]]`."""
         with self.folder:
-            self.db = Database.open(self.path)
+            self.db = Database.open(self.path) if self.on_disc() else Database.in_memory()
             try:
                 for step in self.program.steps:
                     self.step(step)
@@ -270,6 +270,11 @@ class Ours:
             finally:
                 self.db.close()
         return self.entries
+
+    def on_disc(self) -> bool:
+        """Whether a table has to be; a database in memory has ram_copies only."""
+        creations = [step for step in self.program.steps if step[0] == "create_table"]
+        return self.program.disc or any(step[2][1] != "ram_copies" for step in creations)
 
     # -- the log --------------------------------------------------------------------------------
 
