@@ -84,6 +84,7 @@ def store_scenarios(chance: random.Random) -> Iterator[Scenario]:
     yield Scenario("making deep down", (life("deep", 1),), 1)
     yield Scenario("backing up", (life("back_up", 4),), 3)
     yield Scenario("restoring", (life("bring_back", 3),), 3)
+    yield Scenario("installing a snapshot", (life("install", 3),), 3)
     for nth in sorted(chance.sample(range(1, 68), 8)):
         lives = (life("die", nth, killed=True), life("write", 2))
         yield Scenario(f"killed at operation {nth}", lives, 0.5)

@@ -126,6 +126,22 @@ def bring_back(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
     write(root, seed, tape, 1)
 
 
+def install(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """Take a partition out as a file, go on, and take it in again, twice."""
+    writer = Writer(root, seed, tape)
+    for number in range(2):
+        writer.round(rounds)
+        source = root / f"snapshot-{number}"
+        info = writer.store.snapshot(0, source)
+        writer.round(rounds)
+        tape.mark(f"installing store 0 {info.applied}")
+        writer.store.install(0, source, info)
+        tape.mark(f"installed store 0 {info.applied}")
+        writer.go_back()
+        writer.round(1)
+    writer.store.close_now()
+
+
 def die(root: Path, seed: int, tape: Recorder, nth: int) -> None:
     """Write a little, and be killed within the nth operation."""
     tape.fault(Op.ANY, nth, Mode.DIE_AFTER)
@@ -214,6 +230,7 @@ JOBS: dict[str, Callable[[Path, int, Recorder, int], None]] = {
         back_up,
         endless,
         bring_back,
+        install,
         die,
         fail,
         hasty,
