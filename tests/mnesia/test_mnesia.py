@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=missing() or ""),
 ]
 
-PROGRAMS = {"disc": 25}
+PROGRAMS = {"disc": 25, "archives": 25}
 """Random programs of a family, where not `USUALLY`; `make conform-mnesia` runs as many as told."""
 
 USUALLY = 60

@@ -475,7 +475,79 @@ def several_tables() -> Program:
     )
 
 
+def archive(*operation: Any) -> Step:
+    return ("archive", operation)
+
+
+def restored(name: str, storage: str) -> Program:
+    """Backups and their restoring, in each way."""
+    other = f"{name[0]}2"
+    return on_disc(
+        table(name, "a", storage=storage),
+        table(other, storage=storage),
+        *writes(name, [1, 1, 1], [2, 1, 2]),
+        *writes(other, [1, 1, 1]),
+        archive("backup", "f1"),
+        *writes(name, [1, 2, 9], [3, 1, 3]),
+        dirty("delete", name, 2),
+        archive("backup", "f2"),
+        archive("restore", "f1", "keep_tables", []),
+        dirty("index_read", name, 1, "a"),
+        archive("restore", "f2", "skip_tables", [("clear_tables", [name])]),
+        dirty("index_read", name, 1, "a"),
+        *writes(other, [5, 5, 5]),
+        archive("restore", "f1", "clear_tables", [("skip_tables", [other])]),
+        ("restart",),
+        dirty("index_read", name, 1, "a"),
+        ("change_table_access_mode", name, "read_only"),
+        archive("restore", "f2", "clear_tables", []),
+        ("delete_table", other),
+        archive("restore", "f2", "clear_tables", []),
+    )
+
+
+def checkpoints(name: str, storage: str) -> Program:
+    return on_disc(
+        table(name, storage=storage),
+        *writes(name, [1, 1, 1], [2, 2, 2]),
+        archive("activate_checkpoint", "c1", [name]),
+        archive("activate_checkpoint", "c1", [name]),
+        archive("activate_checkpoint", "c2", [f"{name[0]}9"]),
+        dirty("delete", name, 1),
+        transaction(("write", name, [2, 9, 9]), ("write", name, [3, 3, 3])),
+        archive("backup_checkpoint", "c1", "f1"),
+        dirty("write", name, [2, 7, 7]),
+        archive("backup_checkpoint", "c1", "f2"),
+        archive("backup_checkpoint", "c9", "f3"),
+        archive("deactivate_checkpoint", "c1"),
+        archive("deactivate_checkpoint", "c1"),
+        archive("restore", "f2", "clear_tables", []),
+    )
+
+
+def fallbacks(name: str, storage: str) -> Program:
+    return on_disc(
+        table(name, "a", storage=storage),
+        *writes(name, [1, 1, 1], [2, 1, 2]),
+        archive("backup", "f1"),
+        *writes(name, [1, 2, 9], [3, 1, 3]),
+        table("o2", storage="disc_copies"),
+        archive("install_fallback", "f1"),
+        archive("install_fallback", "f1"),
+        *writes("o2", [1, 1, 1]),
+        ("restart",),
+        dirty("index_read", name, 1, "a"),
+        archive("uninstall_fallback"),
+        archive("install_fallback", "f1"),
+        archive("uninstall_fallback"),
+        *writes(name, [5, 5, 5]),
+        ("restart",),
+    )
+
+
 NAMES = ["s1", "o1", "b1"]
+KEPT = [("s1", "disc_copies"), ("o1", "disc_copies"), ("b1", "disc_only_copies")]
+KEPT += [("s1", "ram_copies"), ("b1", "disc_copies"), ("s1", "disc_only_copies")]
 
 CORPUS: Final[dict[str, Program]] = {
     **{f"own_writes_{name}": own_writes(name) for name in NAMES},
@@ -496,6 +568,9 @@ CORPUS: Final[dict[str, Program]] = {
         for storage in ("ram_copies", "disc_copies", "disc_only_copies")
         if (name, storage) != ("o1", "disc_only_copies")
     },
+    **{f"restored_{name}_{storage}": restored(name, storage) for name, storage in KEPT},
+    **{f"checkpoints_{name}_{storage}": checkpoints(name, storage) for name, storage in KEPT},
+    **{f"fallbacks_{name}_{storage}": fallbacks(name, storage) for name, storage in KEPT},
     "bag_objects": bag_objects(),
     "equal_numbers": equal_numbers(),
     "order_of_terms": order_of_terms(),

@@ -24,6 +24,8 @@ class Tables:
         self.values = values
         self.arities: dict[str, int] = {}
         self.indexes: dict[str, list[str]] = {}
+        self.backups: list[str] = []
+        self.files = 0
 
     def add(self, name: str, arity: int, index: list[str]) -> None:
         """There is such a table."""
