@@ -545,6 +545,53 @@ def fallbacks(name: str, storage: str) -> Program:
     )
 
 
+def large(name: str, storage: str) -> Program:
+    """More records than are looked at in one go, with changes of a transaction between them."""
+    keys = range(0, 1400, 2)
+    change = [("write", name, [key, 7, 7]) for key in (-1, 1, 511, 512, 513, 1023, 1399, 1400)]
+    change += [("delete", name, key) for key in (0, 2, 254, 256, 510, 512, 514, 1022, 1398)]
+    change += [("delete", name, key) for key in range(600, 700)]
+    spec = (["$1", "_", "$2"], [(">", "$1", 250)], ["$1"])
+    asked = ["walk", "walk_back", "foldl", "foldr", "all_keys", "first", "last"]
+    limits = (1, 100, 256, 1000)
+    return on_disc(
+        table(name, "a", storage=storage),
+        transaction(*[("write", name, [key, key % 5, key]) for key in keys]),
+        ("restart",),
+        transaction(
+            *change,
+            *[(ask, name) for ask in asked],
+            *[("select_limit", name, [spec], limit) for limit in limits],
+            ("select", name, [spec]),
+            ("index_read", name, 3, "a"),
+            *[("next", name, key) for key in (511, 513, 598) if name[0] == "o"],
+            *[("prev", name, key) for key in (511, 513, 702) if name[0] == "o"],
+        ),
+        dirty("walk", name),
+    )
+
+
+def long_keys(name: str, storage: str) -> Program:
+    """Keys and indexed values that begin with the same many bytes."""
+    stem = "x" * 600
+    keys = [Text(stem + end) for end in ("", "a", "b", "ba", "c" * 300, "\u00e9")]
+    keys += [Text("x" * length) for length in (470, 478, 479, 480, 481, 599)] + [Text("y")]
+    spec = (["$1", "_", "_"], [(">", "$1", Text("x" * 480)), ("<", "$1", Text("xz"))], ["$1"])
+    asked: list[Any] = [("walk", name), ("foldl", name), ("all_keys", name)]
+    asked += [("select", name, [spec]), ("index_read", name, keys[1], "a")]
+    asked += [("match_object", name, ["_", keys[2], "_"]), ("read", name, keys[4])]
+    return on_disc(
+        table(name, "a", storage=storage),
+        *[dirty("write", name, [key, key, 1]) for key in keys],
+        *[dirty("write", name, [key, keys[1], 2]) for key in keys[:4]],
+        transaction(("delete", name, keys[1]), ("write", name, [Text(stem + "bb"), 1, 1]), *asked),
+        ("restart",),
+        dirty("delete", name, keys[0]),
+        dirty("delete_object", name, [keys[3], keys[1], 2]),
+        async_dirty(*asked),
+    )
+
+
 NAMES = ["s1", "o1", "b1"]
 KEPT = [("s1", "disc_copies"), ("o1", "disc_copies"), ("b1", "disc_only_copies")]
 KEPT += [("s1", "ram_copies"), ("b1", "disc_copies"), ("s1", "disc_only_copies")]
@@ -571,6 +618,8 @@ CORPUS: Final[dict[str, Program]] = {
     **{f"restored_{name}_{storage}": restored(name, storage) for name, storage in KEPT},
     **{f"checkpoints_{name}_{storage}": checkpoints(name, storage) for name, storage in KEPT},
     **{f"fallbacks_{name}_{storage}": fallbacks(name, storage) for name, storage in KEPT},
+    **{f"large_{name}_{storage}": large(name, storage) for name, storage in KEPT},
+    **{f"long_keys_{name}_{storage}": long_keys(name, storage) for name, storage in KEPT},
     "bag_objects": bag_objects(),
     "equal_numbers": equal_numbers(),
     "order_of_terms": order_of_terms(),

@@ -261,7 +261,7 @@ class Ours:
     def run(self) -> list[Any]:
         """Run the program: a list of `[instruction, table, ["value" | "error", ...]]`."""
         with self.folder:
-            self.db = Database.open(self.path) if self.on_disc() else Database.in_memory()
+            self.db = self.opened()
             try:
                 for step in self.program.steps:
                     self.step(step)
@@ -272,6 +272,13 @@ class Ours:
             finally:
                 self.db.close()
         return self.entries
+
+    def opened(self) -> Database:
+        """The program's database; every third one that is created has two partitions."""
+        if not self.on_disc():
+            return Database.in_memory()
+        partitions = 2 if len(self.program.steps) % 3 == 0 else 1
+        return Database.open(self.path, partitions=partitions)
 
     def on_disc(self) -> bool:
         """Whether a table has to be; a database in memory has ram_copies only."""
@@ -456,7 +463,7 @@ class Ours:
         self.db.close()
         self.subscriptions.clear()
         self.ended = None
-        self.db = Database.open(self.path)
+        self.db = self.opened()
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:
