@@ -97,6 +97,14 @@ class Pipeline:
         return len(self._order)
 
     @property
+    def first(self) -> Commit | None:
+        """The first commit that is not settled, None when all are."""
+        try:
+            return self._order[0]
+        except IndexError:
+            return None
+
+    @property
     def last(self) -> Commit | None:
         """The last commit that is not settled, None when all are."""
         try:
@@ -131,7 +139,7 @@ class Pipeline:
         if self._lanes is not None:
             self._lanes.submit(commit, reads)
         elif commit.parts:
-            self.append(0, ("write", commit.parts[0]), commit)
+            self.append(0, ("write", commit.parts[0].plain()), commit)
         elif len(self._order) == 1:
             self.settle_front()
 
@@ -152,7 +160,11 @@ class Pipeline:
         self._foreseen[partition] = expected + 1
         self._in_flight += 1
         hear = partial(self._hear, partition, expected, self._epochs[partition], done)
-        commit.ticket = self._log.append(partition, command, hear, expected)
+        ticket = self._log.append(partition, command, hear, expected)
+        if commit.crossing is None:
+            commit.ticket = ticket
+        else:
+            commit.crossing.tickets.append(ticket)
 
     def foreseen(self, partition: int) -> int:
         """Return the sequence at which a partition will be."""
@@ -188,7 +200,7 @@ class Pipeline:
         there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
         if there is not None and there > expected:
             return Outcome()  # the disk failed, and holds it all the same
-        if isinstance(cause, WrongSequence) and (cause.actual or 0) > expected:
+        if isinstance(cause, WrongSequence) and cause.actual > expected:
             # The disk holds more than it has said: what we have undone, or a stranger's work.
             self.refuse()
         self._epochs[partition] += 1
@@ -214,9 +226,7 @@ class Pipeline:
             commit = order.popleft()
             if commit.crossing is None or not commit.crossing.missing:
                 commit.settle()
-            if commit.events:
-                for receivers, event in commit.events:
-                    self._events(receivers, event)
+            commit.announce(self._events)
             commit.tell(None)
             if self._lanes is not None:
                 self._lanes.settled(commit)

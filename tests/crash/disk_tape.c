@@ -2,7 +2,7 @@
  *
  * Every change (write, length, name) and every synchronisation goes to a tape, in the order in
  * which the kernel saw it, with its data. What a disk may hold after a power cut at any moment
- * follows from the tape alone (disk.py). Between two records of one process nothing is missing:
+ * follows from the tape alone (disk_model.py). Between two records of one process nothing is missing:
  * a change is made and recorded under one lock. A synchronisation is two records, since other
  * threads write while it runs; it covers what was recorded before its first.
  *

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-from ledger import Story, ledger
-from tape import Mode, Op, Recorder
+from disk_tape import Mode, Op, Recorder
+from ledger_story import Story, ledger
 
 from palaver.storage import Store, StoreError
 from palaver.storage.check import restore
@@ -27,7 +27,8 @@ class Writer:
         self.tape = tape
         self.path = path
         self.stories = [Story(seed, partition) for partition in range(PARTITIONS)]
-        self.store = Store.open(root / path, ledger, partitions=PARTITIONS, map_size_bytes=MAP_BYTES)
+        options = {"partitions": PARTITIONS, "map_size_bytes": MAP_BYTES}
+        self.store = Store.open(root / path, ledger, **options)
         tape.mark("opened")
         self.next = [0] * PARTITIONS
         self.go_back()

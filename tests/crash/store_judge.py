@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from judging import LostError, TornError
-from ledger import Content, Story, content_of, ledger
+from judgement import LostError, TornError
+from ledger_story import Content, Story, content_of, ledger
 
 from palaver.storage import BackupError, Store, StoreError
 from palaver.storage.check import restore
@@ -33,7 +33,9 @@ class StoreJudge:
             for name, promised in self._promises(notes).items():
                 self._open(place / name, promised)
             for name in sorted(item.name for item in place.glob("backup-*")):
-                self._restore(place, name, any(note.startswith(f"backup {name} ") for note in notes))
+                self._restore(
+                    place, name, f"backup {name}" in {note[: len(name) + 7] for note in notes}
+                )
         except StoreError as error:
             raise TornError(f"{type(error).__name__}: {error}") from error
 
@@ -76,7 +78,8 @@ class StoreJudge:
                 raise TornError(f"partition {partition}: {applied} is within an append")
             found = store.view(partition, content_of)
             if found != expected:
-                raise TornError(f"partition {partition} at {applied}: {difference(found, expected)}")
+                how = difference(found, expected)
+                raise TornError(f"partition {partition} at {applied}: {how}")
 
     def _restore(self, place: Path, name: str, promised: bool) -> None:
         dest = place / f"restored-{name}"

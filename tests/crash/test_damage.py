@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bank import Bank
+from bank_story import Bank
 from bank_teller import open_bank, tell
 from damage_worker import look_at_store
 from herding import herd
-from ledger import Story, ledger
+from ledger_story import Story, ledger
 
 from palaver.storage import Store, StoreCorrupt
 from palaver.storage.check import restore

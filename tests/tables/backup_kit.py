@@ -16,9 +16,8 @@ from typing import Any
 from hypothesis import strategies as st
 from tables_kit import STORAGES, TYPES
 
-from palaver.storage.check import check
 from palaver.storage.tables import Activity, Database
-from palaver.storage.tables.machine import TableMachine
+from palaver.storage.tables.checking import check_database
 
 Contents = dict[str, tuple[Any, ...]]
 
@@ -150,4 +149,4 @@ def check_indexes(db: Database, table: str) -> None:
 
 def sound(path: Path) -> None:
     """A folder passes the check."""
-    assert check(path, TableMachine).problems == ()
+    assert check_database(path).problems == ()
