@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -395,6 +396,54 @@ def test_a_snapshot_is_the_same_database_at_the_same_sequences(specs: Any, parti
             if partitions == 1:
                 assert [db.digest(), db.content_digest()] == digests
             assert everything(db) == wanted
+
+
+def test_a_snapshot_is_one_moment_beside_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rests on a commit in another partition is not there without it.
+
+    Commits take turns in two partitions, each resting on the one before. They are given the chance
+    to go on between the views of the first partition and of the second, which they must not take.
+    """
+    with quick_place() as place:
+        with Database.open(place / "db", partitions=2) as db:
+            db.create_table(Account)
+            ours = [
+                next(name for name in map(str, range(99)) if partition_of(key_of(name), 2) == at)
+                for at in (0, 1)
+            ]
+            db.sync_transaction(lambda tx: tx.write_all(Account(name, "x", 0) for name in ours))
+            db.sync_log()
+
+            def go_on() -> None:
+                for turn in (0, 1, 0, 1):
+
+                    def work(tx: Activity, turn: int = turn) -> None:
+                        (there,) = tx.read(Account, ours[1 - turn])
+                        tx.write(Account(ours[turn], "x", there.balance + 1))
+
+                    db.sync_transaction(work)
+
+            raw_snapshot = Environment.raw_snapshot
+            threads = []
+
+            def with_a_chance(environment: Environment, what: str = "") -> Any:
+                if what == "a backup" and environment.folder.name == "0001":
+                    thread = threading.Thread(target=go_on)
+                    threads.append(thread)
+                    thread.start()
+                    thread.join(0.3)
+                return raw_snapshot(environment, what)
+
+            monkeypatch.setattr(Environment, "raw_snapshot", with_a_chance)
+            db.snapshot(place / "snapshot")
+            monkeypatch.undo()
+            (thread,) = threads
+            thread.join()
+            assert db.dirty_read(Account, ours[1]) == [Account(ours[1], "x", 4)]
+        restore_folder(place / "snapshot", place / "copy", TableMachine)
+        with Database.open(place / "copy", records=[Account]) as db:
+            one, two = (db.dirty_read(Account, name)[0].balance for name in ours)
+            assert 0 <= two - one <= 1 or (one, two) == (1, 0)
 
 
 def test_a_snapshot_with_a_violation_is_not_put_in_place(path: Path, tmp_path: Path) -> None:

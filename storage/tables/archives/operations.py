@@ -246,7 +246,9 @@ class Archives(Definitions):
             BackupError: `path` is taken, or the copying failed.
             CombineError: the database is in memory.
         """
-        return self._folder().backup(path, progress)
+        # Nobody hears that a commit is durable while we choose the moment, so nothing that rests on
+        # it can be on the disk of one partition before it is seen on that of another.
+        return self._folder().backup(path, progress, moment=self.mutex)
 
     def _folder(self) -> Store:
         if self.store is None:
