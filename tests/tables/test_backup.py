@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -651,3 +652,48 @@ def test_a_traversal_that_makes_no_sense_leaves_no_file(small: Path, tmp_path: P
         with pytest.raises(error):
             traverse_backup(small, tmp_path / "next", function, None)
         assert not list(tmp_path.glob("next*"))
+
+
+def test_under_a_loop_everything_goes_on_beside_it(tmp_path: Path) -> None:
+    """What blocks is called in a thread; the loop goes on committing meanwhile."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        db = Database.open(
+            tmp_path / "db", partitions=2, post=loop.call_soon_threadsafe, defer=loop.call_soon
+        )
+        await db.aio.create_table(Account)
+        moves = 0
+        over = asyncio.Event()
+
+        async def work() -> None:
+            nonlocal moves
+            while not over.is_set():
+                record = Account(str(moves % 50), "x", moves)
+                await db.aio.transaction(lambda tx, record=record: tx.write(record))
+                moves += 1
+                await asyncio.sleep(0)
+
+        def busy(done: int, total: int) -> None:
+            goal = moves + 10
+            while moves < goal:
+                os.sched_yield()
+
+        task = asyncio.create_task(work())
+        while moves < 60:
+            await asyncio.sleep(0)
+        contents = await asyncio.to_thread(db.backup, tmp_path / "backup", progress=busy)
+        assert contents.records == {"Account": 50}
+        assert await asyncio.to_thread(db.restore, tmp_path / "backup") == ["Account"]
+        checkpoint = await asyncio.to_thread(db.activate_checkpoint)
+        assert len(list(checkpoint.records("Account"))) == 50
+        checkpoint.deactivate()
+        await asyncio.to_thread(db.snapshot, tmp_path / "snapshot")
+        assert await db.aio.schema(db.restore, tmp_path / "backup") == ["Account"]
+        over.set()
+        await task
+        assert db.checkpoints() == []
+        await db.aclose()
+
+    asyncio.run(main())
+    sound(tmp_path / "db")

@@ -361,8 +361,7 @@ class Archives(Definitions):
                 if not restoring.still_valid(self, steps):
                     continue
                 commit = restoring.bring_in(self, steps)
-            self.press_on()
-            self.wait(commit)
+            self._finish(commit)
             return sorted(steps)
         raise Conflict(restoring.ATTEMPTS)
 
