@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cbor2
 import pytest
-from backup_kit import LONG, everything, make, quick_place, sound, tables
+from backup_kit import LONG, Tamper, everything, make, quick_place, sound, spoil, tables, tamper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_kit import Account
 
-from palaver.storage import Store, StoreMissing, folder
+from palaver.storage import Store, StoreMissing
 from palaver.storage.check import restore as restore_folder
 from palaver.storage.environment import Environment
 from palaver.storage.errors import BackupError, StoreMismatch
@@ -27,28 +26,6 @@ from palaver.storage.tables.machine import Ops, TableMachine
 from palaver.storage.tables.schema import Definition, read_schema, table_key
 from palaver.storage.tables.spaces import ROWS, prefix_of
 from palaver.storage.transaction import WriteTxn
-
-Tamper = Callable[[WriteTxn, dict[str, Definition]], None]
-
-
-def tamper(path: Path, change: Tamper, partition: int = 0) -> None:
-    """Change rows behind the back of the machine, with right checksums."""
-    place = folder.partition_folder(folder.tables_of(path), partition)
-    environment = Environment(place, TableMachine.tables)
-    raw = environment.begin()
-    txn = WriteTxn(raw, environment.dbs)
-    definitions, _ = read_schema(txn, path)
-    change(txn, definitions)
-    environment.commit(raw)
-    environment.close()
-
-
-def spoil(txn: WriteTxn, row_key: bytes) -> None:
-    """Change a row so that its checksum is wrong."""
-    raw, db = txn._txn, txn._tables[ROWS][0]
-    stored = raw.get(row_key, db=db)
-    assert stored is not None
-    raw.put(row_key, bytes((stored[0] ^ 1,)) + stored[1:], db=db)
 
 
 def problems(path: Path) -> list[str]:
