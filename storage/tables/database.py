@@ -379,7 +379,7 @@ class Database(Archives, DirtyOperations):
                     settled.set()
             if not settled.is_set():
                 assert self.log is not None
-                self.log.wait(commit, settled)
+                self.log.wait(commit, settled, lambda: self.pipeline.first)
             self.subscriptions.deliver()
         if commit.error is not None:
             raise commit.error

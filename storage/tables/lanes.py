@@ -6,15 +6,17 @@ front of all its lanes, and what it rests on in other partitions is durable.
 One that writes to several partitions is agreed in rounds (two-phase commit, presumed abort: Mohan,
 Lindsay and Obermarck, 1986): the participants *prepare* (keep the writes, durably); the
 coordinator, the lowest of them, *decides* (which is the commit); the participants *finish* (apply
-the writes); the coordinator *forgets*. Meanwhile the lanes of the participants stand still. After
-a crash, whoever finds something prepared asks its coordinator's rows whether it was decided.
+the writes); the coordinator *forgets*. The lanes of the participants stand still until the
+decision is known. After a crash, whoever finds something prepared asks its coordinator's rows
+whether it was decided.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from palaver.storage.batch import Result
 from palaver.storage.machine import Outcome
@@ -36,10 +38,11 @@ class Crossing:
         others: the other participants.
         missing: answers that this round waits for.
         prepared: participants that have prepared.
+        tickets: what the log knows its commands by.
         failure: why the round fails, None while it does not.
     """
 
-    __slots__ = ("coordinator", "failure", "missing", "number", "others", "prepared")
+    __slots__ = ("coordinator", "failure", "missing", "number", "others", "prepared", "tickets")
 
     def __init__(self, number: int, coordinator: int, others: list[int]) -> None:
         self.number = number
@@ -47,6 +50,7 @@ class Crossing:
         self.others = others
         self.missing = 0
         self.prepared: list[int] = []
+        self.tickets: list[Any] = []
         self.failure: Exception | None = None
 
 
@@ -56,7 +60,7 @@ class Lanes:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._lanes: dict[int, deque[Commit]] = {}
-        self._standing: set[int] = set()
+        self._standing: dict[int, Commit] = {}  # partition -> whose decision it waits for
         self._pending: dict[Place, Commit] = {}
         self._unfinished: dict[int, Commit] = {}
 
@@ -134,7 +138,9 @@ class Lanes:
         if any(other.stage is Stage.OPEN for other in commit.after):
             return False
         return all(
-            partition not in self._standing and self._lanes[partition][0] is commit
+            partition not in self._standing
+            and partition not in self._unfinished
+            and self._lanes[partition][0] is commit
             for partition in commit.parts
         )
 
@@ -145,7 +151,7 @@ class Lanes:
         number = (self._pipeline.foreseen(coordinator) + 1) * MAX_PARTITIONS + coordinator
         crossing = commit.crossing = Crossing(number, coordinator, others)
         crossing.missing = len(others)
-        self._standing.update(commit.parts)
+        self._standing.update(dict.fromkeys(commit.parts, commit))
         for partition in others:
             command = ("prepare", number, coordinator, commit.parts[partition].plain())
             self._pipeline.send(
@@ -171,16 +177,25 @@ class Lanes:
             self._pipeline.send(
                 crossing.coordinator, command, partial(self._decided, commit), commit
             )
+            # What is sent there from now on comes after the decision, or fails with it.
+            self._release(commit, [crossing.coordinator])
+            self.go_on()
             return
         self._cancel(commit)
         if crossing.failure is not None:
             self._pipeline.fail(commit, crossing.failure)
         self.go_on()
 
+    def _release(self, commit: Commit, partitions: Iterable[int]) -> None:
+        """Let partitions go on that stand still for this commit."""
+        for partition in partitions:
+            if self._standing.get(partition) is commit:
+                del self._standing[partition]
+
     def _cancel(self, commit: Commit) -> None:
         """Take back what was prepared; if that fails, it is found undecided at the next start."""
         crossing: Crossing = commit.crossing
-        self._standing.difference_update(commit.parts)
+        self._release(commit, commit.parts)
         for partition in crossing.prepared:
             self._pipeline.send(partition, ("cancel", crossing.number), _unheard, commit)
 
@@ -191,10 +206,10 @@ class Lanes:
             self._pipeline.fail(commit, result)
             self.go_on()
             return
-        self._standing.discard(crossing.coordinator)
         crossing.missing = len(crossing.others)
         for partition in crossing.others:
             self._finish(commit, partition)
+        self._release(commit, crossing.others)  # in the same way
         self._pipeline.durable(commit)
         self.go_on()
 
@@ -218,7 +233,6 @@ class Lanes:
             for waiting in list(self._lanes.get(partition, ())):
                 self._pipeline.fail(waiting, result)
             return
-        self._standing.discard(partition)
         crossing.missing -= 1
         if not crossing.missing:
             self._pipeline.send(crossing.coordinator, ("forget", crossing.number), _unheard, commit)

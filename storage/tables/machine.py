@@ -98,15 +98,21 @@ def _number_key(number: int) -> bytes:
 
 
 class TableMachine:
-    """Applies commits to one partition; see the module."""
+    """Applies commits to one partition; see the module.
+
+    Args:
+        _partition: its number, which changes nothing.
+        partitions: how many there are; for `check` only.
+    """
 
     kind = "tables"
     tables = (ROWS,)
     version = VERSION
 
-    __slots__ = ("_changed", "_sizes")
+    __slots__ = ("_changed", "_partitions", "_sizes")
 
-    def __init__(self, _partition: int = 0) -> None:
+    def __init__(self, _partition: int = 0, partitions: int | None = None) -> None:
+        self._partitions = partitions
         self._sizes: dict[int, int] = {}
         self._changed: set[int] = set()
 
@@ -156,7 +162,7 @@ class TableMachine:
         """Yield one sentence for everything in the rows that contradicts the rest."""
         from .checking import violations
 
-        return violations(txn, partition)
+        return violations(txn, partition, self._partitions)
 
     def consistent(self, txns: Sequence[ReadTxn]) -> bool:
         """Whether no partition has finished a commit that its coordinator has not decided."""

@@ -133,6 +133,14 @@ class Pipeline:
         return len(self._order)
 
     @property
+    def first(self) -> Commit | None:
+        """The first commit that is not settled, None when all are."""
+        try:
+            return self._order[0]
+        except IndexError:
+            return None
+
+    @property
     def last(self) -> Commit | None:
         """The last commit that is not settled, None when all are."""
         try:
@@ -195,7 +203,11 @@ class Pipeline:
         self._foreseen[partition] = expected + 1
         self._in_flight += 1
         sent = Sent(self._heard, partition, expected, self._epochs[partition], commit, done)
-        commit.ticket = self._log.append(partition, command, sent, expected)
+        ticket = self._log.append(partition, command, sent, expected)
+        if commit.crossing is None:
+            commit.ticket = ticket
+        else:
+            commit.crossing.tickets.append(ticket)
 
     def foreseen(self, partition: int) -> int:
         """Return the sequence at which a partition will be."""
@@ -227,7 +239,7 @@ class Pipeline:
         there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
         if there is not None and there > expected:
             return Outcome()  # the disk failed, and holds it all the same
-        if isinstance(cause, WrongSequence) and (cause.actual or 0) > expected:
+        if isinstance(cause, WrongSequence) and cause.actual > expected:
             # The disk holds more than it has said: what we have undone, or a stranger's work.
             self.refuse()
         self._epochs[partition] += 1

@@ -22,7 +22,7 @@ from .commit import Commit
 from .errors import BadArgument
 
 UNSENT_S = 0.001
-"""How long to wait before looking again at a commit that waits for others."""
+"""How long to wait before looking again at what another thread is about to do."""
 
 Done = Callable[[Sequence[Result]], None]
 
@@ -94,22 +94,22 @@ class StoreLog:
             self._carry()
             self.store.drain()
 
-    def wait(self, commit: Commit, settled: threading.Event) -> None:
+    def wait(
+        self, commit: Commit, settled: threading.Event, first: Callable[[], Commit | None]
+    ) -> None:
         """Block until a commit is durable and `settled` is set.
+
+        Args:
+            commit: which.
+            settled: is set when it is.
+            first: the first commit that is not settled, for one that waits for others.
 
         Raises:
             BadArgument: the calling thread runs the loop that would do the work.
         """
         if self._post is None:
             while not settled.is_set():
-                # A commit over partitions has a new ticket for each of its rounds.
-                ticket = commit.ticket
-                if ticket is None:
-                    settled.wait(UNSENT_S)
-                else:
-                    ticket.wait()
-                    if commit.ticket is ticket:
-                        settled.wait()
+                self._press(commit, settled, first)
         elif threading.get_ident() == self._owner:
             self._carry()
             self.store.drain()
@@ -117,3 +117,21 @@ class StoreLog:
                 raise BadArgument("the loop's thread cannot wait for this; use the database's aio")
         else:
             settled.wait()
+
+    @staticmethod
+    def _press(
+        commit: Commit, settled: threading.Event, first: Callable[[], Commit | None]
+    ) -> None:
+        """Work for a commit, and for the first one, which it may wait for."""
+        before = first()
+        pending = [
+            each
+            for one in (commit, before)
+            if one is not None
+            for each in ([one.ticket] if one.crossing is None else tuple(one.crossing.tickets))
+            if each is not None and not each.settled
+        ]
+        for each in pending:
+            each.wait()
+        if not pending:  # another thread is about to tell, or to send what comes next
+            settled.wait(UNSENT_S)

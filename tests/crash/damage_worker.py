@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import bank
+import bank_story as bank
 import bank_teller
-from damage import spoil
-from ledger import TABLES, Content, Story, content_of, ledger
+from damaging import spoil
+from ledger_story import TABLES, Content, Story, content_of, ledger
 from store_judge import difference
 
 from palaver.storage import (

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bank import Bank
+from bank_story import Bank
 from bank_teller import open_bank, tell
 from damage_worker import look_at_store
 from herding import herd
-from ledger import Story, ledger
+from ledger_story import Story, ledger
 
-from palaver.storage import Store, StoreCorrupt
+from palaver.storage import Store, StoreCorrupt, inspection
 from palaver.storage.check import restore
 
 SEED = 5
 STATES = 500
+MAIN_TABLE_FLAGS = 92
+"""Where in a head the record of the main table has its flags."""
 
 
 def filled(path: Path) -> Store:
@@ -91,6 +93,21 @@ def test_a_damaged_database_serves_nothing_wrong(tmp_path: Path, partitions: int
     more = {"applied": [80], "partitions": partitions}
     counts = looked(tmp_path / "sound", "database", ["data.mdb"], tmp_path, **more)
     assert min(counts["refused"], counts["reported"], counts["unharmed"]) > STATES // 25
+
+
+def test_a_table_with_other_flags_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a file that is too large to be walked through: LMDB notices it, and it has a name."""
+    filled(tmp_path / "store").close_now()
+    file = tmp_path / "store" / "tables" / "0000" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    for head in (0, 4096):
+        content[head + MAIN_TABLE_FLAGS] ^= 8  # MDB_INTEGERKEY
+    file.write_bytes(content)
+    monkeypatch.setattr(inspection, "WALK_BYTES", 0)
+    with pytest.raises(StoreCorrupt, match=str(file)):
+        Store.open(tmp_path / "store", ledger)
 
 
 def test_what_is_damaged_comes_back_from_a_backup(tmp_path: Path) -> None:

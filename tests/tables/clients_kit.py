@@ -160,6 +160,14 @@ def run_loop(story: Callable[[], Any]) -> None:
     asyncio.run(limited())
 
 
+def quiet(database: Database) -> None:
+    """Wait until nothing is on its way to the disk, not even what nobody waits for."""
+    if database.log is not None:
+        idle = threading.Event()
+        database.pipeline.when_idle(idle.set)
+        database.log.finish(idle)
+
+
 def open_under_loop(setup: Setup, path: Path, **options: Any) -> Database:
     loop = asyncio.get_running_loop()
     return setup.open(path, post=loop.call_soon_threadsafe, defer=loop.call_soon, **options)

@@ -25,6 +25,7 @@ from clients_kit import (
     meanwhile,
     observe_mutex,
     open_under_loop,
+    quiet,
     run_loop,
     together,
 )
@@ -485,6 +486,7 @@ class Doomed:
         self.database = setup.open(tmp_path)
         self.database.create_table(Cell, storage=setup.storage)
         self.database.sync_transaction(lambda tx: tx.write(Cell("x", 1)))
+        quiet(self.database)
         self._fail = self.disk.hold()
         self.database.transaction(lambda tx: tx.write(Cell("x", 2)))
 

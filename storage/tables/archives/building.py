@@ -14,7 +14,7 @@ from pathlib import Path
 import cbor2
 
 from palaver.storage import folder
-from palaver.storage.check import CheckReport, PartitionReport, check_tables
+from palaver.storage.check import CheckReport, check_tables
 from palaver.storage.errors import BackupError, StoreError
 from palaver.storage.partitioning import check_partitions
 from palaver.storage.store import Store
@@ -111,7 +111,7 @@ def fill(
     for item in list(folder.tables_of(build).iterdir()):
         item.rename(tables / item.name)
     shutil.rmtree(build)
-    reports: tuple[PartitionReport, ...] = check_tables(tables, TableMachine)
+    reports = check_tables(tables, lambda at: TableMachine(at, partitions))
     problems = CheckReport(tables, reports).problems
     if problems:
         raise BackupError(f"what {contents.path} holds does not pass the check: {problems[0]}")
