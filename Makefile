@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: env run test lint types conform-otp conform-mnesia conform-thespian typing-tree clean help
+.PHONY: env run test lint types conform-otp crash-states crash-kills conform-mnesia conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -27,6 +27,12 @@ conform-otp: env  ## Palaver beside Erlang/OTP: PROGRAMS=n random programs
 
 conform-mnesia: env  ## the tables beside Mnesia: PROGRAMS=n random programs
 	@$(BIN)/python tests/mnesia/conform.py
+
+crash-states: env  ## open STATES=n of the disks that a power cut may leave (SEED=n)
+	@$(BIN)/python tests/crash/crash_scenarios.py $(or $(STATES),2000) $(SEED)
+
+crash-kills: env  ## kill -9 of writing processes, ROUNDS=n times (SEED=n)
+	@$(BIN)/python tests/crash/killing.py $(or $(ROUNDS),1000) $(SEED)
 
 lint: env       ## ruff and the import rules
 	$(BIN)/ruff check .

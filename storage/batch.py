@@ -14,6 +14,7 @@ from .disk import command_error, is_disk_error
 from .environment import Environment
 from .errors import (
     ApplyFailed,
+    CommandError,
     RecordCorrupt,
     StoreBusy,
     StoreCorrupt,
@@ -23,7 +24,7 @@ from .errors import (
     StoreUnusable,
     WrongSequence,
 )
-from .lending import LentThread
+from .lending import Lent
 from .machine import Command, Finishing, Machine, Outcome, Rejected
 from .transaction import META_TABLE, ReadTxn, WriteTxn
 
@@ -168,7 +169,7 @@ class Applier:
         self._turn = threading.Lock()
         self._usual_commit_s = 1.0
         self.life = 0
-        self.thread: LentThread[Batch] | None = None
+        self.thread: Lent | None = None
         with env.snapshot() as txn:
             self.identity = self._load(txn)
 
@@ -216,7 +217,7 @@ class Applier:
                 self.identity = self._load(txn)
             self._stale = False
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, batch: Batch, patience_s: float | None = None) -> None:
         one_by_one = False
         recovered = False
         while True:
@@ -226,8 +227,9 @@ class Applier:
                 one_by_one = True
             except lmdb.MapFullError as error:
                 self._rest()
-                if not self._grow(batch, error):
-                    return None
+                refusal = self._grow(error, patience_s)
+                if refusal is not None:
+                    return self._refuse(batch, refusal)
             except Exception as error:  # noqa: BLE001 - becomes the outcome of every command
                 # LMDB refuses an environment after a failed write of its head until it is opened
                 # again; it says so before anything of this batch was tried.
@@ -238,18 +240,34 @@ class Applier:
                     error = command_error(error, self._env.folder)
                 if self._env.panicked():
                     self._reopen()  # at once: reads go on; if it fails, the next batch tries again
-                return batch.fail(error)
+                return self._refuse(batch, error)
 
-    def _grow(self, batch: Batch, error: lmdb.Error) -> bool:
+    def _refuse(self, batch: Batch, error: Exception) -> None:
+        """Fail the batch; where it found no room, only those of its appends that need it."""
+        if not isinstance(error, StoreFull) or len(batch.entries) == 1:
+            return batch.fail(error)
+        # Those that wait for the end of a snapshot have waited: not each of them again.
+        patience_s = 0.0 if isinstance(error.__cause__, StoreBusy) else None
+        for entry in batch.entries:
+            alone = Batch([entry], len(entry.commands))
+            self._run(alone, patience_s)
+            batch.apply_s += alone.apply_s
+            if alone.commit_s is not None:
+                batch.commit_s = (batch.commit_s or 0.0) + alone.commit_s
+        return None
+
+    def _grow(self, error: lmdb.Error, patience_s: float | None) -> CommandError | None:
+        """Make the map larger; return what to answer when that cannot be."""
         try:
-            if self._env.grow():
-                return True
-            batch.fail(StoreFull(f"the map of {self._env.folder} is at its limit: {error}"))
+            if self._env.grow(patience_s=patience_s):
+                return None
+            return StoreFull(f"the map of {self._env.folder} is at its limit: {error}")
         except StoreBusy as busy:
-            batch.fail(StoreFull(f"the map of {self._env.folder} is full and cannot grow: {busy}"))
+            full = StoreFull(f"the map of {self._env.folder} is full and cannot grow: {busy}")
+            full.__cause__ = busy
+            return full
         except lmdb.Error as failure:
-            batch.fail(StoreFailed(f"growing {self._env.folder} failed: {failure}"))
-        return False
+            return StoreFailed(f"growing {self._env.folder} failed: {failure}")
 
     def _reopen(self) -> bool:
         self._rest()

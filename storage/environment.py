@@ -257,17 +257,21 @@ class Environment:
         """Write a compact image of the snapshot `raw` to a file descriptor (may be a pipe)."""
         self._env.copyfd(descriptor, compact=True, txn=raw)
 
-    def grow(self, at_least_bytes: int = 0) -> bool:
+    def grow(self, at_least_bytes: int = 0, *, patience_s: float | None = None) -> bool:
         """Double the map (or more); False when it is at its limit.
 
         Waits until every transaction in this process has ended; the caller holds none.
 
+        Args:
+            at_least_bytes: do nothing if it has that many.
+            patience_s: how long to wait; by default `max_snapshot_s`.
+
         Raises:
-            StoreBusy: a snapshot was held open for longer than `max_snapshot_s`.
+            StoreBusy: a snapshot was held open for longer than that.
         """
         if at_least_bytes and at_least_bytes <= self._map_bytes:
             return True
-        with self._gate.alone(self._max_snapshot_s):
+        with self._gate.alone(self._max_snapshot_s if patience_s is None else patience_s):
             self._env.reader_check()  # what a killed reader of another process pins is free again
             wanted = min(max(self._map_bytes * 2, at_least_bytes), self._max_map_bytes)
             if wanted <= self._map_bytes:

@@ -145,7 +145,8 @@ class Activity(Matching):
     @overload
     def wread(self, table: str, key: Any) -> list[Any]: ...
     def wread(self, table: Any, key: Any) -> list[Any]:
-        """Read what will be written: mnesia:wread/1; here the same as `read`."""
+        """Read what will be written: mnesia:wread/1; ReadOnly where it cannot be."""
+        self._writable(table)
         return self.read(table, key, "write")
 
     def all_keys(self, table: Any) -> list[Any]:
@@ -527,6 +528,8 @@ class Transaction(Activity):
     def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
         """Lock ("table", table) or (table, key): see `Activity.lock`."""
         kind_of_item, key = item
+        if kind == "write":
+            self._writable(key if kind_of_item == "table" else kind_of_item)
         if kind_of_item == "table":
             self.reads.ranges.append((self.state(key).space, b"", None))
         else:

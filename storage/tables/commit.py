@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
@@ -21,6 +22,9 @@ Waiter = Callable[[BaseException | None], None]
 """Hears that a commit is durable (None), or why it has been undone."""
 
 
+NO_COMMITS: AbstractSet[Any] = frozenset()
+
+
 class Stage(Enum):
     """How far a commit has come."""
 
@@ -32,11 +36,14 @@ class Stage(Enum):
 class Commit:
     """One commit on its way from memory to the disk.
 
+    Until it is durable it is kept, by the thousand under load, and so is everything that it holds:
+    each list or set is one thing more that the garbage collector walks through, again and again.
+    So what most commits do not need is made when it is first asked for.
+
     Attributes:
         number: its place in the order of all commits since the database was opened.
         activity: the kind of activity that made it.
         parts: what it changes on the disk, by partition; empty when it is in memory only.
-        events: what subscribers hear when it is durable, each with those who hear it.
         stage: how far it has come.
         answered: whether it is settled, and those who waited have heard.
         error: why it was undone.
@@ -47,22 +54,22 @@ class Commit:
     """
 
     __slots__ = (
+        "_events",
+        "_settles",
+        "_sizes",
+        "_undo",
+        "_waiters",
         "activity",
         "after",
         "answered",
         "crossing",
         "error",
-        "events",
         "number",
         "parts",
         "places",
-        "settles",
-        "sizes",
         "stage",
         "swaps",
         "ticket",
-        "undo",
-        "waiters",
     )
 
     def __init__(self, number: int, activity: str) -> None:
@@ -70,18 +77,53 @@ class Commit:
         self.activity = activity
         self.parts: dict[int, Ops] = {}
         self.swaps: list[tuple[Copy, Key, Any]] = []
-        self.undo: list[Undo] = []
-        self.sizes: list[tuple[TableState, int]] = []
-        self.settles: list[tuple[Copy | Index, Iterable[Any]]] = []
-        self.events: list[tuple[list[Any], Any]] = []
-        self.waiters: list[Waiter] = []
+        self._settles: list[tuple[Copy | Index, Iterable[Any]]] | None = None
+        self._undo: list[Undo] | None = None
+        self._sizes: list[tuple[TableState, int]] | None = None
+        self._events: list[tuple[list[Any], Any]] | None = None
+        self._waiters: list[Waiter] | None = None
         self.stage = Stage.OPEN
         self.answered = False
         self.error: BaseException | None = None
         self.ticket: Any = None
-        self.places: list[Place] = []
-        self.after: set[Commit] = set()
+        self.places: Sequence[Place] = ()
+        self.after: AbstractSet[Commit] = NO_COMMITS
         self.crossing: Any = None
+
+    @property
+    def undo(self) -> list[Undo]:
+        """What takes it back, beside its swaps and sizes."""
+        if self._undo is None:
+            self._undo = []
+        return self._undo
+
+    @property
+    def sizes(self) -> list[tuple[TableState, int]]:
+        """By how many records tables grow."""
+        if self._sizes is None:
+            self._sizes = []
+        return self._sizes
+
+    @property
+    def settles(self) -> list[tuple[Copy | Index, Iterable[Any]]]:
+        """What is told that it is on the disk, and the keys."""
+        if self._settles is None:
+            self._settles = []
+        return self._settles
+
+    @property
+    def events(self) -> list[tuple[list[Any], Any]]:
+        """What subscribers hear when it is durable, each with those who hear it."""
+        if self._events is None:
+            self._events = []
+        return self._events
+
+    @property
+    def waiters(self) -> list[Waiter]:
+        """Those who hear what becomes of it."""
+        if self._waiters is None:
+            self._waiters = []
+        return self._waiters
 
     @property
     def id(self) -> ActivityId:
@@ -92,23 +134,28 @@ class Commit:
         """Undo everything in memory, the last first; all later commits are undone already."""
         for copy, key, before in reversed(self.swaps):
             copy.restore(key, before)
-        for function, arguments in reversed(self.undo):
+        for function, arguments in reversed(self._undo or ()):
             function(*arguments)
-        for state, change in self.sizes:
+        for state, change in self._sizes or ():
             state.size -= change
 
     def settle(self) -> None:
         """Tell the copies that what they hold above the disk is on it."""
-        for copy, keys in self.settles:
+        for copy, keys in self._settles or ():
             copy.settle(keys, self.number)
+
+    def announce(self, tell: Callable[[list[Any], Any], None]) -> None:
+        """Pass its events on, each with those who hear it."""
+        for receivers, event in self._events or ():
+            tell(receivers, event)
 
     def tell(self, error: BaseException | None) -> None:
         """Answer those who wait."""
         self.stage = Stage.DURABLE if error is None else Stage.UNDONE
         self.error = error
         self.answered = True
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             waiter(error)
 
 
@@ -116,7 +163,7 @@ def part_of(commit: Commit, partition: int) -> Ops:
     """Return what the commit changes in a partition, to be added to."""
     ops = commit.parts.get(partition)
     if ops is None:
-        ops = commit.parts[partition] = Ops.empty()
+        ops = commit.parts[partition] = Ops()
     return ops
 
 

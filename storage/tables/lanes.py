@@ -130,7 +130,7 @@ class Lanes:
                     todo.append(partition)
                 if len(commit.parts) == 1:
                     ((partition, ops),) = commit.parts.items()
-                    self._pipeline.append(partition, ("write", ops), commit)
+                    self._pipeline.append(partition, ("write", ops.plain()), commit)
                 else:
                     self._prepare(commit)
 
@@ -153,7 +153,7 @@ class Lanes:
         crossing.missing = len(others)
         self._standing.update(dict.fromkeys(commit.parts, commit))
         for partition in others:
-            command = ("prepare", number, coordinator, commit.parts[partition])
+            command = ("prepare", number, coordinator, commit.parts[partition].plain())
             self._pipeline.send(
                 partition, command, partial(self._prepared, commit, partition), commit
             )
@@ -172,7 +172,7 @@ class Lanes:
                 "decide",
                 crossing.number,
                 crossing.others,
-                commit.parts[crossing.coordinator],
+                commit.parts[crossing.coordinator].plain(),
             )
             self._pipeline.send(
                 crossing.coordinator, command, partial(self._decided, commit), commit

@@ -23,7 +23,7 @@ bucket; and by how much the number of records of a space changes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import cbor2
 
@@ -39,19 +39,58 @@ VERSION = 1
 _LAST = b"last"
 
 
-class Ops(NamedTuple):
-    """What a commit changes in one partition; see the module."""
+class Ops:
+    """What a commit changes in one partition, as it is gathered; see the module.
 
-    clears: list[int]
-    puts: list[tuple[bytes, bytes]]
-    deletes: list[bytes]
-    longs: list[tuple[int, bytes, bytes | None]]
-    sizes: dict[int, int]
+    Its parts are made when they are first asked for: most commits only have puts.
+    """
 
-    @classmethod
-    def empty(cls) -> Ops:
-        """Return one that changes nothing, to be filled."""
-        return cls([], [], [], [], {})
+    __slots__ = ("_clears", "_deletes", "_longs", "_sizes", "puts")
+
+    def __init__(self) -> None:
+        self.puts: list[tuple[bytes, bytes]] = []
+        self._clears: list[int] | None = None
+        self._deletes: list[bytes] | None = None
+        self._longs: list[tuple[int, bytes, bytes | None]] | None = None
+        self._sizes: dict[int, int] | None = None
+
+    @property
+    def clears(self) -> list[int]:
+        """Spaces to be emptied."""
+        if self._clears is None:
+            self._clears = []
+        return self._clears
+
+    @property
+    def deletes(self) -> list[bytes]:
+        """Row keys to be removed."""
+        if self._deletes is None:
+            self._deletes = []
+        return self._deletes
+
+    @property
+    def longs(self) -> list[tuple[int, bytes, bytes | None]]:
+        """Changes of keys that share a bucket."""
+        if self._longs is None:
+            self._longs = []
+        return self._longs
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """By how many records spaces grow."""
+        if self._sizes is None:
+            self._sizes = {}
+        return self._sizes
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return it as a command has it."""
+        return (
+            self._clears or (),
+            self.puts,
+            self._deletes or (),
+            self._longs or (),
+            self._sizes or {},
+        )
 
 
 def _number_key(number: int) -> bytes:
@@ -59,15 +98,21 @@ def _number_key(number: int) -> bytes:
 
 
 class TableMachine:
-    """Applies commits to one partition; see the module."""
+    """Applies commits to one partition; see the module.
+
+    Args:
+        _partition: its number, which changes nothing.
+        partitions: how many there are; for `check` only.
+    """
 
     kind = "tables"
     tables = (ROWS,)
     version = VERSION
 
-    __slots__ = ("_changed", "_sizes")
+    __slots__ = ("_changed", "_partitions", "_sizes")
 
-    def __init__(self, _partition: int = 0) -> None:
+    def __init__(self, _partition: int = 0, partitions: int | None = None) -> None:
+        self._partitions = partitions
         self._sizes: dict[int, int] = {}
         self._changed: set[int] = set()
 
@@ -117,7 +162,7 @@ class TableMachine:
         """Yield one sentence for everything in the rows that contradicts the rest."""
         from .checking import violations
 
-        return violations(txn, partition)
+        return violations(txn, partition, self._partitions)
 
     def consistent(self, txns: Sequence[ReadTxn]) -> bool:
         """Whether no partition has finished a commit that its coordinator has not decided."""

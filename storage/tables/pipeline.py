@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from palaver.storage.batch import Result
@@ -46,6 +45,42 @@ class Log(Protocol):
 
     def found(self, partition: int) -> int | None:
         """Return the sequence that the disk holds after it has failed; None if unreadable."""
+
+
+class Sent:
+    """One command on its way, which is called with its results.
+
+    A class rather than nested `partial`s: one thing for the garbage collector instead of six.
+
+    Attributes:
+        partition: where it was sent.
+        expected: the sequence it expects there.
+        epoch: see `Pipeline._broken`.
+        commit: whose it is.
+        done: hears its result; None for what makes the commit durable.
+    """
+
+    __slots__ = ("_hear", "commit", "done", "epoch", "expected", "partition")
+
+    def __init__(
+        self,
+        hear: Callable[[Sent, Result], None],
+        partition: int,
+        expected: int,
+        epoch: int,
+        commit: Commit,
+        done: Callable[[Result], None] | None,
+    ) -> None:
+        self._hear = hear
+        self.partition = partition
+        self.expected = expected
+        self.epoch = epoch
+        self.commit = commit
+        self.done = done
+
+    def __call__(self, results: Sequence[Result]) -> None:
+        """Pass the result on."""
+        self._hear(self, results[0])
 
 
 class Pipeline:
@@ -86,6 +121,7 @@ class Pipeline:
         self._undone = False
         self._idle: list[Callable[[], object]] = []
         self._lanes = Lanes(self) if partitions > 1 else None
+        self._heard = self.hear  # bound once, for all that is sent
         self.foresee()
 
     def foresee(self) -> None:
@@ -144,28 +180,35 @@ class Pipeline:
         if self._lanes is not None:
             self._lanes.submit(commit, reads)
         elif commit.parts:
-            self.append(0, ("write", commit.parts[0]), commit)
+            self.append(0, ("write", commit.parts[0].plain()), commit)
         elif len(self._order) == 1:
             self.settle_front()
 
     def append(self, partition: int, command: tuple[Any, ...], commit: Commit) -> None:
         """Append a command whose success makes the commit durable."""
-        self.send(partition, command, partial(self._done, commit), commit)
+        self.send(partition, command, None, commit)
 
     def send(
         self,
         partition: int,
         command: tuple[Any, ...],
-        done: Callable[[Result], None],
+        done: Callable[[Result], None] | None,
         commit: Commit,
     ) -> None:
-        """Append a command at the sequence that its partition will be at."""
+        """Append a command at the sequence that its partition will be at.
+
+        Args:
+            partition: where.
+            command: what.
+            done: hears its result, under the mutex; None for what makes the commit durable.
+            commit: whose it is.
+        """
         assert self._log is not None
         expected = self._foreseen[partition]
         self._foreseen[partition] = expected + 1
         self._flights[partition].append(commit)
-        hear = partial(self._hear, partition, expected, self._epochs[partition], done)
-        ticket = self._log.append(partition, command, hear, expected)
+        sent = Sent(self._heard, partition, expected, self._epochs[partition], commit, done)
+        ticket = self._log.append(partition, command, sent, expected)
         if commit.crossing is None:
             commit.ticket = ticket
         else:
@@ -175,20 +218,16 @@ class Pipeline:
         """Return the sequence at which a partition will be."""
         return self._foreseen[partition]
 
-    def _hear(
-        self,
-        partition: int,
-        expected: int,
-        epoch: int,
-        done: Callable[[Result], None],
-        results: Sequence[Result],
-    ) -> None:
-        result = results[0]
+    def hear(self, sent: Sent, result: Result) -> None:
+        """Hear what has become of a command that was sent."""
         with self._mutex:
-            self._flights[partition].popleft()
-            if not isinstance(result, Outcome) and epoch == self._epochs[partition]:
-                result = self._broken(partition, expected, result)
-            done(result)
+            self._flights[sent.partition].popleft()
+            if not isinstance(result, Outcome) and sent.epoch == self._epochs[sent.partition]:
+                result = self._broken(sent.partition, sent.expected, result)
+            if sent.done is None:
+                self._done(sent.commit, result)
+            else:
+                sent.done(result)
             if self._undone:
                 self._undone = False
                 self.settle_front()
@@ -239,9 +278,7 @@ class Pipeline:
             commit = order.popleft()
             if commit.crossing is None or not commit.crossing.missing:
                 commit.settle()
-            if commit.events:
-                for receivers, event in commit.events:
-                    self._events(receivers, event)
+            commit.announce(self._events)
             commit.tell(None)
             if self._lanes is not None:
                 self._lanes.settled(commit)

@@ -92,6 +92,9 @@ def table_key(name: str) -> bytes:
     return _TABLE_PREFIX + name.encode()
 
 
+OWN_KEYS = (_VERSION_KEY, _NEXT_KEY)
+"""Keys in the schema space that are of no table."""
+
 VERSION_ROW = (_VERSION_KEY, spaces.dump(SCHEMA_VERSION))
 
 

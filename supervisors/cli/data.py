@@ -18,6 +18,7 @@ from palaver.supervisors.cli.output import (
     print_json,
     progress_bar,
 )
+from palaver.supervisors.cli.tables import refuse_tables
 from palaver.supervisors.trees.settings_values import size_text
 from palaver.transport.http.admin_port import BackupRecord
 
@@ -34,6 +35,7 @@ def check_command(
     """
     if not data.is_dir():
         raise CommandError(f"there is no data folder {data}")
+    refuse_tables(data, f"check {data}")
     from palaver.supervisors.cli.admin_client import node_listens
 
     if node_listens(data / "admin.sock"):
@@ -74,6 +76,7 @@ def backup_command(
     from palaver.supervisors.cli.admin_client import open_admin
 
     folder = data_folder(data)
+    refuse_tables(folder, f"backup {folder} DEST")
     dest = dest.absolute()
     if dest.exists():
         raise CommandError(f"{dest} exists", "name a folder that does not")
@@ -103,8 +106,12 @@ def restore_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make a data folder from a backup, and verify it before it is put in place."""
+    if source.is_file():
+        hint = f"palaver tables restore {source} {data}, if it is a backup of tables"
+        raise CommandError(f"{source} is no backup of a node", hint)
     if not source.is_dir():
         raise CommandError(f"there is no backup {source}")
+    refuse_tables(source, f"restore {source} {data}")
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise CommandError(f"{data} exists", "name a folder that does not, and move it afterwards")
     from palaver.supervisors.trees.offline import restore

@@ -12,7 +12,7 @@ from palaver.supervisors.cli.app import app
 from palaver.supervisors.trees.settings import keys
 
 NAMES = ["serve", "chat", "demo", "user", "settings", "check", "backup", "restore", "estimate",
-         "bench", "version"]  # fmt: skip
+         "bench", "tables", "version"]  # fmt: skip
 
 
 def test_every_command_explains_itself() -> None:

@@ -1,4 +1,4 @@
-"""Tells the story of `bank` to a database, deed by deed."""
+"""Tells the story of `bank_story` to a database, deed by deed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bank import DISC, OWNERS, RECORDS, Account, Bank, Content, Deed, Entry, Seat, Tag, key_of
+from bank_story import DISC, OWNERS, RECORDS, Account, Content, Deed, Entry, Seat, Tag, key_of
 
 from palaver.storage.tables import Aborted, Database
 
@@ -30,12 +30,13 @@ def tell(db: Database, deed: Deed) -> None:
         return
     run: Callable[..., Any] = getattr(db, deed.kind)
     try:
-        run(_perform, deed)
+        run(perform, deed)
     except Aborted:
         assert deed.aborts
 
 
-def _perform(activity: Any, deed: Deed) -> None:
+def perform(activity: Any, deed: Deed) -> None:
+    """Be the function of a deed's transaction."""
     for table, key in deed.reads:
         activity.read(table, key)
     for what, table, argument in deed.steps:

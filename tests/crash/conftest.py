@@ -9,10 +9,8 @@ import pytest
 # The helpers are also imported by the child processes of these tests, from the same folder.
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tape
-from scenarios import Studio
-
-SEED = 20
+import disk_tape as tape
+from crash_scenarios import SEED, Studio
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from bank import Bank, Content, Deed, after
+from bank_story import Bank, Content, Deed, after
 from bank_teller import content_of, index_problems, open_bank, tell
+from disk_tape import Op, Recorder
 from fault_child import NO_ERROR, faults
-from tape import Op, Recorder
 
 from palaver.storage.tables.errors import CommitFailed
 

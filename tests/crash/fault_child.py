@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledger import content_of, ledger
+from disk_tape import Mode, Op, Recorder
+from ledger_story import content_of, ledger
 from store_child import MAP_BYTES, PARTITIONS, Writer
-from tape import Mode, Op, Recorder
 
 from palaver.storage import Store, StoreError, StoreFailed, StoreFull, StoreUnusable
 
@@ -121,14 +122,13 @@ def while_writing(root: Path, tape: Recorder) -> int:
 def while_opening(root: Path, tape: Recorder) -> int:
     """Fail at each operation of making a store; return how many faults were met."""
     met = 0
-    for number, fault in enumerate(faults([Op.WRITE, Op.DURABLE_WRITE, Op.SYNC, Op.NAME, Op.LENGTH])):
+    everything = [Op.WRITE, Op.DURABLE_WRITE, Op.SYNC, Op.NAME, Op.LENGTH]
+    for number, fault in enumerate(faults(everything)):
         for nth in count(1):
             name = f"o{number}-{nth}"
             tape.fault(fault.ops, nth, fault.mode, fault.error, fault.repeat)
-            try:
+            with suppress(StoreError):
                 Store.open(root / name, ledger, partitions=PARTITIONS).close_now()
-            except StoreError:
-                pass
             over = tape.seen() < nth
             tape.fault(*NO_ERROR)
             subject = Subject(root, name, tape)

@@ -21,8 +21,9 @@ def herd(program: str, job: Mapping[str, Any], heard: Heard, workers: int = WORK
     """Do a job by several processes that run `program`, each with its share of it.
 
     A worker reads a line with the job (and `worker`, `workers`, `skip`: how many of its states are
-    done), says `{"about": what it is}` and `{"state": number}` before each of them, `{"end": number}`
-    after the last, and whatever else it has found. A death by a signal is told as "signal".
+    done), says `{"about": what it is}` and `{"state": number}` before each of them,
+    `{"end": number}` after the last, and whatever else it has found. A death by a signal is told as
+    "signal".
     """
     lock = threading.Lock()
     failures: list[BaseException] = []

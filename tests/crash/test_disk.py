@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from disk import SECTOR_BYTES, Cut, Disk
+from disk_model import SECTOR_BYTES, Cut, Disk
+from disk_tape import DURABLE, FAILED, GROWS_ONLY, Kind, Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tape import DURABLE, FAILED, GROWS_ONLY, Kind, Record
 
 ROOT = Path("/root")
 OLD, NEW, NEWER = b"o" * 1024, b"n" * 1024, b"N" * 1024
@@ -129,7 +129,9 @@ def test_a_truncation_may_be_lost() -> None:
 def test_a_failed_synchronisation_is_not_made_up_for() -> None:
     disk = played([*BEGIN, written(2, NEW), *synced(2, 3, FAILED), *synced(2, 4)])
     assert contents(disk) == {OLD, NEW}
-    again = played([*BEGIN, written(2, NEW), *synced(2, 3, FAILED), written(2, NEWER), *synced(2, 4)])
+    again = played(
+        [*BEGIN, written(2, NEW), *synced(2, 3, FAILED), written(2, NEWER), *synced(2, 4)]
+    )
     assert contents(again) == {NEWER}
     durable = played([*BEGIN, written(2, NEW, flags=DURABLE | FAILED), *synced(2, 4)])
     assert contents(durable) == {OLD, NEW}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kills import kill
-from scenarios import scratch
+from crash_scenarios import scratch
+from killing import kill
 
-ROUNDS = int(os.environ.get("ROUNDS", "30"))
+ROUNDS = 30
 
 
 @pytest.fixture

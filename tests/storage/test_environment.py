@@ -26,7 +26,7 @@ from storage_kit import (
     talk,
 )
 
-from palaver.storage import Outcome, Store, StoreFailed, StoreFull
+from palaver.storage import Outcome, Store, StoreFailed, StoreFull, WrongSequence
 from palaver.storage.gate import Gate
 
 HERE = Path(__file__).parent
@@ -103,6 +103,28 @@ def test_a_map_at_its_limit_refuses_and_serves_on(tmp_path: Path) -> None:
     assert store.stats().full == 2
     # The next append is tried afresh, and a small one may have room.
     assert store.apply_now(0, [say(0)]) == [Outcome(1, ("again",))]
+    assert problems(store) == []
+    store.close_now()
+
+
+@pytest.mark.parametrize("expecting", [False, True])
+def test_only_those_that_find_no_room_are_refused(tmp_path: Path, expecting: bool) -> None:
+    store = Store.open(tmp_path, talk, map_size_bytes=1 << 20, max_map_bytes=1 << 20, flush_ms=None)
+    answers: list[list[Any]] = []
+    sizes = [10, 2_000_000, 20, 30, 3_000_000, 40]
+    for number, size in enumerate(sizes):
+        expected = number if expecting else None
+        store.append(0, [say(number, body=bytes(size))], answers.append, expected=expected)
+    store.drain()
+    if expecting:  # who built on one that was refused is told so
+        assert [type(a[0]) for a in answers] == [Outcome, StoreFull, *[WrongSequence] * 4]
+    else:
+        assert [type(a[0]) for a in answers] == [
+            StoreFull if size > 1000 else Outcome for size in sizes
+        ]
+    assert store.applied(0) == len(bodies(store)) == (1 if expecting else 4)
+    assert store.stats().full == (1 if expecting else 2)
+    assert store.stats().commits == 1
     assert problems(store) == []
     store.close_now()
 

@@ -36,16 +36,21 @@ def test_growth_waits_for_a_snapshot_within_a_limit(tmp_path: Path) -> None:
     store = Store.open(tmp_path, talk, map_size_bytes=1 << 20, max_snapshot_s=0.01)
     store.apply_now(0, [say(1)])
     go_on, thread = held(store, "the slow one")
+    small = store.append(0, [say(1000)], lead=False)
+    several = [store.append(0, [say(n, body=bytes(500_000))], lead=False) for n in (1001, 1002)]
     results = store.apply_now(0, [say(n, body=bytes(50_000)) for n in range(2, 42)])
     assert {type(r) for r in results} == {StoreFull}
+    assert small is not None
+    assert isinstance(small.wait()[0], Outcome)
+    assert [type(ticket.wait()[0]) for ticket in several if ticket] == [Outcome, StoreFull]
     assert "waited in vain for the end of a view in thread 'the slow one', open for" in str(
         results[0]
     )
-    assert store.stats().full == 40
+    assert store.stats().full == 41
     assert store.stats().growth_blocked == 0
     # Reads and what has room go on; and the rest does as soon as the snapshot is gone.
     assert isinstance(store.apply_now(0, [say(50)])[0], Outcome)
-    assert len(bodies(store)) == 2
+    assert len(bodies(store)) == 4
     go_on.set()
     thread.join()
     results = store.apply_now(0, [say(n, body=bytes(50_000)) for n in range(2, 42)])

@@ -55,7 +55,7 @@ def test_a_read_sees_all_that_was_answered_before_it(tmp_path: Path) -> None:
 
 def test_reads_of_one_turn_share_a_snapshot_and_fail_alone(tmp_path: Path) -> None:
     async def story() -> None:
-        store = open_async(tmp_path, partitions=2)
+        store = open_async(tmp_path, partitions=2, stall_ms=60_000)  # one turn, however slow
         await append(store, [say(1)], partition=1)
         txns: list[ReadTxn] = []
 

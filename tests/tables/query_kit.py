@@ -300,7 +300,10 @@ def naive_query(query: Query[Any], source: MemorySource) -> list[Any]:
         keyed.sort(key=itemgetter(0))
     results = [result for _, result in keyed]
     if asked.distinct:
-        results = list({repr(encode_any(one)): one for one in reversed(results)}.values())[::-1]
+        first: dict[str, Any] = {}
+        for result in results:
+            first.setdefault(repr(encode_any(result)), result)
+        results = list(first.values())
     return results if asked.limit is None else results[: asked.limit]
 
 

@@ -262,6 +262,31 @@ def test_counters(db: Database, storage: Any) -> None:
         db.dirty_update_counter("bag", "a", 1)
 
 
+def test_what_a_read_only_table_refuses(db: Database) -> None:
+    db.create_table(Account, access_mode="read_only")
+    with pytest.raises(AlreadyExists):
+        db.change_table_access_mode(Account, "read_only")
+    for refused in (
+        lambda tx: tx.wread(Account, "a"),
+        lambda tx: tx.lock(("table", Account), "write"),
+        lambda tx: tx.lock((Account, "a"), "write"),
+    ):
+        with pytest.raises(ReadOnly):
+            db.transaction(refused)
+    db.transaction(lambda tx: tx.lock(("table", Account), "read"))
+    for change in (
+        lambda: db.clear_table(Account),
+        lambda: db.delete_table(Account),
+        lambda: db.change_table_copy_type(Account, "ram_copies"),
+        lambda: db.transform_table(Account, lambda record: record, record=Account),
+    ):
+        with pytest.raises(ReadOnly):
+            change()
+    db.add_table_index(Account, "owner")
+    db.change_table_access_mode(Account, "read_write")
+    db.dirty_write(A)
+
+
 def test_what_is_refused(db: Database) -> None:
     accounts = db.create_table(Account)
     with pytest.raises(AlreadyExists):

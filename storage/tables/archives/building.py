@@ -14,7 +14,7 @@ from pathlib import Path
 import cbor2
 
 from palaver.storage import folder
-from palaver.storage.check import CheckReport, PartitionReport, check_tables
+from palaver.storage.check import CheckReport, check_tables
 from palaver.storage.errors import BackupError, StoreError
 from palaver.storage.partitioning import check_partitions
 from palaver.storage.store import Store
@@ -111,7 +111,7 @@ def fill(
     for item in list(folder.tables_of(build).iterdir()):
         item.rename(tables / item.name)
     shutil.rmtree(build)
-    reports: tuple[PartitionReport, ...] = check_tables(tables, TableMachine)
+    reports = check_tables(tables, lambda at: TableMachine(at, partitions))
     problems = CheckReport(tables, reports).problems
     if problems:
         raise BackupError(f"what {contents.path} holds does not pass the check: {problems[0]}")
@@ -171,7 +171,7 @@ class _Builder:
     def _part(self, partition: int) -> Ops:
         ops = self._parts.get(partition)
         if ops is None:
-            ops = self._parts[partition] = Ops.empty()
+            ops = self._parts[partition] = Ops()
         return ops
 
     def _tell(self, state: TableState, batch: list[Row]) -> None:
@@ -228,6 +228,6 @@ class _Builder:
         parts, self._parts = self._parts, {}
         self._rows = self._bytes = 0
         for partition, ops in parts.items():
-            (result,) = self._store.apply_now(partition, [("write", ops)])
+            (result,) = self._store.apply_now(partition, [("write", ops.plain())])
             if isinstance(result, Exception):
                 raise result

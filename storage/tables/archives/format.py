@@ -77,28 +77,21 @@ class Contents:
         return sum(self.records.values())
 
 
-class Writer:
-    """Writes a backup file; it appears under its name when it is complete and durable.
+class NewFile:
+    """A file that appears under its name when it is complete and durable, and overwrites nothing.
 
     A context manager. What is written goes to a file beside it, whose name ends in `.part`; an
     exception removes that. After a power cut or a kill it may be left, and can be deleted.
 
     Args:
         path: of the file; nothing must be there.
-        partitions: (applied sequence, digest) of each.
 
     Raises:
         BackupError: there is something at `path`, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, partitions: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._digest = sha256()
-        self._items = 0
-        self._records: dict[str, int] = {}
-        self._rows: list[Row] = []
-        self._rows_bytes = 0
-        self._table = ""
         if path.exists() or path.is_symlink():
             raise BackupError(f"{path} exists: a backup overwrites nothing")
         try:
@@ -107,19 +100,72 @@ class Writer:
             raise BackupError(f"{path} cannot be written: {error}") from error
         self._part = Path(name)
         self._file: IO[bytes] = os.fdopen(descriptor, "wb")
+
+    def write(self, content: bytes) -> None:
+        """Write some bytes."""
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise BackupError(f"writing {self._part} failed: {error}") from error
+
+    def finish(self) -> None:
+        """Make it durable, and give it its name."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            _give_name(self._part, self._path)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise BackupError(f"writing {self._path} failed: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            with suppress(OSError):  # a full disk, which has been told, or what is gone already
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+class Writer(NewFile):
+    """Writes a backup file; see `NewFile`.
+
+    Args:
+        path: of the file.
+        partitions: (applied sequence, digest) of each.
+    """
+
+    def __init__(self, path: Path, partitions: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__(path)
+        self._digest = sha256()
+        self._items = 0
+        self._records: dict[str, int] = {}
+        self._rows: list[Row] = []
+        self._rows_bytes = 0
+        self._table = ""
         header = {
             "kind": KIND,
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
             "partitions": [list(one) for one in partitions],
         }
-        self._write(["header", header])
+        self._item(["header", header])
 
     def table(self, definition: Definition) -> None:
         """Write a table's definition; before its records."""
         self._end_batch()
         self._records[definition.name] = 0
-        self._write(["table", definition.dump()])
+        self._item(["table", definition.dump()])
 
     def row(self, table: str, key: bytes, payload: bytes, records: int) -> None:
         """Write what is under a key of a table.
@@ -141,20 +187,17 @@ class Writer:
 
     def _end_batch(self) -> None:
         if self._rows:
-            self._write(["records", self._table, self._rows])
+            self._item(["records", self._table, self._rows])
             self._rows = []
             self._rows_bytes = 0
 
-    def _write(self, content: list[Any]) -> None:
+    def _item(self, content: list[Any]) -> None:
         item = frame(content)
         self._digest.update(item)
         self._items += 1
-        try:
-            self._file.write(item)
-        except OSError as error:
-            raise BackupError(f"writing {self._part} failed: {error}") from error
+        self.write(item)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Write the trailer, and give the file its name."""
         self._end_batch()
         trailer = {
@@ -162,32 +205,8 @@ class Writer:
             "tables": self._records,
             "sha256": self._digest.digest(),
         }
-        self._write(["trailer", trailer])
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            _give_name(self._part, self._path)
-            sync_folder(self._path.parent)
-        except OSError as error:
-            raise BackupError(f"writing {self._path} failed: {error}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            with suppress(OSError):  # a full disk, which has been told, or what is gone already
-                self._file.close()
-            self._part.unlink(missing_ok=True)
+        self.write(frame(["trailer", trailer]))
+        super().finish()
 
 
 def _give_name(part: Path, path: Path) -> None:

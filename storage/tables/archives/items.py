@@ -142,7 +142,7 @@ def traverse_backup(
             if writer is not None:
                 for each in items:
                     same = encoded if each is item else None
-                    _put(writer, known, each, same, signature)
+                    put_item(writer, known, each, same, signature)
     return acc
 
 
@@ -163,13 +163,25 @@ def _items(contents: Contents) -> Iterator[tuple[Item, bytes | None, Definition 
                 yield RecordItem(name, values), encoded, None
 
 
-def _put(
+def put_item(
     writer: Writer,
     known: dict[str, TableCodec],
     item: Item,
-    encoded: bytes | None,
-    origin: Definition | None,
+    encoded: bytes | None = None,
+    origin: Definition | None = None,
 ) -> None:
+    """Write an item into a backup.
+
+    Args:
+        writer: of the backup.
+        known: the tables whose definitions are written already; added to.
+        item: what to write.
+        encoded: a record's bytes, where they are known.
+        origin: the definition that an item was before somebody changed it.
+
+    Raises:
+        BadType, BadArgument: it makes no sense.
+    """
     if isinstance(item, SchemaItem):
         if item.table in known:
             raise BadArgument(f"the definition of the table {item.table} comes twice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,15 @@ from palaver.storage.tables.errors import (
 )
 from palaver.storage.tables.events import CheckpointActivated, CheckpointDeactivated
 
-from . import fallback, restoring
+from . import fallback, restoring, text
 from .checkpoints import (
     DEFAULT_LIFETIME_S,
     DEFAULT_MAX_RETAINED,
     MAX_CHECKPOINTS,
     Checkpoint,
 )
-from .format import Contents, Progress, Writer, inspect
+from .format import Contents, NewFile, Progress, Writer, inspect
+from .items import TableCodec, put_item
 from .restoring import RestoreOp
 
 if TYPE_CHECKING:
@@ -244,12 +246,61 @@ class Archives(Definitions):
             BackupError: `path` is taken, or the copying failed.
             CombineError: the database is in memory.
         """
-        return self._folder().backup(path, progress)
+        # Nobody hears that a commit is durable while we choose the moment, so nothing that rests on
+        # it can be on the disk of one partition before it is seen on that of another.
+        return self._folder().backup(path, progress, moment=self.mutex)
 
     def _folder(self) -> Store:
         if self.store is None:
             raise CombineError("a database in memory has no folder")
         return self.store
+
+    def dump_to_textfile(self, path: str | os.PathLike[str]) -> int:
+        """Write all tables as JSON lines: mnesia:dump_to_textfile/1; see `text`.
+
+        Args:
+            path: the file; nothing must be there. It appears when it is complete and durable.
+
+        Returns:
+            how many lines were written.
+
+        Raises:
+            BackupError: there is something at `path`, or it cannot be written.
+        """
+        with (
+            self.activate_checkpoint(self._made_up("text"), ram_overrides_dump=True) as checkpoint,
+            NewFile(Path(path)) as file,
+        ):
+            count = 0
+            for line in text.lines(checkpoint):
+                file.write(line.encode() + b"\n")
+                count += 1
+            return count
+
+    def load_textfile(self, path: str | os.PathLike[str]) -> list[str]:
+        """Create the tables of a text file with their records: mnesia:load_textfile/1.
+
+        Returns:
+            the names of the tables.
+
+        Raises:
+            AlreadyExists: one of the tables is there.
+            BadArgument: a line is not what it should be; nothing has changed.
+            SystemLimit: see `restore`.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            made = Path(place) / "text"
+            known: dict[str, TableCodec] = {}
+            try:
+                with Writer(made) as writer:
+                    for item in text.items(Path(path)):
+                        put_item(writer, known, item)
+            except OSError as error:
+                raise BackupError(f"{path} cannot be read: {error}") from error
+            for name in known:
+                if name in self.states:
+                    raise AlreadyExists(f"table {name}")
+            return self.restore(made, default_op="recreate_tables")
 
     # -- restoring -------------------------------------------------------------------------------
 
@@ -310,8 +361,7 @@ class Archives(Definitions):
                 if not restoring.still_valid(self, steps):
                     continue
                 commit = restoring.bring_in(self, steps)
-            self.press_on()
-            self.wait(commit)
+            self._finish(commit)
             return sorted(steps)
         raise Conflict(restoring.ATTEMPTS)
 

@@ -50,7 +50,7 @@ result({match_object, Tab, Fields}) ->
     scan(match_object, Tab, mnesia:match_object(Tab, Pattern, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
 result({index_match_object, Tab, Fields, Attr}) ->
-    in_activity() andalso indexed(Tab, Attr),
+    in_activity() andalso fits(Tab, Fields) andalso indexed(Tab, Attr),
     Pattern = record(Tab, Fields),
     scan(index_match_object, Tab, mnesia:index_match_object(Tab, Pattern, Attr, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
@@ -60,9 +60,11 @@ result({index_read, Tab, Value, Attr}) ->
     Pos = position(Tab, Attr),
     scan(index_read, Tab, Raw, fun(Records) -> [R || R <- Records, element(Pos, R) =:= Value] end);
 result({select, Tab, Clauses}) ->
+    in_activity() andalso fit(Tab, Clauses),
     Spec = spec(Tab, Clauses),
     scan(select, Tab, mnesia:select(Tab, Spec), fun(Records) -> run_spec(Records, Spec) end);
 result({select_limit, Tab, Clauses, Limit}) ->
+    in_activity() andalso fit(Tab, Clauses),
     Spec = spec(Tab, Clauses),
     Raw = more(mnesia:select(Tab, Spec, Limit, read)),
     scan(select_limit, Tab, Raw, fun(Records) -> run_spec(Records, Spec) end);
@@ -110,12 +112,15 @@ dirty_result({match_object, Tab, Fields}) ->
     fits(Tab, Fields),
     mnesia:dirty_match_object(Tab, record(Tab, Fields));
 dirty_result({index_match_object, Tab, Fields, Attr}) ->
+    fits(Tab, Fields),
     indexed(Tab, Attr),
     mnesia:dirty_index_match_object(Tab, record(Tab, Fields), Attr);
 dirty_result({index_read, Tab, Value, Attr}) ->
     indexed(Tab, Attr),
     mnesia:dirty_index_read(Tab, Value, Attr);
-dirty_result({select, Tab, Spec}) -> mnesia:dirty_select(Tab, spec(Tab, Spec));
+dirty_result({select, Tab, Clauses}) ->
+    fit(Tab, Clauses),
+    mnesia:dirty_select(Tab, spec(Tab, Clauses));
 dirty_result({first, Tab}) -> mnesia:dirty_first(Tab);
 dirty_result({last, Tab}) -> mnesia:dirty_last(Tab);
 dirty_result({next, Tab, Key}) -> on_disc(Tab, Key), mnesia:dirty_next(Tab, Key);
@@ -141,10 +146,12 @@ indexed(Tab, Attr) ->
 %% See the difference `arity`.
 fits(Tab, Fields) ->
     try mnesia:table_info(Tab, arity) of
-        Arity when Arity =:= length(Fields) + 1 -> ok;
+        Arity when Arity =:= length(Fields) + 1 -> true;
         _ -> mnesia:abort({bad_type, Tab, Fields})
-    catch exit:{aborted, {no_exists, _, _}} -> ok  % Mnesia will say that
+    catch exit:{aborted, {no_exists, _, _}} -> true  % Mnesia will say that
     end.
+
+fit(Tab, Clauses) -> [fits(Tab, Head) || {Head, _, _} <- Clauses].
 
 %% See the difference `no-counter`.
 counts(Tab, Key) ->

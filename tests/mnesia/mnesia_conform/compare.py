@@ -9,7 +9,7 @@
 * The events of one commit come in an order by key only.
 * In a transaction the Erlang interpreter says "twice" where Mnesia's answer is not what `read` of
   every key says, and tells both. The second is right; what is wrong with the first is listed.
-* A list in a record is the tuple of its elements, see `lists-are-tuples`.
+* A list is as good as a tuple, see `lists`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from mnesia_conform.choices import Choices
-from mnesia_conform.language import ITEMS, Program, Step, Text
+from mnesia_conform.language import ITEMS, Items, Program, Step, Text
 from mnesia_conform.operations import ATTRIBUTES, DIRTY, TRANSACTIONS, Tables
 
 __all__ = ["FAMILIES"]
@@ -21,8 +21,24 @@ KEYS = [0, 1, 2, 3, -1, 1.5, 2**70, -(2**70), None, True, False, Text("a"), Text
 KEYS += [(1, 2), (1, Text("a")), (2, 1), Text("aé"), 1e30]
 """Equal numbers of two kinds are not among them, see `equal-numbers`."""
 
-VALUES = [0, 1, 2, 1.0, 0.5, 2**70, None, True, False, Text("x"), Text("y"), (1, 2), (2,), [3, 4]]
-VALUES += [(None, Text("x")), []]
+VALUES = [
+    0,
+    1,
+    2,
+    1.0,
+    0.5,
+    2**70,
+    None,
+    True,
+    False,
+    Text("x"),
+    Text("y"),
+    (1, 2),
+    (1,),
+    Items([3, 4]),
+]
+VALUES += [(None, Text("x")), Items([])]
+"""Of two tuples the longer one is the greater one, see `tuples-by-elements`."""
 
 TABLES = ["s1", "o1", "b1", "s2", "o2", "b2"]
 MISSING = ["s9", "o9", "b9"]
@@ -91,7 +107,9 @@ def schema_change(choices: Choices, tables: Tables) -> Step:
         attributes = ATTRIBUTES[: tables.arities[t]]
         return (attributes, pick(storages(t)), index, choices.number(0, 2), "read_write")
 
-    how = ["same", "same", "add", "drop", "swap", "swap", "crash"]
+    how = ["same", "same", "add", "drop", "crash"]
+    if t[0] != "b":  # see `transformed-bags`
+        how += ["swap", "swap"]
     attributes = [ATTRIBUTES[:2], ATTRIBUTES[:3], ATTRIBUTES[:3], ATTRIBUTES]
     return choices.weighted(
         (3, lambda: ("create_table", t, options())),
@@ -115,6 +133,55 @@ def on_disc(choices: Choices, tables: Tables) -> Step:
     )
 
 
+def archive(choices: Choices, tables: Tables) -> Step:
+    """Backups, and what is made of them; see `recreated-tables`."""
+    pick = choices.pick
+    names = sorted(tables.arities)
+    files = tables.backups
+    tables.files += 1
+    new = f"f{tables.files}"
+
+    def restore() -> Any:
+        if not files:
+            return ("backup", new)
+        named = [(f"{pick(RESTORING)}_tables", [t]) for t in choices.some(names, 0, len(names))]
+        return ("restore", pick(files), f"{pick(RESTORING)}_tables", _joined(named))
+
+    operation = choices.weighted(
+        (3, lambda: ("backup", new)),
+        (4, restore),
+        (1, lambda: ("activate_checkpoint", "c1", choices.some(names, 1, len(names)))),
+        (1, lambda: ("backup_checkpoint", "c1", new)),
+        (1, lambda: ("deactivate_checkpoint", "c1")),
+        (1, lambda: ("install_fallback", pick(files)) if files else ("uninstall_fallback",)),
+        (1, lambda: ("uninstall_fallback",)),
+    )
+    if operation[0] == "backup":
+        files.append(new)
+    return ("archive", operation)
+
+
+RESTORING = ["clear", "keep", "skip"]
+
+
+def _joined(named: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for name, tables in named:
+        found.setdefault(name, []).extend(tables)
+    return list(found.items())
+
+
+def archived(choices: Choices, tables: Tables) -> Step:
+    t = tables.name()
+    return choices.weighted(
+        (4, lambda: archive(choices, tables)),
+        (3, lambda: dirty(choices, tables)),
+        (2, lambda: transaction(choices, tables)),
+        (1, lambda: ("clear_table", t)),
+        (1, lambda: ("restart",)),
+    )
+
+
 def subscribing(choices: Choices, tables: Tables) -> list[Step]:
     def one() -> Step:
         return ("subscribe", tables.name(), choices.pick(["simple", "detailed"]))
@@ -128,7 +195,7 @@ def heard(choices: Choices, tables: Tables) -> Step:
     return choices.weighted(
         (4, lambda: transaction(choices, tables)),
         (4, lambda: dirty(choices, tables)),
-        (1, lambda: ("dirty", ("update_counter", t, tables.key(), choices.number(-2, 3)))),
+        (1, lambda: ("dirty", ("update_counter", t, tables.key(), choices.number(0, 3)))),
         (1, lambda: ("clear_table", t)),
         (1, lambda: ("subscribe", t, detail)),
         (1, lambda: ("unsubscribe", t, detail)),
@@ -160,18 +227,21 @@ def mistake(choices: Choices, tables: Tables) -> Step:
             (1, lambda: ("table_info", some_name(), pick([*ITEMS, "nothing"]))),
         )
 
-    def definition() -> Any:
+    def creation() -> Any:
+        """What is wrong is so of a table that there cannot be."""
         right = (ATTRIBUTES, "ram_copies", ["a"], 0, "read_write")
-        return pick(
+        if choices.number(0, 1):
+            return ("create_table", pick(TABLES), right)
+        wrong = pick(
             [
-                right,
                 (["k"], *right[1:]),
                 (["k", "a", "k"], *right[1:]),
                 (*right[:2], [pick([*ATTRIBUTES, "z"])], *right[3:]),
                 (*right[:3], "first", right[4]),
-                (*right[:4], pick(["read_only", "sideways"])),
+                (*right[:4], "sideways"),
             ]
         )
+        return ("create_table", pick(["s8", "o8", "b8"]), wrong)
 
     t = some_name()
     attribute = pick([*ATTRIBUTES, "z"])
@@ -182,7 +252,7 @@ def mistake(choices: Choices, tables: Tables) -> Step:
         (4, lambda: ("activity", pick(TRANSACTIONS), choices.many(perhaps_tried, 0, 4))),
         (2, lambda: ("activity", pick(DIRTY), choices.many(perhaps_tried, 0, 4))),
         (1, lambda: ("table_info", t, pick([*ITEMS, "nothing"]))),
-        (1, lambda: ("create_table", pick(TABLES), definition())),
+        (1, creation),
         (1, lambda: ("delete_table", pick(MISSING))),
         (1, lambda: ("clear_table", t)),
         (1, lambda: ("add_table_index", t, attribute)),
@@ -225,5 +295,6 @@ FAMILIES: Final[dict[str, SearchStrategy[Program]]] = {
     "mistakes": programs(mistake, most=8),
     "events": programs(heard, first=subscribing),
     "disc": programs(on_disc, disc=True),
+    "archives": programs(archived, disc=True, most=10),
 }
 """All kinds of programs, by name."""

@@ -1,9 +1,9 @@
 """Programs over tables, as plain data that an Erlang and a Python interpreter both understand.
 
-A program is a list of steps on an empty database. Words (names of instructions, tables, attributes,
-the `_` and `$1` of patterns) are `str`; values in records are None, booleans, integers, floats,
-`Text`, tuples and lists. On Mnesia a `Text` is a binary and None is the atom `'None'`, so that the
-terms are in the same order here and there.
+A program is a list of steps on an empty database. Words (names of instructions, tables,
+attributes, the `_` and `$1` of patterns) are `str`; values in records are None, booleans, integers,
+floats, `Text`, tuples and `Items`. On Mnesia a `Text` is a binary and None is the atom `'None'`, so
+that the terms are in the same order here and there; and a list in a record is a tuple, see `lists`.
 
 The first letter of a table's name says its type: `s1` is a set, `o1` an ordered_set, `b1` a bag.
 A record is written as the list of its fields, the key first.
@@ -18,6 +18,9 @@ Steps:
 * `("activity", kind, [operation, ...])`: kinds `transaction`, `sync_transaction`, `async_dirty`,
   `sync_dirty`.
 * `("dirty", operation)`: one of the dirty functions. `("outside", operation)`: without an activity.
+* `("archive", operation)`: `("backup", file)`, `("restore", file, default_op, [(op, [t, ...])])`,
+  `("install_fallback", file)`, `("uninstall_fallback",)`, `("backup_checkpoint", name, file)`,
+  `("activate_checkpoint", name, [t, ...])`, `("deactivate_checkpoint", name)`.
 * `("table_info", t, item)`, `("restart",)`, `("subscribe", t, detail)`,
   `("unsubscribe", t, detail)`.
 
@@ -46,7 +49,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["ITEMS", "Program", "Step", "Text", "erlang", "plain", "type_of"]
+__all__ = ["ITEMS", "Items", "Program", "Step", "Text", "erlang", "plain", "type_of"]
 
 Step: TypeAlias = Any
 
@@ -61,6 +64,15 @@ class Text(str):
 
     def __repr__(self) -> str:
         return f"Text({str(self)!r})"
+
+
+class Items(list[Any]):
+    """A list in a record; the lists of the language are ordinary ones."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Items({super().__repr__()})"
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ def erlang(term: object) -> str:
         return "<<" + ",".join(map(str, term.encode())) + ">>"
     if isinstance(term, str):
         return f"'{term}'"
-    if isinstance(term, tuple):
+    if isinstance(term, tuple | Items):
         return "{" + ",".join(map(erlang, term)) + "}"
     if isinstance(term, list):
         return "[" + ",".join(map(erlang, term)) + "]"

@@ -24,6 +24,8 @@ class Tables:
         self.values = values
         self.arities: dict[str, int] = {}
         self.indexes: dict[str, list[str]] = {}
+        self.backups: list[str] = []
+        self.files = 0
 
     def add(self, name: str, arity: int, index: list[str]) -> None:
         """There is such a table."""
@@ -45,11 +47,13 @@ class Tables:
         return [self.key(), *[self.value() for _ in range(self.arities[table] - 1)]]
 
     def pattern(self, table: str) -> list[Any]:
-        """Wild, a variable (perhaps the same twice), or bound."""
+        """Wild, a variable (perhaps the same twice), bound, or a tuple with these in it."""
         pick = self.choices.pick
-        key = pick(["_", "_", "_", "$1", "$2", *[self.key()] * 2])
+        free = ["_", "_", "_", "$1", "$2"]
+        within = (pick(["_", "$1", 1]), pick(["_", "$1", 2]))
+        key = pick([*free, *[self.key()] * 2, within])
         rest = range(self.arities[table] - 1)
-        return [key, *[pick(["_", "_", "_", "$1", "$2", *[self.value()] * 3]) for _ in rest]]
+        return [key, *[pick([*free, *[self.value()] * 3, within]) for _ in rest]]
 
     def attribute(self, table: str) -> str:
         """Mostly an indexed one."""
@@ -119,7 +123,8 @@ class Tables:
         def index_match() -> Any:
             if known and self.indexes[table]:
                 return self.index_match_object(table)
-            return ("index_match_object", table, ["_", self.value()], "a")
+            free = ["_"] * (self.arities.get(table, 3) - 2)
+            return ("index_match_object", table, ["_", self.value(), *free], "a")
 
         return choices.weighted(
             (1, lambda: ("read", table, self.key())),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnesia_conform.archives import Archives
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
 from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
@@ -222,7 +223,9 @@ def walked(key: Any, following: Callable[[Any], Any]) -> list[Any]:
 
 
 def swap(record: Any) -> Any:
-    """The record with its last two fields the other way round."""
+    """The record with its last two fields the other way round, unless one is the key."""
+    if len(record) < 3:
+        return record
     *before, one, other = record
     return (*before, other, one)
 
@@ -237,7 +240,6 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "add": lambda record: (*record, 0),
     "drop": lambda record: record[:-1],
     "swap": swap,
-    "key": lambda record: ((record[0], 1), *record[1:]),
     "crash": crash,
 }
 
@@ -259,7 +261,7 @@ class Ours:
     def run(self) -> list[Any]:
         """Run the program: a list of `[instruction, table, ["value" | "error", ...]]`."""
         with self.folder:
-            self.db = Database.open(self.path)
+            self.db = self.opened()
             try:
                 for step in self.program.steps:
                     self.step(step)
@@ -270,6 +272,18 @@ class Ours:
             finally:
                 self.db.close()
         return self.entries
+
+    def opened(self) -> Database:
+        """The program's database; every third one that is created has two partitions."""
+        if not self.on_disc():
+            return Database.in_memory()
+        partitions = 2 if len(self.program.steps) % 3 == 0 else 1
+        return Database.open(self.path, partitions=partitions)
+
+    def on_disc(self) -> bool:
+        """Whether a table has to be; a database in memory has ram_copies only."""
+        creations = [step for step in self.program.steps if step[0] == "create_table"]
+        return self.program.disc or any(step[2][1] != "ram_copies" for step in creations)
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -306,6 +320,9 @@ class Ours:
                 self.attempt("activity", "none", lambda: self.activity(kind, body))
             case ("restart",):
                 self.restart()
+            case ("archive", (name, *args)):
+                archive = Archives(self.db, Path(self.folder.name))
+                self.attempt(name, "none", lambda: getattr(archive, name)(*args))
             case ("outside", operation):
                 self.attempt("outside", "none", lambda: self.do(self.outside(), operation))
             case ("subscribe", table, detail):
@@ -446,7 +463,7 @@ class Ours:
         self.db.close()
         self.subscriptions.clear()
         self.ended = None
-        self.db = Database.open(self.path)
+        self.db = self.opened()
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:

@@ -11,8 +11,8 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from disk import Cut, Disk, Step
-from tape import Record
+from disk_model import Cut, Disk, Step
+from disk_tape import Record
 
 PER_MOMENT = 16
 """Systematic cuts that are drawn at a moment with many."""
@@ -90,7 +90,7 @@ def plan(
     seen: set[tuple[object, ...]] = set()
     drawn: list[tuple[int, Cut]] = []
     disk = Disk(root, start)
-    # The disk changes by what becomes durable; a step that is added leaves the old cuts as they are.
+    # The disk changes by what becomes durable: a step that is added leaves the old cuts alone.
     for moment, _ in enumerate(disk.play(records)):
         for cut in candidates(disk, chance):
             torn = tuple(sorted(cut.torn.items()))

@@ -1,6 +1,7 @@
 """A story of transactions over several tables, and what the tables must hold after any part of it.
 
-Told by one thread, transaction by transaction; everything follows from a seed.
+Told by one client, transaction by transaction; everything follows from a seed. Several clients
+have keys of their own, so that each can be looked at alone.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class Seat:
 RECORDS = (Account, Entry, Tag, Seat)
 DISC = ("Account", "Entry", "Tag")
 OWNERS = 5
-KEYS: Mapping[str, Callable[[random.Random], Any]] = {
-    "Account": lambda chance: f"account {chance.randrange(60)}",
-    "Entry": lambda chance: chance.randrange(80),
-    "Tag": lambda chance: f"tag {chance.randrange(12)}",
-    "Seat": lambda chance: f"seat {chance.randrange(5)}",
+KEYS: Mapping[str, Callable[[random.Random, int], Any]] = {
+    "Account": lambda chance, client: f"account {client} {chance.randrange(60)}",
+    "Entry": lambda chance, client: 1000 * client + chance.randrange(80),
+    "Tag": lambda chance, client: f"tag {client} {chance.randrange(12)}",
+    "Seat": lambda chance, client: f"seat {client} {chance.randrange(5)}",
 }
 
 Place = tuple[str, Any]
@@ -79,10 +80,18 @@ class Bank:
         seed: of the story.
         partitions: of the database.
         initial: what the tables hold before it.
+        client: whose story it is; None: the only one's, who also clears whole tables.
     """
 
-    def __init__(self, seed: int, partitions: int, initial: Content | None = None) -> None:
-        self._chance = random.Random(f"bank {seed}")
+    def __init__(
+        self,
+        seed: int,
+        partitions: int,
+        initial: Content | None = None,
+        client: int | None = None,
+    ) -> None:
+        self._chance = random.Random(f"bank {seed} {client}")
+        self._client = client
         self.partitions = partitions
         self.deeds: list[Deed] = []
         self.contents: list[Content] = [initial or {}]
@@ -112,7 +121,7 @@ class Bank:
 
     def _draw(self) -> Deed:
         chance = self._chance
-        if chance.random() < 0.02:
+        if self._client is None and chance.random() < 0.02:
             return Deed((), (("clear", chance.choice(DISC), None),), "clear_table", False)
         places = [self._place() for _ in range(chance.choice((0, 0, 1, 2)))]
         steps = [self._step() for _ in range(chance.choice((1, 1, 2, 3, 5)))]
@@ -121,12 +130,12 @@ class Bank:
 
     def _place(self) -> Place:
         table = self._chance.choice(DISC)
-        return table, KEYS[table](self._chance)
+        return table, KEYS[table](self._chance, self._client or 0)
 
     def _step(self) -> tuple[str, str, Any]:
         chance = self._chance
         table = chance.choice(("Account", "Account", "Entry", "Entry", "Tag", "Seat"))
-        key = KEYS[table](chance)
+        key = KEYS[table](chance, self._client or 0)
         record: Any
         if table == "Account":
             size = chance.choice((5, 50, 200, 200, 6000))
@@ -144,6 +153,16 @@ class Bank:
         if what < 0.8 and table == "Tag":
             return "delete_object", table, record
         return "delete", table, key
+
+
+def of_client(content: Content, client: int) -> Content:
+    """Return what belongs to one of several clients."""
+    return {place: records for place, records in content.items() if _client_of(place) == client}
+
+
+def _client_of(place: Place) -> int:
+    key = place[1]
+    return key // 1000 if isinstance(key, int) else int(key.split()[1])
 
 
 def key_of(record: Any) -> Any:

@@ -1,13 +1,12 @@
 """kill -9 of writing processes at random moments, life after life in the same folder.
 
-    ROUNDS=n python kills.py [SEED]
+    python killing.py [ROUNDS] [SEED]
 
 says after each hundred rounds how far it is, and ends with 1 if anything was lost or torn.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -17,14 +16,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bank import Content
+from bank_story import Content
 from bank_teller import content_of, index_problems, open_bank
-from database_judge import DatabaseJudge
-from judging import LostError, TornError
-from scenarios import scratch
+from crash_scenarios import scratch
+from database_judge import DatabaseJudge, numbers
+from judgement import LostError, TornError
 from store_judge import StoreJudge
 
 from palaver.storage import StoreError
+from palaver.storage.tables.archives.format import inspect
 
 HERE = Path(__file__).parent
 MAX_BYTES = 12_000
@@ -34,8 +34,8 @@ MAX_BYTES = 12_000
 def one_life(command: list[str], folder: Path, wanted: int) -> list[str]:
     """Let a process live until it has said `wanted` bytes; return the lines it had completed.
 
-    The moment is drawn in bytes, not in seconds, so that each kind of moment comes up on a fast and on
-    a slow machine alike. With 0 it is killed as soon as there is a folder.
+    The moment is drawn in bytes, not in seconds, so that each kind of moment comes up on a fast and
+    on a slow machine alike. With 0 it is killed as soon as there is a folder.
     """
     with subprocess.Popen(
         [sys.executable, *command], cwd=HERE, stdout=subprocess.PIPE, bufsize=0
@@ -92,7 +92,7 @@ class DatabaseLives:
         arguments = [str(self.root), str(self.seed), "0", str(self.partitions)]
         told = one_life(["database_child.py", "endless", *arguments], self.root / "bank", wanted)
         judge = DatabaseJudge(self.seed, self.partitions, self.content)
-        acked, begun = judge.numbers(told)
+        acked, begun = numbers(told)
         try:
             with open_bank(self.root / "bank", self.partitions) as db:
                 content = content_of(db)
@@ -102,6 +102,10 @@ class DatabaseLives:
         except StoreError as error:
             raise TornError(f"{type(error).__name__}: {error}") from error
         self.content = content
+        for backup in self.root.glob("backup-*"):
+            if not backup.name.endswith(".part"):  # it has its name when it is complete
+                inspect(backup)
+            backup.unlink()
 
 
 Lives = StoreLives | DatabaseLives
@@ -134,8 +138,8 @@ def kill(rounds: int, seed: int, root: Path, progress: Callable[[int], None]) ->
 
 def main() -> int:
     """Run from the command line."""
-    rounds = int(os.environ.get("ROUNDS", "1000"))
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else time.time_ns() % 1_000_000
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 1_000_000
     print(f"seed {seed}", flush=True)
     root = scratch()
     done = 0

@@ -2,25 +2,27 @@
 
 The model is what POSIX promises and what today's file systems do beyond it is not relied upon:
 
-- **Content.** A write is a row of sectors of 512 bytes. Until the file is synchronised, each of its
-  sectors may be on the disk or not, whatever became of other writes, earlier or later ones. A sector
-  itself is whole: the old one or the new one.
-- **Length.** A write past the end, a truncation and an allocation change the length, by an own
-  step that may be missing although the data are there (they are then cut off), or be there although
-  the data are missing: the gap then holds zeros or, as on file systems that order nothing, stale bytes.
-- **Synchronisation.** A successful fsync or fdatasync makes durable what was done to that file before
-  it began, data and length, and nothing else; a write through a descriptor with O_DSYNC makes itself
-  durable (with the length it needs) and nothing else. One that failed makes nothing durable, and a
-  later success does not make up for it: the kernel may have marked the pages clean (as Linux does,
-  "fsyncgate"). A failed O_DSYNC write may be on the disk, whole or in part, for ever after.
+- **Content.** A write is a row of sectors of 512 bytes. Until the file is synchronised, each of
+  its sectors may be on the disk or not, whatever became of other writes, earlier or later ones. A
+  sector itself is whole: the old one or the new one.
+- **Length.** A write past the end, a truncation and an allocation change the length, by a step of
+  its own that may be missing although the data are there (they are then cut off), or be there
+  although the data are missing: the gap then holds zeros or, as on file systems that order nothing,
+  stale bytes.
+- **Synchronisation.** A successful fsync or fdatasync makes durable what was done to that file
+  before it began, data and length, and nothing else; a write through a descriptor with O_DSYNC
+  makes itself durable (with the length it needs) and nothing else. One that failed makes nothing
+  durable, and a later success does not make up for it: the kernel may have marked the pages clean
+  (as Linux does, "fsyncgate"). A failed O_DSYNC write may be on the disk, whole or in part, for
+  ever after.
 - **Names.** Making, renaming and removing an entry is durable after an fsync of its folder. Until
   then each may be there or not, in any combination (a rename is one step: both ends or neither); an
   fsync of a file does not make its name durable, that of a folder not the folder's own name.
   Journalling file systems keep the order of these steps, which is one of the combinations.
 
 This is the persistence model of ALICE (Pillai et al., "All file systems are not created equal",
-OSDI 2014) at its weakest, with sectors for its blocks; CrashMonkey (Mohan et al., OSDI 2018) replays
-block writes in the same way.
+OSDI 2014) at its weakest, with sectors for its blocks; CrashMonkey (Mohan et al., OSDI 2018)
+replays block writes in the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tape import DURABLE, FAILED, GROWS_ONLY, Kind, Record
+from disk_tape import DURABLE, FAILED, GROWS_ONLY, Kind, Record
 
 SECTOR_BYTES = 512
 LOCK_FILE = "lock.mdb"
@@ -282,7 +284,7 @@ class Disk:
     # -- what may be lost
 
     def pending(self) -> list[Step]:
-        """Return the steps that may be on the disk or not, in the order in which they were taken."""
+        """Return the steps that may be on the disk or not, in their order."""
         steps = [step for step in self._names if not step.durable]
         for file in self._files:
             if file.steps and file.name not in REBUILT:

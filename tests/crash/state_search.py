@@ -54,17 +54,24 @@ class Totals:
             self.torn += 1
         self.findings.append(f"{what}: {told}")
 
+    def add(self, other: Totals) -> None:
+        """Add what came out of another search."""
+        self.opened += other.opened
+        self.lost += other.lost
+        self.torn += other.torn
+        self.findings.extend(other.findings)
+
     def __str__(self) -> str:
         return f"{self.opened} states opened, {self.lost} acked lost, {self.torn} torn"
 
 
 def search(tasks: Sequence[Task], scratch: Path, *, seed: int, workers: int = WORKERS) -> Totals:
-    """Open different disks of each tape in processes of their own; see `cuts.plan`."""
+    """Open different disks of each tape in processes of their own; see `power_cuts.plan`."""
     totals = Totals()
     job = {
         "tasks": [asdict(task) for task in tasks],
         "scratch": str(scratch),
         "seed": seed,
     }
-    herd("worker.py", job, totals.hear, workers)
+    herd("state_worker.py", job, totals.hear, workers)
     return totals

@@ -9,10 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import tape
-from cuts import plan
-from disk import Cut, Disk
-from judging import Judge, LostError, TornError
+import disk_tape as tape
+from disk_model import Cut, Disk
+from judgement import Judge, LostError, TornError
+from power_cuts import plan
 
 
 def judge_of(task: dict[str, Any]) -> Judge:

@@ -1,4 +1,4 @@
-"""The tape that `disk_tape.c` writes: making the recorder, running under it, reading what it saw."""
+"""The tape that `disk_tape.c` writes: making the recorder, running under it, reading it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def environment(
 
 
 class Recorder:
-    """The recorder as the recorded program sees it; without one, notes go to the standard output."""
+    """The recorder as the recorded program sees it; without one, notes go to stdout."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None) if "TAPE_FILE" in os.environ else None

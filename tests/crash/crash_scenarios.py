@@ -1,6 +1,6 @@
 """The runs that are recorded, and how many of their disks are opened.
 
-    python scenarios.py [STATES] [SEED]
+    python crash_scenarios.py [STATES] [SEED]
 
 opens STATES disks in all, says what was found, and ends with 1 if anything is wrong.
 """
@@ -15,16 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-import tape
-from cuts import plan
-from disk import Disk
-from search import Task, Totals, search
+import disk_tape as tape
+from disk_model import Disk
+from power_cuts import plan
+from state_search import Task, Totals, search
 from store_child import FAULTS
 
 HERE = Path(__file__).parent
+SEED = 20
+"""Of the tests."""
 SYNC_US = 100
 """How long a synchronisation takes: long enough for the threads of other partitions to get on."""
 
@@ -34,6 +37,10 @@ def scratch() -> Path:
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     return Path(tempfile.mkdtemp(prefix="palaver-crash-", dir=memory if usable else None))
+
+
+SECOND_CUTS = 4
+AT_ONCE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class Scenario:
     share: float
     judge: str = "store_judge:StoreJudge"
     partitions: int = 2
+    clients: int = 0
     drop_sync: bool = False
 
 
@@ -73,14 +81,16 @@ def store_scenarios(chance: random.Random) -> Iterator[Scenario]:
 
     yield Scenario("writing", (life("write", 40),), 8)
     yield Scenario("making", (life("write", 1),), 2)
+    yield Scenario("making deep down", (life("deep", 1),), 1)
     yield Scenario("backing up", (life("back_up", 4),), 3)
     yield Scenario("restoring", (life("bring_back", 3),), 3)
+    yield Scenario("installing a snapshot", (life("install", 3),), 3)
     for nth in sorted(chance.sample(range(1, 68), 8)):
         lives = (life("die", nth, killed=True), life("write", 2))
         yield Scenario(f"killed at operation {nth}", lives, 0.5)
     for fault in sorted(chance.sample(range(len(FAULTS)), 8)):
-        ops, nth, mode, error = FAULTS[fault]
-        name = f"{mode.name} {os.strerror(error)} at {ops.name} {nth}"
+        ops, nth, mode, error, repeat = FAULTS[fault]
+        name = f"{mode.name} {os.strerror(error)} at {ops!r} {nth} (+{repeat})"
         yield Scenario(name, (life("fail", fault),), 0.5)
 
 
@@ -95,6 +105,12 @@ def database_scenarios(chance: random.Random) -> Iterator[Scenario]:
 
         options = {"judge": "database_judge:DatabaseJudge", "partitions": partitions}
         yield Scenario(f"transactions, {partitions}", (life("write", 60),), 6, **options)
+        for job in ("threads", "loop"):
+            crowd = {"judge": "database_judge:CrowdJudge", "partitions": partitions, "clients": 3}
+            yield Scenario(f"{job}, {partitions}", (life(job, 20),), 3, **crowd)
+        kept = {"judge": "database_judge:ArchiveJudge", "partitions": partitions}
+        lives = (life("archive", 0), life("come_back", 0))
+        yield Scenario(f"backup, fallback, restore, {partitions}", lives, 3, **kept)
         for nth in sorted(chance.sample(range(40 * partitions, 100 * partitions), 2)):
             lives = (life("die", nth, killed=True), life("look", 30))
             yield Scenario(f"database killed at {nth}, {partitions}", lives, 0.5, **options)
@@ -109,7 +125,7 @@ class Studio:
         self.library = tape.build(self.folder)
         self._numbers = 0
 
-    def __enter__(self) -> Studio:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +178,8 @@ class Studio:
             str(place / "root"),
             states,
             scenario.judge,
-            {"seed": self.seed, "partitions": scenario.partitions},
+            {"seed": self.seed, "partitions": scenario.partitions}
+            | ({"clients": scenario.clients} if scenario.clients else {}),
             start,
             notes,
         )
@@ -186,17 +203,26 @@ def open_states(states: int, seed: int) -> Totals:
     chance = random.Random(seed)
     scenarios = [*store_scenarios(chance), *database_scenarios(chance)]
     second = Scenario("a second cut", (Life("store_child.py", "write", (1,)),), 0.5)
-    whole = sum(scenario.share for scenario in scenarios) + 4 * second.share
+    whole = sum(scenario.share for scenario in scenarios) + SECOND_CUTS * second.share
     with Studio(seed) as studio:
-        # A run may not allow as many different disks as are asked of it; the largest makes it up.
-        tasks = [
-            studio.record(scenario, round(states * scenario.share / whole) + 1)
-            for scenario in scenarios
-        ]
-        share = round(states * second.share / whole) + 1
-        for number in range(4):
-            tasks.append(studio.again(tasks[number], second, share))
+
+        def some(scenario: Scenario) -> int:
+            return max(1, round(states * scenario.share / whole))
+
+        tasks = [studio.record(scenario, some(scenario)) for scenario in scenarios]
+        for number in range(SECOND_CUTS):
+            tasks.append(studio.again(tasks[number], second, some(second)))
+        # A run may not allow as many different disks as are asked of it: the first one, which
+        # allows the most, makes it up.
+        rest = states - sum(possible(task, seed) for task in tasks[1:])
+        tasks[0] = replace(tasks[0], states=max(1, rest))
         return search(tasks, studio.folder, seed=seed)
+
+
+def possible(task: Task, seed: int) -> int:
+    """Return how many disks of a task there will be."""
+    start = Path(task.start) if task.start else None
+    return len(plan(tape.read(Path(task.tape)), Path(task.root), task.states, seed, start))
 
 
 def main() -> int:
@@ -204,7 +230,12 @@ def main() -> int:
     states = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 1_000_000
     print(f"seed {seed}", flush=True)
-    totals = open_states(states, seed)
+    totals = Totals()
+    while totals.opened < states:  # some thousand at a time, of runs of their own
+        totals.add(open_states(min(states - totals.opened, AT_ONCE), seed))
+        seed += 1
+        if states > AT_ONCE:
+            print(totals, flush=True)
     for finding in totals.findings[:20]:
         print(finding)
     print(totals)
