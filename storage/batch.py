@@ -24,7 +24,7 @@ from .errors import (
     StoreUnusable,
     WrongSequence,
 )
-from .lending import LentThread
+from .lending import Lent
 from .machine import Command, Finishing, Machine, Outcome, Rejected
 from .transaction import META_TABLE, ReadTxn, WriteTxn
 
@@ -169,7 +169,7 @@ class Applier:
         self._turn = threading.Lock()
         self._usual_commit_s = 1.0
         self.life = 0
-        self.thread: LentThread[Batch] | None = None
+        self.thread: Lent | None = None
         with env.snapshot() as txn:
             self.identity = self._load(txn)
 

@@ -6,11 +6,15 @@ gives the lead to the next one who waits for something that is still pending. No
 anything over: a single caller pays no change of threads, and what arrives while the disk works is
 the next batch.
 
-Nobody waiting, a flusher thread makes durable what has been pending for `flush_ms`. It costs a
-busy interpreter something (each call into LMDB gives up the global lock and has to get it back),
-so it comes last: an append that makes the pending commands `max_batch` leads itself, and one that
-finds `max_backlog` exceeded waits until it is durable. So nothing is refused in this mode, and
-nothing piles up without a bound.
+Nobody waiting, a flusher thread makes durable what has been pending for `flush_ms`. Beside a busy
+thread that would be slow for both, because many calls into LMDB give up the global lock and have
+to get it back. So a thread that comes by (`relieve`) when something is due lends the flusher the
+interpreter: it waits until the flusher has applied the batch, and goes on while that is with the
+disk (the idea of `lending`, without a loop). Nobody coming by, the flusher works alone.
+
+An append that makes the pending commands `max_batch` leads itself, and one that finds
+`max_backlog` exceeded waits until it is durable. So nothing is refused in this mode, and nothing
+piles up without a bound.
 
 Answers: whoever waits goes on as soon as its append is durable. `done`s run on a thread that led,
 one at a time per partition, in the order of the appends. They may append, wait and drain.
@@ -25,6 +29,7 @@ from collections.abc import Callable, Sequence
 
 from .batch import Applier, Batch, Done, Entry, Result, take
 from .errors import StoreClosed, StoreFailed
+from .lending import Loan
 from .machine import Command
 from .stats import StoreStats
 
@@ -78,13 +83,16 @@ class Leader:
         "_arm",
         "_closed",
         "_counting",
+        "_due",
         "_followers",
         "_idle",
         "_last",
         "_leading",
+        "_loan",
         "_max_backlog",
         "_max_batch",
         "_mutex",
+        "_offered",
         "_pending",
         "_ready",
         "_stats",
@@ -109,6 +117,7 @@ class Leader:
         self._counting = counting
         self._arm = arm
         self._mutex = threading.Lock()
+        self._offered = threading.Event()
         # All that follows is guarded by the mutex.
         self._idle = threading.Condition(self._mutex)
         self._pending: deque[Ticket] = deque()
@@ -116,6 +125,8 @@ class Leader:
         self.backlog = 0
         self._last: Ticket | None = None
         self._leading = False
+        self._due = False
+        self._loan: Loan | None = None
         self._followers: dict[threading.Lock, Ticket] = {}
         self._ready: deque[Ticket] = deque()
         self._answering: int | None = None
@@ -144,13 +155,40 @@ class Leader:
         return ticket
 
     def relieve(self) -> None:
-        """Lead if there is enough for a batch and nobody does; wait while there is too much."""
+        """Lead if there is enough for a batch and nobody does; wait while there is too much.
+
+        And lend the interpreter to the flusher when something is due.
+        """
         if self.backlog > self._max_backlog:
             last = self._last
             if last is not None:
                 self.wait(last)
         elif self._waiting >= self._max_batch:
             self.flush()
+        elif self._due:
+            self._lend()
+
+    def _lend(self) -> None:
+        loan = Loan()
+        with self._mutex:
+            if not self._due:
+                return
+            self._due = False
+            self._loan = loan
+        self._offered.set()
+        loan.wait()
+
+    def fall_due(self, patience_s: float) -> Loan | None:
+        """Let somebody who comes by lend the interpreter; for the flusher, before it flushes."""
+        if self._leading or not self._pending:
+            return None
+        self._offered.clear()
+        self._due = True
+        self._offered.wait(patience_s)
+        with self._mutex:
+            self._due = False
+            loan, self._loan = self._loan, None
+        return loan
 
     def wait(self, ticket: Ticket) -> list[Result]:
         """See `Ticket.wait`."""
@@ -203,7 +241,7 @@ class Leader:
         self._leading = False
         return None
 
-    def flush(self) -> bool:
+    def flush(self, loan: Loan | None = None) -> bool:
         """Make durable what is pending now; False if somebody leads, who may leave some."""
         with self._mutex:
             if not self._pending:
@@ -212,20 +250,24 @@ class Leader:
                 return False
             self._leading = True
             last = self._pending[-1]
-        self._lead(last)
+        self._lead(last, loan)
         return True
 
-    def _lead(self, until: Ticket) -> None:
+    def _lead(self, until: Ticket, loan: Loan | None = None) -> None:
         """Make batches durable until `until` (which is pending) is; the lead is ours."""
         over = False
         while not over:
             batch = self._take()
+            self._applier.thread = loan
             try:
                 self._applier.run(batch)
             except BaseException:  # an interrupt
                 batch.fail(StoreFailed("the thread that wrote was interrupted"))
                 self._settle(batch, None)
                 raise
+            if loan is not None:
+                loan.rest()
+                loan = None  # it was for one batch
             over = self._settle(batch, until)
         self._answer()
 
@@ -323,14 +365,16 @@ def _call(ticket: Ticket) -> None:
 class Flusher:
     """One thread that makes durable what nobody waits for.
 
+    Half of the time it waits for more to come, half of it for somebody to lend the interpreter.
+
     A daemon that is started when it is first needed. A process that ends without closing its
     store leaves behind what nobody waited for in the last `flush_s`.
     """
 
-    __slots__ = ("_armed", "_flush_s", "_leaders", "_starting", "_stopped", "_thread", "_wake")
+    __slots__ = ("_armed", "_half_s", "_leaders", "_starting", "_stopped", "_thread", "_wake")
 
     def __init__(self, flush_s: float | None) -> None:
-        self._flush_s = flush_s
+        self._half_s = (flush_s or 0.0) / 2
         self._leaders: Sequence[Leader] = ()
         self._armed = flush_s is None
         self._wake = threading.Event()
@@ -360,13 +404,23 @@ class Flusher:
         while True:
             self._wake.wait()
             self._wake.clear()
-            if self._stopped.wait(self._flush_s):
+            if self._stopped.wait(self._half_s):
                 return
             # Before looking: an append after this arms again, one before it is found.
             self._armed = False
-            flushed = [leader.flush() for leader in self._leaders]
+            due = [leader for leader in self._leaders if leader.backlog]
+            flushed = [self._flush(leader, self._half_s / len(due)) for leader in due]
             if not all(flushed):
                 self.arm()
+
+    @staticmethod
+    def _flush(leader: Leader, patience_s: float) -> bool:
+        loan = leader.fall_due(patience_s)
+        try:
+            return leader.flush(loan)
+        finally:
+            if loan is not None:
+                loan.rest()
 
     def stop(self) -> None:
         """End the thread; what is pending has been made durable."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
 Post = Callable[[Callable[[], None]], object]
@@ -37,6 +37,10 @@ SLICE_SHARE = 0.75
 """Part of the stall that a worker plans to use: the last command of a turn overruns it."""
 
 
+LEND_S = 0.02
+"""How long a thread without a loop waits at most, once."""
+
+
 class _Grant:
     """One turn that the owner lends."""
 
@@ -47,6 +51,38 @@ class _Grant:
         self.lock.acquire()
         self.deadline_s = deadline_s
         self.abandoned = False
+
+
+class Lent(Protocol):
+    """What work that somebody lends the interpreter to says in between."""
+
+    def rest(self, usual_s: float | None = None, /) -> None:
+        """Say that the interpreter is not needed for a while; see `LentThread.rest`."""
+
+    def pause_if_due(self) -> None:
+        """Let the lender run, if it has lent for long enough."""
+
+
+class Loan:
+    """A moment for which a thread without a loop lends the interpreter: it waits meanwhile."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self) -> None:
+        """Wait until the interpreter is not needed any more, for LEND_S at most."""
+        self._lock.acquire(timeout=LEND_S)
+
+    def rest(self, _usual_s: float | None = None) -> None:
+        """Say that it is not needed: only the disk is left, or nothing."""
+        if self._lock.locked():
+            self._lock.release()
+
+    def pause_if_due(self) -> None:
+        """Go on: the lender gives up by itself when it takes too long."""
 
 
 class LentThread(Generic[Job]):

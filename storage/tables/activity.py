@@ -207,6 +207,7 @@ class Activity(Matching):
         """
         state = self.state(table)
         state.need_index(attribute)
+        state.missing()  # what is damaged is in no index
         encoded = terms.encode(value)
         at = state.definition.attributes.index(attribute)
         values = state.record_type.values

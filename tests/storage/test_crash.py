@@ -60,3 +60,36 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
         assert store.view(partition, lambda txn, key=key: txn.get("client", key)) == u64(value)
     assert len(acknowledged) > 1000
     store.close_now()
+
+
+def test_threads_without_a_loop_lose_nothing_that_was_answered(tmp_path: Path) -> None:
+    chance = random.Random(9)
+    path = tmp_path / "store"
+    acknowledged: dict[tuple[int, int], int] = {}
+    for life in range(5):
+        child = subprocess.Popen(
+            [sys.executable, "threads_child.py", str(path), str(life)],
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert child.stdout is not None
+        with child:
+            wanted = chance.randrange(500, 20_000)
+            received = b""
+            while len(received) < wanted:
+                chunk = child.stdout.read(4096)
+                assert chunk, "the child ended by itself"
+                received += chunk
+            child.send_signal(signal.SIGKILL)
+            received += child.stdout.read()
+        complete, _, _ = received.rpartition(b"\n")
+        for line in complete.splitlines():
+            thread, number, value = map(int, line.split())
+            assert acknowledged.setdefault((thread, number), value) == value
+    assert check(path, talk).problems == ()
+    store = Store.open(path, talk)
+    for (thread, number), value in acknowledged.items():
+        assert store.peek(0, "client", u64(thread) + u64(number)) == u64(value)
+    assert len(acknowledged) > 200
+    store.close_now()

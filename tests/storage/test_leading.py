@@ -358,6 +358,56 @@ def test_what_nobody_waits_for_is_made_durable(tmp_path: Path) -> None:
     again.close_now()
 
 
+def test_who_comes_by_lends_the_interpreter_and_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palaver.storage.lending.LEND_S", 60)
+    committing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Failing):
+        def commit(self, raw: lmdb.Transaction[bytes]) -> None:
+            committing.set()
+            assert go_on.wait(60)
+            super().commit(raw)
+
+    Store.open(tmp_path, talk).close_now()
+    monkeypatch.setattr("palaver.storage.store.Environment", Slow)
+    threads: list[str] = []
+    machine = Talk(lambda: threads.append(threading.current_thread().name))
+    store = Store.open(tmp_path, lambda _: machine, flush_ms=60_000)
+    flusher = store._driver._flusher  # type: ignore[attr-defined]
+    flusher._half_s = 0.001
+    ticket = store.append(0, [(BUSY,)], lead=False)
+    assert ticket is not None
+    flusher._half_s = 60
+    until(lambda: leader_of(store)._due)
+    assert not threads
+    store.relieve(0)
+    assert threads == ["palaver-flusher"]
+    assert not ticket.settled
+    assert committing.wait(60)
+    store.relieve(0)  # nothing is due any more
+    go_on.set()
+    assert isinstance(ticket.wait()[0], Outcome)
+    flusher._half_s = 0.001
+    store.close_now()
+
+
+def test_nobody_lends_for_longer_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palaver.storage.lending.LEND_S", 0.001)
+    store, entered, go_on = busy_store(tmp_path, flush_ms=2)
+    ticket = store.append(0, [(BUSY,)], lead=False)
+    assert ticket is not None
+    while not entered.is_set():
+        store.relieve(0)
+    assert not ticket.settled
+    go_on.set()
+    assert isinstance(ticket.wait()[0], Outcome)
+    store.close_now()
+
+
 def test_a_full_batch_is_led_by_its_last_append(tmp_path: Path) -> None:
     store = Store.open(tmp_path, talk, max_batch=5, flush_ms=None)
     threads: list[int] = []
