@@ -547,9 +547,9 @@ def fallbacks(name: str, storage: str) -> Program:
 
 def large(name: str, storage: str) -> Program:
     """More records than are looked at in one go, with changes of a transaction between them."""
-    keys = range(0, 1400, 2)
-    change = [("write", name, [key, 7, 7]) for key in (-1, 1, 511, 512, 513, 1023, 1399, 1400)]
-    change += [("delete", name, key) for key in (0, 2, 254, 256, 510, 512, 514, 1022, 1398)]
+    keys = range(0, 1100, 2)
+    change = [("write", name, [key, 7, 7]) for key in (-1, 1, 511, 512, 513, 1023, 1099, 1100)]
+    change += [("delete", name, key) for key in (0, 2, 254, 256, 510, 512, 514, 1022, 1098)]
     change += [("delete", name, key) for key in range(600, 700)]
     spec = (["$1", "_", "$2"], [(">", "$1", 250)], ["$1"])
     asked = ["walk", "walk_back", "foldl", "foldr", "all_keys", "first", "last"]
@@ -618,7 +618,7 @@ CORPUS: Final[dict[str, Program]] = {
     **{f"restored_{name}_{storage}": restored(name, storage) for name, storage in KEPT},
     **{f"checkpoints_{name}_{storage}": checkpoints(name, storage) for name, storage in KEPT},
     **{f"fallbacks_{name}_{storage}": fallbacks(name, storage) for name, storage in KEPT},
-    **{f"large_{name}_{storage}": large(name, storage) for name, storage in KEPT},
+    **{f"large_{name}_{storage}": large(name, storage) for name, storage in KEPT[:3]},
     **{f"long_keys_{name}_{storage}": long_keys(name, storage) for name, storage in KEPT},
     "bag_objects": bag_objects(),
     "equal_numbers": equal_numbers(),

@@ -368,9 +368,9 @@ class Ours:
                     self.do(act, tried)
                 except Exception as error:
                     self.failed("try", "none", error)
-            case ("nested", _, body, then):
+            case ("nested", kind, body, then):
                 try:
-                    self.nested(act, body)
+                    self.nested(act, kind, body)
                 except Exception as error:
                     self.failed("nested", "none", error)
                     if then == "pass":
@@ -395,9 +395,10 @@ class Ours:
                 function = getattr(self.operations, name)
                 self.logged(name, table, lambda: shown(function(act, table, *args), table))
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
-        """Run a transaction within an activity."""
-        act.transaction(lambda inner: self.body(inner, body))
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
+        """Run a transaction within an activity: by that, or by the database, as it comes."""
+        run = act.transaction if kind == "transaction" else self.db.sync_transaction
+        run(lambda inner: self.body(inner, body))
 
     def dirty(self, name: str, table: str, *args: Any) -> Any:
         """Do one of the dirty functions."""
