@@ -5,8 +5,9 @@ This module is the counterpart of `beam/palaver_tables.erl` and `beam/palaver_ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from mnesia_conform.archives import Archives
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
 from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
-from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, record_of, shown
+from mnesia_conform.values import (
+    UNKNOWN,
+    class_of,
+    fields_of,
+    match_spec,
+    pattern_of,
+    record_of,
+    shown,
+)
 from palaver.storage.tables import (
     END,
     Aborted,
@@ -179,8 +188,8 @@ class Operations:
     def create_table(self, table: str, options: Any) -> None:
         attributes, storage, index, load_order, access_mode = options
         self.db.create_table(
+            **self.world.records(table, attributes),
             name=table,
-            attributes=attributes,
             type=type_of(table),
             storage=storage,
             index=index,
@@ -201,7 +210,9 @@ class Operations:
         self.db.del_table_index(table, attribute)
 
     def transform_table(self, table: str, how: str, attributes: list[str]) -> None:
-        self.db.transform_table(table, TRANSFORMS[how], attributes=attributes)
+        function = TRANSFORMS[how]
+        records = self.world.records(table, attributes)
+        self.db.transform_table(table, lambda record: function(fields_of(record)), **records)
 
     def change_table_copy_type(self, table: str, storage: str) -> None:
         self.db.change_table_copy_type(table, storage)
@@ -236,7 +247,7 @@ def crash(record: Any) -> Any:
 
 
 TRANSFORMS: dict[str, Callable[[Any], Any]] = {
-    "same": tuple,
+    "same": lambda record: record,
     "add": lambda record: (*record, 0),
     "drop": lambda record: record[:-1],
     "swap": swap,
@@ -273,17 +284,23 @@ class Ours:
                 self.db.close()
         return self.entries
 
-    def opened(self) -> Database:
+    def opened(self, records: Iterable[type] = ()) -> Database:
         """The program's database; every third one that is created has two partitions."""
         if not self.on_disc():
             return Database.in_memory()
         partitions = 2 if len(self.program.steps) % 3 == 0 else 1
-        return Database.open(self.path, partitions=partitions)
+        return Database.open(self.path, partitions=partitions, records=records)
 
     def on_disc(self) -> bool:
         """Whether a table has to be; a database in memory has ram_copies only."""
         creations = [step for step in self.program.steps if step[0] == "create_table"]
         return self.program.disc or any(step[2][1] != "ram_copies" for step in creations)
+
+    def records(self, table: str, attributes: list[str]) -> dict[str, Any]:
+        """How the records of a table are given: in every other program they have a class."""
+        if len(self.program.steps) % 2 or len(set(attributes)) < len(attributes):
+            return {"attributes": attributes}
+        return {"record": class_of(table, attributes)}
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -460,11 +477,13 @@ class Ours:
     # -- restarts, and the end ------------------------------------------------------------------
 
     def restart(self) -> None:
-        """Close the database, and open it again."""
+        """Close the database, and open it again; with the classes, where there is no fallback."""
+        archives = any(step[0] == "archive" for step in self.program.steps)
+        classes = [self.db.table_info(table, "record_class") for table in self.db.tables()]
         self.db.close()
         self.subscriptions.clear()
         self.ended = None
-        self.db = self.opened()
+        self.db = self.opened([] if archives else filter(is_dataclass, classes))
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:
