@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from mnesia_conform.doing import Operations
 from mnesia_conform.language import plain
-from mnesia_conform.ours import Operations, Ours
+from mnesia_conform.ours import Ours
 from mnesia_conform.values import record_of
 from palaver.storage.tables import Activity, TableError
 
