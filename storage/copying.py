@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from .batch import Applier, read_identity
 from .environment import Environment
@@ -67,7 +69,13 @@ class Copying:
                 raise StoreCorrupt(environment.folder, "its applied sequence is missing or damaged")
             return identity.applied, txn.content_digest(self._machines[partition].tables)
 
-    def backup(self, dest: str | os.PathLike[str], progress: Progress | None = None) -> Manifest:
+    def backup(
+        self,
+        dest: str | os.PathLike[str],
+        progress: Progress | None = None,
+        *,
+        moment: AbstractContextManager[Any] | None = None,
+    ) -> Manifest:
         """Copy all partitions as of one moment into the new folder `dest`, while work goes on.
 
         Blocks until done, so a program with a loop calls it in a thread; it may be called from any.
@@ -77,6 +85,8 @@ class Copying:
         Args:
             dest: the backup's folder; it must not exist or be empty.
             progress: called with (bytes done, bytes in total); what it raises ends the backup.
+            moment: entered while the snapshots of the partitions are opened, for each attempt: for
+                an owner who can keep everybody from appending meanwhile.
 
         Raises:
             BackupError: `dest` is taken, its disk is full, another backup runs, the store closes,
@@ -94,6 +104,7 @@ class Copying:
                 progress=progress,
                 cut_aware=machine if isinstance(machine, CutAware) else None,
                 stopped=lambda: self._closing,
+                moment=nullcontext() if moment is None else moment,
             )
         finally:
             self._backing_up.release()

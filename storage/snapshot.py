@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -124,6 +124,7 @@ def write_backup(
     progress: Progress | None,
     cut_aware: CutAware | None,
     stopped: Callable[[], bool],
+    moment: AbstractContextManager[Any],
 ) -> Manifest:
     """Copy the environments as of one cut into `dest`; see `Store.backup`."""
     fresh = _claim(dest)
@@ -131,7 +132,7 @@ def write_backup(
         # A map cannot grow while a snapshot is open; so there is room for the writers beforehand.
         for environment in environments:
             environment.make_room()
-        with _cut(environments, cut_aware, stopped) as snapshots:
+        with _cut(environments, cut_aware, stopped, moment) as snapshots:
             total = sum(environment.used_bytes(raw) for environment, raw in snapshots)
             copied = Counter(total, progress, stopped)
             copies = tuple(
@@ -169,13 +170,17 @@ def _claim(dest: Path) -> bool:
 
 @contextmanager
 def _cut(
-    environments: Sequence[Environment], cut_aware: CutAware | None, stopped: Callable[[], bool]
+    environments: Sequence[Environment],
+    cut_aware: CutAware | None,
+    stopped: Callable[[], bool],
+    moment: AbstractContextManager[Any],
 ) -> Iterator[list[tuple[Environment, lmdb.Transaction[bytes]]]]:
     """Open a snapshot of every partition so that they fit together."""
     pause = threading.Event()
     for attempt in range(CUT_ATTEMPTS):
         with ExitStack() as stack:
-            raws = [stack.enter_context(env.raw_snapshot("a backup")) for env in environments]
+            with moment:
+                raws = [stack.enter_context(env.raw_snapshot("a backup")) for env in environments]
             pairs = list(zip(environments, raws, strict=True))
             if cut_aware is None or cut_aware.consistent(
                 [ReadTxn(raw, environment.dbs) for environment, raw in pairs]

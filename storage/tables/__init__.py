@@ -6,6 +6,12 @@ The names here are the package's face; the modules are its rooms. Begin with `Da
 from __future__ import annotations
 
 from .activity import Activity, Dirty, Transaction
+from .archives.building import restore_database
+from .archives.checkpoints import Checkpoint
+from .archives.format import Contents
+from .archives.format import inspect as inspect_backup
+from .archives.items import Item, RecordItem, SchemaItem, traverse_backup
+from .checking import check_database
 from .database import Database
 from .definitions import IGNORE
 from .errors import (
@@ -45,11 +51,14 @@ __all__ = [
     "AlreadyExists",
     "BadArgument",
     "BadType",
+    "Checkpoint",
     "CombineError",
     "CommitFailed",
     "Conflict",
+    "Contents",
     "Database",
     "Dirty",
+    "Item",
     "NestedTransaction",
     "NoExists",
     "NoTransaction",
@@ -57,6 +66,8 @@ __all__ = [
     "Query",
     "ReadOnly",
     "RecordDamaged",
+    "RecordItem",
+    "SchemaItem",
     "SchemaMismatch",
     "Selection",
     "Subscription",
@@ -65,14 +76,18 @@ __all__ = [
     "TableError",
     "Transaction",
     "V",
+    "check_database",
     "count",
     "descending",
     "each",
+    "inspect_backup",
     "match",
     "max_of",
     "min_of",
     "pattern",
     "query",
+    "restore_database",
     "rows",
     "sum_of",
+    "traverse_backup",
 ]

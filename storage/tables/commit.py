@@ -55,6 +55,7 @@ class Commit:
 
     __slots__ = (
         "_events",
+        "_settles",
         "_sizes",
         "_undo",
         "_waiters",
@@ -66,7 +67,6 @@ class Commit:
         "number",
         "parts",
         "places",
-        "settles",
         "stage",
         "swaps",
         "ticket",
@@ -77,7 +77,7 @@ class Commit:
         self.activity = activity
         self.parts: dict[int, Ops] = {}
         self.swaps: list[tuple[Copy, Key, Any]] = []
-        self.settles: list[tuple[Copy | Index, Iterable[Any]]] = []
+        self._settles: list[tuple[Copy | Index, Iterable[Any]]] | None = None
         self._undo: list[Undo] | None = None
         self._sizes: list[tuple[TableState, int]] | None = None
         self._events: list[tuple[list[Any], Any]] | None = None
@@ -103,6 +103,13 @@ class Commit:
         if self._sizes is None:
             self._sizes = []
         return self._sizes
+
+    @property
+    def settles(self) -> list[tuple[Copy | Index, Iterable[Any]]]:
+        """What is told that it is on the disk, and the keys."""
+        if self._settles is None:
+            self._settles = []
+        return self._settles
 
     @property
     def events(self) -> list[tuple[list[Any], Any]]:
@@ -134,7 +141,7 @@ class Commit:
 
     def settle(self) -> None:
         """Tell the copies that what they hold above the disk is on it."""
-        for copy, keys in self.settles:
+        for copy, keys in self._settles or ():
             copy.settle(keys, self.number)
 
     def announce(self, tell: Callable[[list[Any], Any], None]) -> None:

@@ -14,7 +14,7 @@ from .copies import Key, Slot
 from .indexes import DiscIndex, Value
 from .isolation import Place, Reads, Restart, Running, doom
 from .spaces import LONG_KEY_BYTES, prefix_of
-from .table import TableState
+from .table import DAMAGED, TableState
 
 Payloads = dict[TableState, dict[Key, bytes]]
 """Records that were encoded when they were written."""
@@ -151,7 +151,8 @@ class Committer:
         if state.on_disc and writes:
             self._note(commit, state, writes, payloads)
             self._count(commit, state, grown)
-            commit.settles.append((copy, writes))
+            if copy.layered:
+                commit.settles.append((copy, writes))
 
     def _note(
         self,
@@ -195,7 +196,7 @@ class Committer:
         for state, writes in changes.items():
             for attribute in state.indexes:
                 for key, slot in writes.items():
-                    old = state.values_of(attribute, state.awake(state.copy.peek(key)))
+                    old = _indexed(state, attribute, key)
                     new = state.values_of(attribute, slot)
                     found.extend((state, attribute, value, key, False) for value in old - new)
                     found.extend((state, attribute, value, key, True) for value in new - old)
@@ -218,6 +219,15 @@ class Committer:
             ops = part_of(commit, partition)
             write_row(ops, index.space, prefix_of(index.space), entry, payload)
             commit.settles.append((index, ((value, key),)))
+
+
+def _indexed(state: TableState, attribute: str, key: Key) -> set[Value]:
+    """Return the values under which an index has the records of a key."""
+    stored = state.copy.peek(key)
+    if stored == DAMAGED:  # what it was is not known; but the index knows
+        entries = state.indexes[attribute].range(b"", None)
+        return {value for value, owner in entries if owner == key}
+    return state.values_of(attribute, state.awake(stored))
 
 
 def _places(changes: Changes, moves: list[IndexChange]) -> list[Place]:

@@ -20,7 +20,7 @@ from .events import (
     Write,
 )
 from .identity import identical
-from .table import TableState
+from .table import DAMAGED, TableState
 
 Callback: TypeAlias = Callable[[Any], object]
 Detail: TypeAlias = Literal["simple", "detailed"]
@@ -90,7 +90,8 @@ class Subscriptions:
                 continue
             before = old.get((state, key))
             if before is None:
-                before = state.records_of(state.awake(state.copy.peek(key)))
+                stored = state.copy.peek(key)
+                before = [] if stored == DAMAGED else state.records_of(state.awake(stored))
             for detail in ("simple", "detailed"):
                 receivers = [each for each in watchers if each.detail == detail]
                 if receivers:

@@ -81,14 +81,16 @@ def store_scenarios(chance: random.Random) -> Iterator[Scenario]:
 
     yield Scenario("writing", (life("write", 40),), 8)
     yield Scenario("making", (life("write", 1),), 2)
+    yield Scenario("making deep down", (life("deep", 1),), 1)
     yield Scenario("backing up", (life("back_up", 4),), 3)
     yield Scenario("restoring", (life("bring_back", 3),), 3)
+    yield Scenario("installing a snapshot", (life("install", 3),), 3)
     for nth in sorted(chance.sample(range(1, 68), 8)):
         lives = (life("die", nth, killed=True), life("write", 2))
         yield Scenario(f"killed at operation {nth}", lives, 0.5)
     for fault in sorted(chance.sample(range(len(FAULTS)), 8)):
-        ops, nth, mode, error = FAULTS[fault]
-        name = f"{mode.name} {os.strerror(error)} at {ops.name} {nth}"
+        ops, nth, mode, error, repeat = FAULTS[fault]
+        name = f"{mode.name} {os.strerror(error)} at {ops!r} {nth} (+{repeat})"
         yield Scenario(name, (life("fail", fault),), 0.5)
 
 

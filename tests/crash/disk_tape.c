@@ -60,6 +60,7 @@ static struct { uint64_t inode; int flags; char tracked; } fds[MAX_FDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char root[PATH_MAX];
 static size_t root_bytes;
+static dev_t device;
 static int tape = -1, drop_sync;
 static long sync_us;
 static struct { int ops, error, repeat; enum mode mode; long nth, seen; } fault;
@@ -74,6 +75,7 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *where = getenv("TAPE_ROOT"), *file = getenv("TAPE_FILE");
 	const char *pause = getenv("TAPE_SYNC_US"), *drop = getenv("TAPE_DROP_SYNC");
+	struct stat found;
 
 	if (!where || !file)
 		return;
@@ -81,6 +83,9 @@ __attribute__((constructor)) static void begin(void)
 	if (root_bytes >= sizeof root)
 		broken("TAPE_ROOT is too long");
 	memcpy(root, where, root_bytes + 1);
+	if (stat(where, &found))
+		broken("TAPE_ROOT is no folder");
+	device = found.st_dev;
 	sync_us = pause ? atol(pause) : 0;
 	drop_sync = drop && *drop == '1';
 	tape = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -198,9 +203,18 @@ static int fail(void)
 	return -1;
 }
 
+/* Whether a descriptor is that of a file below the folder. Some are closed past us (closedir) and
+ * their numbers given out again (pipe), so its file is compared. */
 static int tracked(int fd)
 {
-	return fd >= 0 && fd < MAX_FDS && fds[fd].tracked;
+	struct stat found;
+
+	if (fd < 0 || fd >= MAX_FDS || !fds[fd].tracked)
+		return 0;
+	if (fstat(fd, &found) || found.st_ino != fds[fd].inode
+	    || found.st_dev != device)
+		fds[fd].tracked = 0;
+	return fds[fd].tracked;
 }
 
 static int64_t length_of(int fd)

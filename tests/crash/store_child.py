@@ -74,6 +74,14 @@ def write(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
     writer.store.close_now()
 
 
+def deep(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """Write in a folder whose parents have to be made."""
+    writer = Writer(root, seed, tape, "deep/down/store")
+    for _ in range(rounds):
+        writer.round(1)
+    writer.store.close_now()
+
+
 def back_up(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
     """Write, and make backups meanwhile."""
     writer = Writer(root, seed, tape)
@@ -120,6 +128,22 @@ def bring_back(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
     write(root, seed, tape, 1)
 
 
+def install(root: Path, seed: int, tape: Recorder, rounds: int) -> None:
+    """Take a partition out as a file, go on, and take it in again, twice."""
+    writer = Writer(root, seed, tape)
+    for number in range(2):
+        writer.round(rounds)
+        source = root / f"snapshot-{number}"
+        info = writer.store.snapshot(0, source)
+        writer.round(rounds)
+        tape.mark(f"installing store 0 {info.applied}")
+        writer.store.install(0, source, info)
+        tape.mark(f"installed store 0 {info.applied}")
+        writer.go_back()
+        writer.round(1)
+    writer.store.close_now()
+
+
 def die(root: Path, seed: int, tape: Recorder, nth: int) -> None:
     """Write a little, and be killed within the nth operation."""
     tape.fault(Op.ANY, nth, Mode.DIE_AFTER)
@@ -131,8 +155,8 @@ def fail(root: Path, seed: int, tape: Recorder, fault: int) -> None:
     """Write while an operation fails; `fault` is the number of one in `FAULTS`."""
     writer = Writer(root, seed, tape)
     writer.round(2)
-    ops, nth, mode, error = FAULTS[fault]
-    tape.fault(ops, nth, mode, error)
+    ops, nth, mode, error, repeat = FAULTS[fault]
+    tape.fault(ops, nth, mode, error, repeat)
     failed = 0
     for appends in (1, 3, 1, 2):  # what comes after a failure is not what failed
         if any(isinstance(result, StoreError) for result in writer.round(appends)):
@@ -184,7 +208,7 @@ def _with_lmdb(root: Path, seed: int, tape: Recorder, rounds: int, **options: An
 
 
 FAULTS = [
-    (ops, nth, mode, error)
+    (ops, nth, mode, error, 0)
     for ops in (Op.WRITE, Op.DURABLE_WRITE, Op.SYNC)
     for mode in (Mode.ERROR_BEFORE, Mode.ERROR_AFTER, Mode.SHORT)
     if ops != Op.SYNC or mode == Mode.ERROR_BEFORE
@@ -192,15 +216,23 @@ FAULTS = [
     for error in (errno.EIO, errno.ENOSPC)
     if mode != Mode.SHORT or error == errno.EIO
 ]
-"""Each a fault after some writing: (operations, the how manyth, what happens, which error)."""
+"""Each a fault after some writing: (operations, the how manyth, what happens, which error, and how
+often more)."""
+FAULTS += [
+    (Op.DURABLE_WRITE | Op.SYNC, nth, Mode.ERROR_AFTER, errno.EIO, repeat)
+    for nth in range(1, 7)
+    for repeat in (1, 2)
+]
 
 JOBS: dict[str, Callable[[Path, int, Recorder, int], None]] = {
     job.__name__: job
     for job in (
         write,
+        deep,
         back_up,
         endless,
         bring_back,
+        install,
         die,
         fail,
         hasty,

@@ -14,7 +14,9 @@ import disk_tape as tape
 import pytest
 from crash_scenarios import SEED, Life, Scenario, Studio, open_states, store_scenarios
 from disk_model import Disk
+from disk_tape import Mode, Op
 from state_search import search
+from store_child import FAULTS
 
 STATES = 2200
 
@@ -52,6 +54,30 @@ def test_the_tape_has_everything_that_was_done(studio: Studio) -> None:
             check=False,
         )
         assert compared.returncode == 0, compared.stdout
+
+
+def test_what_a_store_shows_after_a_kill_is_durable(studio: Studio) -> None:
+    """Killed within its first commits; the next process sees more than is on the disk."""
+    tasks = []
+    for nth in range(41, 68, 5):
+        lives = (
+            Life("store_child.py", "die", (nth,), killed=True),
+            Life("store_child.py", "write", (2,)),
+        )
+        tasks.append(studio.record(Scenario(f"killed at {nth}", lives, 1), 60))
+    totals = search(tasks, studio.folder, seed=SEED)
+    assert not totals.findings, "\n".join(totals.findings[:10])
+
+
+def test_a_head_that_could_not_be_written_does_not_come_back(studio: Studio) -> None:
+    """The disk may hold it all the same; what is written next would be under it."""
+    tasks = [
+        studio.record(Scenario(str(fault), (Life("store_child.py", "fail", (number,)),), 1), 150)
+        for number, fault in enumerate(FAULTS)
+        if Op.DURABLE_WRITE in fault[0] and fault[1] == 2 and fault[2] == Mode.ERROR_AFTER
+    ]
+    totals = search(tasks, studio.folder, seed=SEED)
+    assert not totals.findings, "\n".join(totals.findings[:10])
 
 
 BROKEN = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +16,14 @@ from typing import Any
 from hypothesis import strategies as st
 from tables_kit import STORAGES, TYPES
 
+from palaver.storage import folder
+from palaver.storage.environment import Environment
 from palaver.storage.tables import Activity, Database
 from palaver.storage.tables.checking import check_database
+from palaver.storage.tables.machine import TableMachine
+from palaver.storage.tables.schema import Definition, read_schema
+from palaver.storage.tables.spaces import ROWS
+from palaver.storage.transaction import WriteTxn
 
 Contents = dict[str, tuple[Any, ...]]
 
@@ -150,3 +156,26 @@ def check_indexes(db: Database, table: str) -> None:
 def sound(path: Path) -> None:
     """A folder passes the check."""
     assert check_database(path).problems == ()
+
+
+Tamper = Callable[[WriteTxn, dict[str, Definition]], None]
+
+
+def tamper(path: Path, change: Tamper, partition: int = 0) -> None:
+    """Change rows behind the back of the machine, with right checksums."""
+    place = folder.partition_folder(folder.tables_of(path), partition)
+    environment = Environment(place, TableMachine.tables)
+    raw = environment.begin()
+    txn = WriteTxn(raw, environment.dbs)
+    definitions, _ = read_schema(txn, path)
+    change(txn, definitions)
+    environment.commit(raw)
+    environment.close()
+
+
+def spoil(txn: WriteTxn, row_key: bytes) -> None:
+    """Change a row so that its checksum is wrong."""
+    raw, db = txn._txn, txn._tables[ROWS][0]
+    stored = raw.get(row_key, db=db)
+    assert stored is not None
+    raw.put(row_key, bytes((stored[0] ^ 1,)) + stored[1:], db=db)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_kit import LONG, everything, make, quick_place, records, sound, tables
+from backup_kit import (
+    LONG,
+    everything,
+    make,
+    quick_place,
+    records,
+    sound,
+    spoil,
+    tables,
+    tamper,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_kit import STORAGES, Account
@@ -23,17 +35,24 @@ from palaver.storage.tables import (
     BadArgument,
     BadType,
     CombineError,
+    Conflict,
     Database,
     NoExists,
     ReadOnly,
+    RecordDamaged,
     SchemaMismatch,
     SystemLimit,
+    spaces,
+    terms,
 )
 from palaver.storage.tables.archives import format as archive
 from palaver.storage.tables.archives import restoring
 from palaver.storage.tables.archives.building import restore_database
 from palaver.storage.tables.archives.items import Item, RecordItem, SchemaItem, traverse_backup
 from palaver.storage.tables.events import SchemaChanged
+from palaver.storage.tables.schema import Definition, table_key
+from palaver.storage.tables.spaces import prefix_of
+from palaver.storage.transaction import WriteTxn
 
 HERE = Path(__file__).parent
 FEW = settings(max_examples=20, deadline=None)
@@ -235,6 +254,81 @@ def test_records_under_wrong_keys_do_not_come_back(tmp_path: Path, small: Path) 
     with pytest.raises(BackupError, match="Account"):
         restore_database(tmp_path / "wrong", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def damaged(path: Path) -> None:
+    """Make two tables, "a" of which is sound, and "d" has a damaged record and a sound one."""
+    with Database.open(path) as db:
+        for name, storage in (("a", "disc_copies"), ("d", "disc_only_copies")):
+            db.create_table(Account, name=name, storage=storage)  # type: ignore[call-overload]
+            for number in "xy":
+                db.dirty_write(Account(number, "x", 1), name)
+
+    def hurt(txn: WriteTxn, definitions: dict[str, Definition]) -> None:
+        spoil(txn, prefix_of(definitions["d"].space) + terms.encode("x"))
+
+    tamper(path, hurt)
+
+
+@pytest.mark.parametrize("storage", ["disc_only_copies", "disc_copies"])
+def test_a_damaged_record_is_in_no_backup(tmp_path: Path, storage: Any) -> None:
+    damaged(tmp_path / "db")
+    if storage == "disc_copies":  # from the disk into the memory, at the next opening
+        tamper(tmp_path / "db", in_memory)
+    with Database.open(tmp_path / "db", records=[Account]) as db:
+        with pytest.raises(RecordDamaged, match="table d"):
+            db.backup(tmp_path / "backup")
+        assert not (tmp_path / "backup").exists()
+        with db.activate_checkpoint(tables=["d"]) as checkpoint:
+            db.dirty_write(Account("x", "new", 1), "d")  # mends it; the moment was before
+            with pytest.raises(RecordDamaged):
+                list(checkpoint.records("d"))
+        assert db.backup(tmp_path / "backup").records == {"a": 2, "d": 2}
+
+
+def in_memory(txn: WriteTxn, definitions: dict[str, Definition]) -> None:
+    definition = replace(definitions["d"], storage="disc_copies")
+    spaces.put_row(txn, spaces.SCHEMA_SPACE, table_key("d"), definition.dump())
+
+
+def test_a_restore_that_fails_half_way_is_taken_back(tmp_path: Path) -> None:
+    damaged(tmp_path / "db")
+    with Database.open(tmp_path / "origin") as db:
+        for name in "ad":
+            db.create_table(Account, name=name)
+            db.dirty_write(Account("new", "x", 1), name)
+        db.backup(tmp_path / "backup")
+    with Database.open(tmp_path / "db", records=[Account]) as db:
+        with pytest.raises(RecordDamaged):  # what is to be kept cannot be read
+            db.restore(tmp_path / "backup", keep_tables=["d"])
+        assert db.dirty_read("a", "x") == [Account("x", "x", 1)]
+        assert db.dirty_read("a", "new") == []
+        assert db.dirty_read("d", "y") == [Account("y", "x", 1)]
+        db.sync_dirty(lambda activity: activity.write(Account("z", "x", 1), "a"))
+        assert db.restore(tmp_path / "backup") == ["a", "d"]  # a cleared table is whole again
+        assert db.dirty_all_keys("d") == ["new"]
+    sound(tmp_path / "db")
+
+
+def test_a_schema_that_changes_while_a_backup_is_read(tmp_path: Path) -> None:
+    """Then it is read again; not for ever."""
+    with Database.open(tmp_path / "db") as db:
+        db.create_table(Account)
+        db.dirty_write(Account("a", "x", 1))
+        db.backup(tmp_path / "backup")
+        changes = [1]
+
+        def change(done: int, total: int) -> None:
+            if changes[0]:
+                changes[0] -= 1
+                db.clear_table(Account)
+
+        assert db.restore(tmp_path / "backup", progress=change) == ["Account"]
+        assert db.dirty_read(Account, "a") == [Account("a", "x", 1)]
+        changes[0] = 99
+        with pytest.raises(Conflict):
+            db.restore(tmp_path / "backup", progress=change)
+        assert db.dirty_read(Account, "a") == []
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -651,3 +745,48 @@ def test_a_traversal_that_makes_no_sense_leaves_no_file(small: Path, tmp_path: P
         with pytest.raises(error):
             traverse_backup(small, tmp_path / "next", function, None)
         assert not list(tmp_path.glob("next*"))
+
+
+def test_under_a_loop_everything_goes_on_beside_it(tmp_path: Path) -> None:
+    """What blocks is called in a thread; the loop goes on committing meanwhile."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        db = Database.open(
+            tmp_path / "db", partitions=2, post=loop.call_soon_threadsafe, defer=loop.call_soon
+        )
+        await db.aio.create_table(Account)
+        moves = 0
+        over = asyncio.Event()
+
+        async def work() -> None:
+            nonlocal moves
+            while not over.is_set():
+                record = Account(str(moves % 50), "x", moves)
+                await db.aio.transaction(lambda tx, record=record: tx.write(record))
+                moves += 1
+                await asyncio.sleep(0)
+
+        def busy(done: int, total: int) -> None:
+            goal = moves + 10
+            while moves < goal:
+                os.sched_yield()
+
+        task = asyncio.create_task(work())
+        while moves < 60:
+            await asyncio.sleep(0)
+        contents = await asyncio.to_thread(db.backup, tmp_path / "backup", progress=busy)
+        assert contents.records == {"Account": 50}
+        assert await asyncio.to_thread(db.restore, tmp_path / "backup") == ["Account"]
+        checkpoint = await asyncio.to_thread(db.activate_checkpoint)
+        assert len(list(checkpoint.records("Account"))) == 50
+        checkpoint.deactivate()
+        await asyncio.to_thread(db.snapshot, tmp_path / "snapshot")
+        assert await db.aio.schema(db.restore, tmp_path / "backup") == ["Account"]
+        over.set()
+        await task
+        assert db.checkpoints() == []
+        await db.aclose()
+
+    asyncio.run(main())
+    sound(tmp_path / "db")

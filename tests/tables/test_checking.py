@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cbor2
 import pytest
-from backup_kit import LONG, everything, make, quick_place, sound, tables
+from backup_kit import LONG, Tamper, everything, make, quick_place, sound, spoil, tables, tamper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_kit import Account
 
-from palaver.storage import Store, StoreMissing, folder
+from palaver.storage import Store, StoreMissing
 from palaver.storage.check import restore as restore_folder
 from palaver.storage.environment import Environment
 from palaver.storage.errors import BackupError, StoreMismatch
@@ -22,32 +22,10 @@ from palaver.storage.machine import Outcome
 from palaver.storage.partitioning import MAX_PARTITIONS, partition_of
 from palaver.storage.tables import Activity, Database, spaces, terms
 from palaver.storage.tables.checking import check_database
-from palaver.storage.tables.machine import Ops, TableMachine
+from palaver.storage.tables.machine import TableMachine
 from palaver.storage.tables.schema import Definition, read_schema, table_key
 from palaver.storage.tables.spaces import ROWS, prefix_of
 from palaver.storage.transaction import WriteTxn
-
-Tamper = Callable[[WriteTxn, dict[str, Definition]], None]
-
-
-def tamper(path: Path, change: Tamper, partition: int = 0) -> None:
-    """Change rows behind the back of the machine, with right checksums."""
-    place = folder.partition_folder(folder.tables_of(path), partition)
-    environment = Environment(place, TableMachine.tables)
-    raw = environment.begin()
-    txn = WriteTxn(raw, environment.dbs)
-    definitions, _ = read_schema(txn, path)
-    change(txn, definitions)
-    environment.commit(raw)
-    environment.close()
-
-
-def spoil(txn: WriteTxn, row_key: bytes) -> None:
-    """Change a row so that its checksum is wrong."""
-    raw, db = txn._txn, txn._tables[ROWS][0]
-    stored = raw.get(row_key, db=db)
-    assert stored is not None
-    raw.put(row_key, bytes((stored[0] ^ 1,)) + stored[1:], db=db)
 
 
 def problems(path: Path) -> list[str]:
@@ -329,9 +307,9 @@ def test_what_a_crash_leaves_between_partitions_is_sound(tmp_path: Path, decided
     store = Store.open(place, TableMachine)
     space = store.view(0, lambda txn: read_schema(txn, place))[0]["Account"].space
 
-    def ops(name: str) -> Ops:
+    def ops(name: str) -> tuple[Any, ...]:
         puts = [(prefix_of(space) + key_of(name), row((name, "x", 1)))]
-        return Ops([], puts, [], [], {space: 1})
+        return [], puts, [], [], {space: 1}
 
     number = number_of(store)
     (result,) = store.apply_now(1, [("prepare", number, 0, ops(other))])
@@ -395,6 +373,54 @@ def test_a_snapshot_is_the_same_database_at_the_same_sequences(specs: Any, parti
             if partitions == 1:
                 assert [db.digest(), db.content_digest()] == digests
             assert everything(db) == wanted
+
+
+def test_a_snapshot_is_one_moment_beside_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rests on a commit in another partition is not there without it.
+
+    Commits take turns in two partitions, each resting on the one before. They are given the chance
+    to go on between the views of the first partition and of the second, which they must not take.
+    """
+    with quick_place() as place:
+        with Database.open(place / "db", partitions=2) as db:
+            db.create_table(Account)
+            ours = [
+                next(name for name in map(str, range(99)) if partition_of(key_of(name), 2) == at)
+                for at in (0, 1)
+            ]
+            db.sync_transaction(lambda tx: tx.write_all(Account(name, "x", 0) for name in ours))
+            db.sync_log()
+
+            def go_on() -> None:
+                for turn in (0, 1, 0, 1):
+
+                    def work(tx: Activity, turn: int = turn) -> None:
+                        (there,) = tx.read(Account, ours[1 - turn])
+                        tx.write(Account(ours[turn], "x", there.balance + 1))
+
+                    db.sync_transaction(work)
+
+            raw_snapshot = Environment.raw_snapshot
+            threads = []
+
+            def with_a_chance(environment: Environment, what: str = "") -> Any:
+                if what == "a backup" and environment.folder.name == "0001":
+                    thread = threading.Thread(target=go_on)
+                    threads.append(thread)
+                    thread.start()
+                    thread.join(0.3)
+                return raw_snapshot(environment, what)
+
+            monkeypatch.setattr(Environment, "raw_snapshot", with_a_chance)
+            db.snapshot(place / "snapshot")
+            monkeypatch.undo()
+            (thread,) = threads
+            thread.join()
+            assert db.dirty_read(Account, ours[1]) == [Account(ours[1], "x", 4)]
+        restore_folder(place / "snapshot", place / "copy", TableMachine)
+        with Database.open(place / "copy", records=[Account]) as db:
+            one, two = (db.dirty_read(Account, name)[0].balance for name in ours)
+            assert 0 <= two - one <= 1 or (one, two) == (1, 0)
 
 
 def test_a_snapshot_with_a_violation_is_not_put_in_place(path: Path, tmp_path: Path) -> None:

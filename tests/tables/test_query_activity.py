@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from query_kit import MemorySource, naive_query
 
 from palaver.storage.tables import Database
-from palaver.storage.tables.errors import NoExists
+from palaver.storage.tables.errors import NoExists, RecordDamaged
+from palaver.storage.tables.expressions import same
 from palaver.storage.tables.queries import (
     Query,
     count,
@@ -22,6 +23,7 @@ from palaver.storage.tables.queries import (
     query,
     rows,
 )
+from palaver.storage.tables.terms import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,24 @@ def test_plans_use_the_keys_and_indexes_of_tables(database: Database) -> None:
 def test_a_table_that_is_not_there_is_told() -> None:
     with Database.in_memory() as db, pytest.raises(NoExists):
         db.async_dirty(lambda activity: activity.query(query(each(Person).id)))
+
+
+def test_an_answer_that_a_damaged_record_may_belong_to_is_refused() -> None:
+    with Database.in_memory() as db:
+        db.create_table(Message, type="ordered_set", storage="ram_copies", index=["author"])
+        db.async_dirty(fill, [], [Message(("x", 1), 1, "")])
+        db.state(Message).damaged[encode(("x", 2))] = "its checksum is wrong"
+        m = each(Message)
+        whole = query(m.author).where(same(m.place, ("x", 1)))
+        assert db.async_dirty(lambda activity: activity.query(whole)) == [1]
+        for asked in (
+            query(m),
+            query(m).where(m.author == 1),
+            query(m).where(m.place[0] == "x"),
+            query(m).where(m.place == ("x", 2)),
+        ):
+            with pytest.raises(RecordDamaged, match="checksum"):
+                db.async_dirty(lambda activity, asked=asked: activity.query(asked))
 
 
 def test_what_a_query_has_read_isolates_the_transaction(tmp_path: Path) -> None:

@@ -246,7 +246,9 @@ class Archives(Definitions):
             BackupError: `path` is taken, or the copying failed.
             CombineError: the database is in memory.
         """
-        return self._folder().backup(path, progress)
+        # Nobody hears that a commit is durable while we choose the moment, so nothing that rests on
+        # it can be on the disk of one partition before it is seen on that of another.
+        return self._folder().backup(path, progress, moment=self.mutex)
 
     def _folder(self) -> Store:
         if self.store is None:
@@ -359,8 +361,7 @@ class Archives(Definitions):
                 if not restoring.still_valid(self, steps):
                     continue
                 commit = restoring.bring_in(self, steps)
-            self.press_on()
-            self.wait(commit)
+            self._finish(commit)
             return sorted(steps)
         raise Conflict(restoring.ATTEMPTS)
 

@@ -146,8 +146,9 @@ class ActivitySource:
             limit = min(limit * 2, BATCH_ROWS)
 
     def index(self, table: Any, attribute: str, bounds: Sequence[Bounds]) -> Iterator[Any]:
-        """See `Source.index`."""
+        """See `Source.index`; a record that is damaged may be missing from an index."""
         state = self._activity.state(table)
+        state.missing()
         keys: dict[bytes, None] = {}
         for low, high in bounds:
             if high == low + END:

@@ -3,15 +3,16 @@
 -mode(compile).
 
 %% Runs programs on Mnesia: one program a line comes in as an Erlang term, what was observed goes out
-%% as one line of JSON. The argument is the folder of the schema, or `-` for a schema in memory.
+%% as one line of JSON. The arguments are the folder of the schema, or `-` for a schema in memory,
+%% and one for backups.
 
-main([Where]) ->
+main([Where, Files]) ->
     logger:set_primary_config(level, none),
     Here = filename:dirname(escript:script_name()),
-    [load(filename:join(Here, Name)) || Name <- ["palaver_activity.erl", "palaver_tables.erl"]],
+    [load(filename:join(Here, Name)) || Name <- sources()],
     User = group_leader(),
     group_leader(spawn_link(fun sink/0), self()),
-    palaver_tables:open(Where),
+    palaver_tables:open(Where, Files),
     io:setopts(User, [{encoding, unicode}, binary]),
     lines(User),
     palaver_tables:close().
@@ -23,6 +24,8 @@ sink() ->
         _ -> ok
     end,
     sink().
+
+sources() -> ["palaver_activity.erl", "palaver_backups.erl", "palaver_tables.erl"].
 
 load(File) ->
     {ok, Module, Code} = compile:file(File, [binary, return_errors]),

@@ -50,7 +50,7 @@ result({match_object, Tab, Fields}) ->
     scan(match_object, Tab, mnesia:match_object(Tab, Pattern, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
 result({index_match_object, Tab, Fields, Attr}) ->
-    in_activity() andalso indexed(Tab, Attr),
+    in_activity() andalso fits(Tab, Fields) andalso indexed(Tab, Attr),
     Pattern = record(Tab, Fields),
     scan(index_match_object, Tab, mnesia:index_match_object(Tab, Pattern, Attr, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
@@ -112,6 +112,7 @@ dirty_result({match_object, Tab, Fields}) ->
     fits(Tab, Fields),
     mnesia:dirty_match_object(Tab, record(Tab, Fields));
 dirty_result({index_match_object, Tab, Fields, Attr}) ->
+    fits(Tab, Fields),
     indexed(Tab, Attr),
     mnesia:dirty_index_match_object(Tab, record(Tab, Fields), Attr);
 dirty_result({index_read, Tab, Value, Attr}) ->
@@ -145,9 +146,9 @@ indexed(Tab, Attr) ->
 %% See the difference `arity`.
 fits(Tab, Fields) ->
     try mnesia:table_info(Tab, arity) of
-        Arity when Arity =:= length(Fields) + 1 -> ok;
+        Arity when Arity =:= length(Fields) + 1 -> true;
         _ -> mnesia:abort({bad_type, Tab, Fields})
-    catch exit:{aborted, {no_exists, _, _}} -> ok  % Mnesia will say that
+    catch exit:{aborted, {no_exists, _, _}} -> true  % Mnesia will say that
     end.
 
 fit(Tab, Clauses) -> [fits(Tab, Head) || {Head, _, _} <- Clauses].

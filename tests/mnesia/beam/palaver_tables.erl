@@ -1,14 +1,15 @@
 %% The steps of a program: the schema, activities, restarts; and what there is at the end.
 -module(palaver_tables).
 
--export([open/1, close/0, run/1, schema/1, info/2, info_name/1, type_of/1]).
+-export([open/2, close/0, run/1, schema/1, info/2, info_name/1, type_of/1]).
 
 -import(palaver_activity, [attempt/3, code/1, log/3]).
 
 -define(TIMEOUT, 10000).
 
-open(Where) ->
+open(Where, Files) ->
     application:load(mnesia),
+    put(files, Files),
     put(disc, Where =/= "-"),
     case Where of
         "-" -> ok;
@@ -43,6 +44,7 @@ step({activity, Kind, Body}) ->
     attempt(activity, none, fun() -> outcome(mnesia:Kind(Fun)) end),
     events();
 step({restart}) -> restart();
+step({archive, Op}) -> attempt(element(1, Op), none, fun() -> palaver_backups:do(Op) end);
 step({outside, Op}) -> attempt(outside, none, fun() -> palaver_activity:do(Op) end);
 step({subscribe, Tab, Detail}) ->
     attempt(subscribe, Tab, fun() -> subscribed(mnesia:subscribe({table, Tab, Detail})) end);
@@ -103,11 +105,11 @@ storage(Storage) ->
 transform(same, Record) -> Record;
 transform(add, Record) -> erlang:append_element(Record, 0);
 transform(drop, Record) -> erlang:delete_element(tuple_size(Record), Record);
+transform(swap, {_, _, _} = Record) -> Record;
 transform(swap, Record) ->
     Last = tuple_size(Record),
     Value = element(Last, Record),
     setelement(Last - 1, setelement(Last, Record, element(Last - 1, Record)), Value);
-transform(key, Record) -> setelement(2, Record, {element(2, Record), 1});
 transform(crash, _) -> error(boom).
 
 info_name(Item) -> list_to_atom("info_" ++ atom_to_list(Item)).
@@ -169,6 +171,7 @@ items() ->
     end.
 
 reset() ->
+    palaver_backups:reset(),
     [mnesia:unsubscribe({table, Tab, Detail}) || Tab <- tables(), Detail <- [simple, detailed]],
     [mnesia:change_table_access_mode(Tab, read_write) || Tab <- tables()],
     [{atomic, ok} = mnesia:delete_table(Tab) || Tab <- tables()],

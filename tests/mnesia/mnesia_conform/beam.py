@@ -89,12 +89,13 @@ class _Interpreter:
 
     def _started(self) -> subprocess.Popen[str]:
         if self.process is None:
-            where = "-"
-            if self.disc:
-                self.folder = folder_for_tests()
-                where = str(Path(self.folder.name, "mnesia"))
+            self.folder = folder_for_tests()
+            schema = Path(self.folder.name, "schema")
+            backups = Path(self.folder.name, "backups")
+            backups.mkdir()
+            where = str(schema) if self.disc else "-"
             self.process = subprocess.Popen(
-                ["escript", str(INTERPRETER), where],
+                ["escript", str(INTERPRETER), where, str(backups)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -157,6 +157,21 @@ DIFFERENCES: tuple[Difference, ...] = (
         "transform_table may change keys, if no two become one; Mnesia refuses. None does.",
     ),
     Difference(
+        "ram-in-backups",
+        "A backup holds the records of ram_copies, unless it is told not to with "
+        "ram_overrides_dump=False. Mnesia's holds what was dumped of them; we tell ours not to.",
+    ),
+    Difference(
+        "recreated-tables",
+        "restore with recreate_tables makes tables that last. Mnesia loses their records at the "
+        "next start where they are disc_copies, and hangs where such disc_only_copies are gone.",
+    ),
+    Difference(
+        "restored-arity",
+        "restore refuses records of other attributes than the table has; Mnesia takes them. None "
+        "are restored.",
+    ),
+    Difference(
         "missing-index",
         "To read by an attribute without an index fails with no_exists. Mnesia looks for the index "
         "only where it needs one, and its dirty functions then say badarg; its interpreter looks.",

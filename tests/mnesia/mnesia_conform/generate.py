@@ -133,6 +133,55 @@ def on_disc(choices: Choices, tables: Tables) -> Step:
     )
 
 
+def archive(choices: Choices, tables: Tables) -> Step:
+    """Backups, and what is made of them; see `recreated-tables`."""
+    pick = choices.pick
+    names = sorted(tables.arities)
+    files = tables.backups
+    tables.files += 1
+    new = f"f{tables.files}"
+
+    def restore() -> Any:
+        if not files:
+            return ("backup", new)
+        named = [(f"{pick(RESTORING)}_tables", [t]) for t in choices.some(names, 0, len(names))]
+        return ("restore", pick(files), f"{pick(RESTORING)}_tables", _joined(named))
+
+    operation = choices.weighted(
+        (3, lambda: ("backup", new)),
+        (4, restore),
+        (1, lambda: ("activate_checkpoint", "c1", choices.some(names, 1, len(names)))),
+        (1, lambda: ("backup_checkpoint", "c1", new)),
+        (1, lambda: ("deactivate_checkpoint", "c1")),
+        (1, lambda: ("install_fallback", pick(files)) if files else ("uninstall_fallback",)),
+        (1, lambda: ("uninstall_fallback",)),
+    )
+    if operation[0] == "backup":
+        files.append(new)
+    return ("archive", operation)
+
+
+RESTORING = ["clear", "keep", "skip"]
+
+
+def _joined(named: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for name, tables in named:
+        found.setdefault(name, []).extend(tables)
+    return list(found.items())
+
+
+def archived(choices: Choices, tables: Tables) -> Step:
+    t = tables.name()
+    return choices.weighted(
+        (4, lambda: archive(choices, tables)),
+        (3, lambda: dirty(choices, tables)),
+        (2, lambda: transaction(choices, tables)),
+        (1, lambda: ("clear_table", t)),
+        (1, lambda: ("restart",)),
+    )
+
+
 def subscribing(choices: Choices, tables: Tables) -> list[Step]:
     def one() -> Step:
         return ("subscribe", tables.name(), choices.pick(["simple", "detailed"]))
@@ -246,5 +295,6 @@ FAMILIES: Final[dict[str, SearchStrategy[Program]]] = {
     "mistakes": programs(mistake, most=8),
     "events": programs(heard, first=subscribing),
     "disc": programs(on_disc, disc=True),
+    "archives": programs(archived, disc=True, most=10),
 }
 """All kinds of programs, by name."""

@@ -18,6 +18,9 @@ Steps:
 * `("activity", kind, [operation, ...])`: kinds `transaction`, `sync_transaction`, `async_dirty`,
   `sync_dirty`.
 * `("dirty", operation)`: one of the dirty functions. `("outside", operation)`: without an activity.
+* `("archive", operation)`: `("backup", file)`, `("restore", file, default_op, [(op, [t, ...])])`,
+  `("install_fallback", file)`, `("uninstall_fallback",)`, `("backup_checkpoint", name, file)`,
+  `("activate_checkpoint", name, [t, ...])`, `("deactivate_checkpoint", name)`.
 * `("table_info", t, item)`, `("restart",)`, `("subscribe", t, detail)`,
   `("unsubscribe", t, detail)`.
 

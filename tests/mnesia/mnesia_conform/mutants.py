@@ -162,14 +162,14 @@ class KeepsTheIndex(Operations):
 class CommitsAborted(Ours):
     """What a nested transaction has written stays when it is aborted."""
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
         self.body(act, body)
 
 
 class LosesNested(Ours):
     """What a nested transaction has written is lost when it returns."""
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
         class Undo(Exception):
             pass
 

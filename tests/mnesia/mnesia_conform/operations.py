@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mnesia_conform.choices import Choices
@@ -14,6 +15,12 @@ ATTRIBUTES = ["k", "a", "b", "c"]
 TRANSACTIONS = ["transaction", "sync_transaction"]
 DIRTY = ["async_dirty", "sync_dirty"]
 
+CHANGES: list[Callable[[str], Any]] = [
+    lambda table: ("clear_table", table),
+    lambda table: ("change_table_load_order", table, 1),
+]
+"""Of the schema: all refused within a transaction."""
+
 
 class Tables:
     """The tables of a program, and what may be in them; makes operations on them."""
@@ -24,6 +31,8 @@ class Tables:
         self.values = values
         self.arities: dict[str, int] = {}
         self.indexes: dict[str, list[str]] = {}
+        self.backups: list[str] = []
+        self.files = 0
 
     def add(self, name: str, arity: int, index: list[str]) -> None:
         """There is such a table."""
@@ -45,11 +54,13 @@ class Tables:
         return [self.key(), *[self.value() for _ in range(self.arities[table] - 1)]]
 
     def pattern(self, table: str) -> list[Any]:
-        """Wild, a variable (perhaps the same twice), or bound."""
+        """Wild, a variable (perhaps the same twice), bound, or a tuple with these in it."""
         pick = self.choices.pick
-        key = pick(["_", "_", "_", "$1", "$2", *[self.key()] * 2])
+        free = ["_", "_", "_", "$1", "$2"]
+        within = (pick(["_", "$1", 1]), pick(["_", "$1", 2]))
+        key = pick([*free, *[self.key()] * 2, within])
         rest = range(self.arities[table] - 1)
-        return [key, *[pick(["_", "_", "_", "$1", "$2", *[self.value()] * 3]) for _ in rest]]
+        return [key, *[pick([*free, *[self.value()] * 3, within]) for _ in rest]]
 
     def attribute(self, table: str) -> str:
         """Mostly an indexed one."""
@@ -119,7 +130,8 @@ class Tables:
         def index_match() -> Any:
             if known and self.indexes[table]:
                 return self.index_match_object(table)
-            return ("index_match_object", table, ["_", self.value()], "a")
+            free = ["_"] * (self.arities.get(table, 3) - 2)
+            return ("index_match_object", table, ["_", self.value(), *free], "a")
 
         return choices.weighted(
             (1, lambda: ("read", table, self.key())),
@@ -145,19 +157,23 @@ class Tables:
                 (6, self.change), (5, self.question), (2, self.question_in_activity)
             )
 
-        def nested() -> Any:
-            then = choices.pick(["catch", "catch", "catch", "pass"])
-            return ("nested", choices.pick(TRANSACTIONS), self.in_transaction(depth - 1), then)
-
         def operation() -> Any:
             return choices.weighted(
-                (16, simple),
-                (2, lambda: ("try", simple())),
-                (1, lambda: choices.pick([("abort", 1), ("abort", 2), ("raise",)])),
-                (3 if depth else 0, nested),
+                (32, simple),
+                (4, lambda: ("try", simple())),
+                (2, lambda: choices.pick([("abort", 1), ("abort", 2), ("raise",)])),
+                (6 if depth else 0, lambda: self.nested(depth)),
+                (2, lambda: ("dirty", self.question())),
+                (1, lambda: ("schema", choices.pick(CHANGES)(self.name()))),
             )
 
         return choices.many(operation, 1, 7)
+
+    def nested(self, depth: int) -> Any:
+        """A transaction within an activity."""
+        then = self.choices.pick(["catch", "catch", "catch", "pass"])
+        kind = self.choices.pick(TRANSACTIONS)
+        return ("nested", kind, self.in_transaction(depth - 1), then)
 
     def in_dirty(self) -> list[Any]:
         """The body of a dirty activity."""
@@ -170,7 +186,10 @@ class Tables:
 
         def operation() -> Any:
             return choices.weighted(
-                (10, simple), (1, lambda: ("try", simple())), (1, lambda: ("raise",))
+                (20, simple),
+                (2, lambda: ("try", simple())),
+                (2, lambda: ("raise",)),
+                (1, lambda: self.nested(1)),
             )
 
         return choices.many(operation, 1, 6)

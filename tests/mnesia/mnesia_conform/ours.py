@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnesia_conform.archives import Archives
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
 from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
@@ -222,7 +223,9 @@ def walked(key: Any, following: Callable[[Any], Any]) -> list[Any]:
 
 
 def swap(record: Any) -> Any:
-    """The record with its last two fields the other way round."""
+    """The record with its last two fields the other way round, unless one is the key."""
+    if len(record) < 3:
+        return record
     *before, one, other = record
     return (*before, other, one)
 
@@ -237,7 +240,6 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "add": lambda record: (*record, 0),
     "drop": lambda record: record[:-1],
     "swap": swap,
-    "key": lambda record: ((record[0], 1), *record[1:]),
     "crash": crash,
 }
 
@@ -259,7 +261,7 @@ class Ours:
     def run(self) -> list[Any]:
         """Run the program: a list of `[instruction, table, ["value" | "error", ...]]`."""
         with self.folder:
-            self.db = Database.open(self.path) if self.on_disc() else Database.in_memory()
+            self.db = self.opened()
             try:
                 for step in self.program.steps:
                     self.step(step)
@@ -270,6 +272,13 @@ class Ours:
             finally:
                 self.db.close()
         return self.entries
+
+    def opened(self) -> Database:
+        """The program's database; every third one that is created has two partitions."""
+        if not self.on_disc():
+            return Database.in_memory()
+        partitions = 2 if len(self.program.steps) % 3 == 0 else 1
+        return Database.open(self.path, partitions=partitions)
 
     def on_disc(self) -> bool:
         """Whether a table has to be; a database in memory has ram_copies only."""
@@ -311,6 +320,9 @@ class Ours:
                 self.attempt("activity", "none", lambda: self.activity(kind, body))
             case ("restart",):
                 self.restart()
+            case ("archive", (name, *args)):
+                archive = Archives(self.db, Path(self.folder.name))
+                self.attempt(name, "none", lambda: getattr(archive, name)(*args))
             case ("outside", operation):
                 self.attempt("outside", "none", lambda: self.do(self.outside(), operation))
             case ("subscribe", table, detail):
@@ -356,9 +368,9 @@ class Ours:
                     self.do(act, tried)
                 except Exception as error:
                     self.failed("try", "none", error)
-            case ("nested", _, body, then):
+            case ("nested", kind, body, then):
                 try:
-                    self.nested(act, body)
+                    self.nested(act, kind, body)
                 except Exception as error:
                     self.failed("nested", "none", error)
                     if then == "pass":
@@ -383,9 +395,10 @@ class Ours:
                 function = getattr(self.operations, name)
                 self.logged(name, table, lambda: shown(function(act, table, *args), table))
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
-        """Run a transaction within an activity."""
-        act.transaction(lambda inner: self.body(inner, body))
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
+        """Run a transaction within an activity: by that, or by the database, as it comes."""
+        run = act.transaction if kind == "transaction" else self.db.sync_transaction
+        run(lambda inner: self.body(inner, body))
 
     def dirty(self, name: str, table: str, *args: Any) -> Any:
         """Do one of the dirty functions."""
@@ -451,7 +464,7 @@ class Ours:
         self.db.close()
         self.subscriptions.clear()
         self.ended = None
-        self.db = Database.open(self.path)
+        self.db = self.opened()
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:

@@ -29,9 +29,11 @@ class _Clauses:
     def clause(self) -> Any:
         pick = self.choices.pick
         free = ["_", "$1", "$2", "$3"] * 2
-        head = [pick([*free, pick(self.keys)])]
-        head += [pick([*free, *[pick(self.values)] * 3]) for _ in range(self.arity - 1)]
-        self.variables = sorted({f for f in head if type(f) is str and f[0] == "$"})
+        within = (pick(["_", "$1", 1]), pick(["$3", 2]))
+        head = [pick([*free, pick(self.keys), within])]
+        head += [pick([*free, *[pick(self.values)] * 3, within]) for _ in range(self.arity - 1)]
+        words = [*head, *(within if within in head else ())]
+        self.variables = sorted({w for w in words if type(w) is str and w[0] == "$"})
         guards = self.choices.many(self.guard, 0, 2) if self.variables else []
         return (head, guards, self.body())
 

@@ -47,6 +47,8 @@ def pattern_of(db: Database, table: str, fields: list[Any]) -> Any:
 
 
 def _field(field: Any) -> Any:
+    if isinstance(field, tuple):
+        return tuple(map(_field, field))
     if isinstance(field, Text) or not isinstance(field, str):
         return field
     return ANY if field == "_" else V(int(field[1:]))
