@@ -178,8 +178,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "read-only",
-        "Writing to a read_only table raises ReadOnly, whose code is bad_type. Mnesia says no_exists "
-        "of it: there is no place to write to. Both interpreters say read_only.",
+        "Writing to a read_only table raises ReadOnly, whose code is bad_type. Mnesia says "
+        "no_exists, as there is no place to write to. Both interpreters say read_only.",
     ),
     Difference(
         "transform-reasons",
@@ -193,7 +193,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "ordered-on-disc",
-        "An ordered_set may be disc_only_copies; Mnesia has none. None is compared.",
+        "An ordered_set may be disc_only_copies; Mnesia has none. Ours are compared with its "
+        "ram_copies.",
     ),
     Difference(
         "counter-in-transaction",
@@ -201,8 +202,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "dirty-in-transaction",
-        "A transaction that writes what it has read with a dirty function stands in its own way and "
-        "ends with Conflict. Mnesia's goes on with both. Only dirty reading is compared.",
+        "A transaction that writes what it has read with a dirty function stands in its own way, "
+        "and ends with Conflict. Mnesia's goes on. Only dirty reading is compared.",
     ),
     Difference(
         "schema-in-dirty",
