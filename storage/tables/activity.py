@@ -11,7 +11,7 @@ import threading
 from abc import abstractmethod
 from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
@@ -30,7 +30,7 @@ from .querying.plan import Plan
 from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
-from .within import CURRENT
+from .within import CURRENT, enclosing
 
 if TYPE_CHECKING:
     from .database import Database
@@ -231,8 +231,21 @@ class Activity(Matching):
         return queries.run(wanted, ActivitySource(self))
 
     def iterate(self, wanted: Query[T]) -> Iterator[T]:
-        """Yield the answers of a query one by one, reading no more than is asked for."""
-        return queries.iterate(wanted, ActivitySource(self))
+        """Yield the answers of a query one by one, reading no more than is asked for.
+
+        Raises NoTransaction when it is asked for more after the activity's end.
+        """
+        self._check()
+        return self._while_it_lasts(queries.iterate(wanted, ActivitySource(self)))
+
+    def _while_it_lasts(self, found: Iterator[T]) -> Iterator[T]:
+        while True:
+            self._check()
+            try:
+                answer = next(found)
+            except StopIteration:
+                return
+            yield answer
 
     def explain(self, wanted: Query[Any]) -> Plan:
         """Return how a query would be answered; as text it is a tree to be read."""
@@ -389,8 +402,8 @@ class Transaction(Activity):
     ) -> None:
         super().__init__(database, kind)
         self._task = task
-        #: the transaction of another database, or one that has ended, that this is run within
-        self.outer = CURRENT.get()
+        #: the transaction of another database, or of another task, that this is run within
+        self.outer = enclosing(CURRENT.get())
         self._token = CURRENT.set(self)
         self._running = database.running
         self.reads = reads
@@ -402,6 +415,11 @@ class Transaction(Activity):
     def is_transaction(self) -> bool:
         """Whether this is a transaction: mnesia:is_transaction/0."""
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its function has returned."""
+        return self._over
 
     def is_around(self, database: object) -> bool:
         """Whether the caller is within it, and it is this database's."""
@@ -586,7 +604,8 @@ class Transaction(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
-        CURRENT.reset(self._token)
+        with suppress(ValueError):  # a coroutine that is given up is closed in another context
+            CURRENT.reset(self._token)
 
 
 class Nested:

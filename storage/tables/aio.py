@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -80,11 +81,12 @@ class Aio:
             options: for it.
         """
         database = self._database
-        database.waits_elsewhere = True  # the loop's thread cannot wait for itself
+        thread = threading.get_ident()
+        database.waits_elsewhere.add(thread)  # the loop's thread cannot wait for itself
         try:
             value = change(*args, **options)
         finally:
-            database.waits_elsewhere = False
+            database.waits_elsewhere.discard(thread)
         await self.durable(database.pipeline.last)
         return value
 
@@ -95,7 +97,7 @@ class Aio:
     async def room(self) -> None:
         """Wait until the backlog of commits is below its limit."""
         database = self._database
-        while database.pipeline.backlog >= database.max_backlog:
+        while database.is_overloaded():
             with suppress(CommitFailed):  # is told to those whose it is
                 await self.durable(database.pipeline.last)
 
@@ -115,7 +117,8 @@ class Aio:
         future: asyncio.Future[None] = loop.create_future()
 
         def tell(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_resolve, future, error)
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, future, error)
 
         def tell_here(error: BaseException | None) -> None:
             _resolve(future, error)

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from .commit import Changes, Commit, part_of, write_row
 from .copies import Key, Slot
+from .errors import RecordDamaged
 from .indexes import DiscIndex, Value
 from .isolation import Place, Reads, Restart, Running, doom
 from .spaces import LONG_KEY_BYTES, prefix_of
-from .table import DAMAGED, TableState
+from .table import TableState
 
 Payloads = dict[TableState, dict[Key, bytes]]
 """Records that were encoded when they were written."""
@@ -143,7 +144,9 @@ class Committer:
             writes = {key: slot for key, slot in writes.items() if key not in idle}
         if state.damaged:
             for key in writes:
-                state.damaged.pop(key, None)
+                text = state.damaged.pop(key, None)
+                if text is not None:
+                    commit.undo.append((state.damaged.__setitem__, (key, text)))
         if grown:
             change = sum(grown.values())
             state.size += change
@@ -222,12 +225,12 @@ class Committer:
 
 
 def _indexed(state: TableState, attribute: str, key: Key) -> set[Value]:
-    """Return the values under which an index has the records of a key."""
-    stored = state.copy.peek(key)
-    if stored == DAMAGED:  # what it was is not known; but the index knows
+    """Return the values under which an index has a key."""
+    try:
+        return state.values_of(attribute, state.awake(state.copy.peek(key)))
+    except RecordDamaged:  # it is about to be mended: what the index knows of it goes
         entries = state.indexes[attribute].range(b"", None)
-        return {value for value, owner in entries if owner == key}
-    return state.values_of(attribute, state.awake(stored))
+        return {value for value, its_key in entries if its_key == key}
 
 
 def _places(changes: Changes, moves: list[IndexChange]) -> list[Place]:
