@@ -25,8 +25,9 @@ CHANGES: list[Callable[[str], Any]] = [
 class Tables:
     """The tables of a program, and what may be in them; makes operations on them."""
 
-    def __init__(self, choices: Choices, keys: list[Any], values: list[Any]) -> None:
+    def __init__(self, choices: Choices, keys: list[Any], values: list[Any], *, disc: bool) -> None:
         self.choices = choices
+        self.disc = disc
         self.keys = keys
         self.values = values
         self.arities: dict[str, int] = {}
