@@ -22,6 +22,7 @@ from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
 from .effective import Operation
 from .errors import Aborted, BadArgument, CombineError, NoTransaction, ReadOnly
 from .identity import identical
+from .indexes import bounds_of, value_of
 from .isolation import Reads, Restart
 from .matching import END, Matching
 from .queries import Query
@@ -207,6 +208,7 @@ class Activity(Matching):
         """
         state = self.state(table)
         state.need_index(attribute)
+        state.missing()  # what is damaged is in no index
         encoded = terms.encode(value)
         at = state.definition.attributes.index(attribute)
         values = state.record_type.values
@@ -502,6 +504,7 @@ class Transaction(Activity):
 
     def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
         """Return the keys of the slots that may hold a record with this value."""
+        value = value_of(value)
         self.reads.places.add((state.definition.index[attribute], value))
         keys = dict.fromkeys(state.indexes[attribute].lookup(value))
         self._go_on(state)
@@ -513,6 +516,7 @@ class Transaction(Activity):
         self, state: TableState, attribute: str, low: bytes, high: bytes | None
     ) -> list[Key]:
         """Return the keys of the slots that may hold a record with low <= value < high."""
+        low, high = bounds_of(low, high)
         self.reads.ranges.append((state.definition.index[attribute], low, high))
         keys = dict.fromkeys(key for _, key in state.indexes[attribute].range(low, high))
         self._go_on(state)
@@ -654,13 +658,14 @@ class Dirty(Activity):
 
     def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
         """Return the keys of the slots that may hold a record with this value."""
-        return state.indexes[attribute].lookup(value)
+        return state.indexes[attribute].lookup(value_of(value))
 
     def index_range(
         self, state: TableState, attribute: str, low: bytes, high: bytes | None
     ) -> list[Key]:
         """Return the keys of the slots that may hold a record with low <= value < high."""
-        return [key for _, key in state.indexes[attribute].range(low, high)]
+        entries = state.indexes[attribute].range(*bounds_of(low, high))
+        return [key for _, key in entries]
 
     def put(
         self,

@@ -46,6 +46,7 @@ class Commit:
         parts: what it changes on the disk, by partition; empty when it is in memory only.
         stage: how far it has come.
         answered: whether it is settled, and those who waited have heard.
+        awaited: whether somebody waits who is not among the waiters.
         error: why it was undone.
         ticket: what the log knows its append by.
         places: what it writes; only kept where somebody may ask.
@@ -55,18 +56,19 @@ class Commit:
 
     __slots__ = (
         "_events",
+        "_settles",
         "_sizes",
         "_undo",
         "_waiters",
         "activity",
         "after",
         "answered",
+        "awaited",
         "crossing",
         "error",
         "number",
         "parts",
         "places",
-        "settles",
         "stage",
         "swaps",
         "ticket",
@@ -77,13 +79,14 @@ class Commit:
         self.activity = activity
         self.parts: dict[int, Ops] = {}
         self.swaps: list[tuple[Copy, Key, Any]] = []
-        self.settles: list[tuple[Copy | Index, Iterable[Any]]] = []
+        self._settles: list[tuple[Copy | Index, Iterable[Any]]] | None = None
         self._undo: list[Undo] | None = None
         self._sizes: list[tuple[TableState, int]] | None = None
         self._events: list[tuple[list[Any], Any]] | None = None
         self._waiters: list[Waiter] | None = None
         self.stage = Stage.OPEN
         self.answered = False
+        self.awaited = False
         self.error: BaseException | None = None
         self.ticket: Any = None
         self.places: Sequence[Place] = ()
@@ -103,6 +106,13 @@ class Commit:
         if self._sizes is None:
             self._sizes = []
         return self._sizes
+
+    @property
+    def settles(self) -> list[tuple[Copy | Index, Iterable[Any]]]:
+        """What is told that it is on the disk, and the keys."""
+        if self._settles is None:
+            self._settles = []
+        return self._settles
 
     @property
     def events(self) -> list[tuple[list[Any], Any]]:
@@ -134,7 +144,7 @@ class Commit:
 
     def settle(self) -> None:
         """Tell the copies that what they hold above the disk is on it."""
-        for copy, keys in self.settles:
+        for copy, keys in self._settles or ():
             copy.settle(keys, self.number)
 
     def announce(self, tell: Callable[[list[Any], Any], None]) -> None:

@@ -154,7 +154,8 @@ class Committer:
         if state.on_disc and writes:
             self._note(commit, state, writes, payloads)
             self._count(commit, state, grown)
-            commit.settles.append((copy, writes))
+            if copy.layered:
+                commit.settles.append((copy, writes))
 
     def _note(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager
 from heapq import merge
 from itertools import islice
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from sortedcontainers import SortedList
 
@@ -27,7 +27,12 @@ class Copy(Protocol):
     """One table's records, or the entries of one of its indexes.
 
     Writing belongs to whoever holds the database's mutex; `get` may be called from any thread.
+
+    Attributes:
+        layered: whether what is not durable lies above the disk, until `settle`.
     """
+
+    layered: ClassVar[bool]
 
     def get(self, key: Key) -> Slot | None:
         """Return what is under `key`, None when there is nothing."""
@@ -58,6 +63,8 @@ class MemoryCopy:
 
     A record that was loaded stays as the bytes that it was stored as until it is first read.
     """
+
+    layered: ClassVar[bool] = False
 
     __slots__ = ("_decode", "_mutex", "_order", "rows")
 
@@ -161,6 +168,8 @@ class DiscRows(Protocol):
 
 class DiscCopy:
     """Records on the disk, under what is committed and not yet durable."""
+
+    layered: ClassVar[bool] = True
 
     __slots__ = ("_decode", "_durable", "_overlay", "_rows", "_space")
 

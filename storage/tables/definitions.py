@@ -510,7 +510,8 @@ class Definitions(Core):
             for attribute, index in state.indexes.items():
                 for value in state.values_of(attribute, slot):
                     self._enter(commit, index, value, key)
-        commit.settles.append((copy, slots))
+        if copy.layered:
+            commit.settles.append((copy, slots))
 
     def _enter(self, commit: Commit, index: Index, value: bytes, key: Key) -> None:
         index.change(value, key, True, commit.number)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from palaver.storage.batch import Result
@@ -46,6 +45,42 @@ class Log(Protocol):
 
     def found(self, partition: int) -> int | None:
         """Return the sequence that the disk holds after it has failed; None if unreadable."""
+
+
+class Sent:
+    """One command on its way, which is called with its results.
+
+    A class rather than nested `partial`s: one thing for the garbage collector instead of six.
+
+    Attributes:
+        partition: where it was sent.
+        expected: the sequence it expects there.
+        epoch: see `Pipeline._broken`.
+        commit: whose it is.
+        done: hears its result; None for what makes the commit durable.
+    """
+
+    __slots__ = ("_hear", "commit", "done", "epoch", "expected", "partition")
+
+    def __init__(
+        self,
+        hear: Callable[[Sent, Result], None],
+        partition: int,
+        expected: int,
+        epoch: int,
+        commit: Commit,
+        done: Callable[[Result], None] | None,
+    ) -> None:
+        self._hear = hear
+        self.partition = partition
+        self.expected = expected
+        self.epoch = epoch
+        self.commit = commit
+        self.done = done
+
+    def __call__(self, results: Sequence[Result]) -> None:
+        """Pass the result on."""
+        self._hear(self, results[0])
 
 
 class Pipeline:
@@ -81,9 +116,13 @@ class Pipeline:
         partitions = 0 if log is None else log.partitions
         self._foreseen = [0] * partitions
         self._epochs = [0] * partitions
-        self._in_flight = 0
+        # By partition: whose commands are on their way there, in their order.
+        self._flights: list[deque[Commit]] = [deque() for _ in range(partitions)]
+        self._undone = False
+        self._unheard = 0
         self._idle: list[Callable[[], object]] = []
         self._lanes = Lanes(self) if partitions > 1 else None
+        self._heard = self.hear  # bound once, for all that is sent
         self.foresee()
 
     def foresee(self) -> None:
@@ -128,10 +167,13 @@ class Pipeline:
     def when_idle(self, tell: Callable[[], object]) -> None:
         """Call `tell`, under the mutex, as soon as nothing is on its way; at once if so now."""
         with self._mutex:
-            if self._order or self._in_flight:
+            if self._busy():
                 self._idle.append(tell)
             else:
                 tell()
+
+    def _busy(self) -> bool:
+        return bool(self._order) or any(self._flights)
 
     def submit(self, commit: Commit, reads: Reads | None) -> None:
         """Take a commit that is made in memory; under the mutex."""
@@ -145,22 +187,29 @@ class Pipeline:
 
     def append(self, partition: int, command: tuple[Any, ...], commit: Commit) -> None:
         """Append a command whose success makes the commit durable."""
-        self.send(partition, command, partial(self._done, commit), commit)
+        self.send(partition, command, None, commit)
 
     def send(
         self,
         partition: int,
         command: tuple[Any, ...],
-        done: Callable[[Result], None],
+        done: Callable[[Result], None] | None,
         commit: Commit,
     ) -> None:
-        """Append a command at the sequence that its partition will be at."""
+        """Append a command at the sequence that its partition will be at.
+
+        Args:
+            partition: where.
+            command: what.
+            done: hears its result, under the mutex; None for what makes the commit durable.
+            commit: whose it is.
+        """
         assert self._log is not None
         expected = self._foreseen[partition]
         self._foreseen[partition] = expected + 1
-        self._in_flight += 1
-        hear = partial(self._hear, partition, expected, self._epochs[partition], done)
-        ticket = self._log.append(partition, command, hear, expected)
+        self._flights[partition].append(commit)
+        sent = Sent(self._heard, partition, expected, self._epochs[partition], commit, done)
+        ticket = self._log.append(partition, command, sent, expected)
         if commit.crossing is None:
             commit.ticket = ticket
         else:
@@ -170,21 +219,25 @@ class Pipeline:
         """Return the sequence at which a partition will be."""
         return self._foreseen[partition]
 
-    def _hear(
-        self,
-        partition: int,
-        expected: int,
-        epoch: int,
-        done: Callable[[Result], None],
-        results: Sequence[Result],
-    ) -> None:
-        result = results[0]
+    def hear(self, sent: Sent, result: Result) -> None:
+        """Hear what has become of a command that was sent."""
         with self._mutex:
-            self._in_flight -= 1
-            if not isinstance(result, Outcome) and epoch == self._epochs[partition]:
-                result = self._broken(partition, expected, result)
-            done(result)
-            if self._idle and not self._order and not self._in_flight:
+            self._flights[sent.partition].popleft()
+            if not isinstance(result, Outcome) and sent.epoch == self._epochs[sent.partition]:
+                result = self._broken(sent.partition, sent.expected, result)
+            if sent.done is None:
+                self._done(sent.commit, result)
+            else:
+                sent.done(result)
+            if self._undone:
+                self._undone = False
+                if self._unheard:  # once for all that one failure has cost
+                    self._report(Undone(self._unheard, str(result)))
+                    self._unheard = 0
+                self.settle_front()
+                if self._lanes is not None:
+                    self._lanes.go_on()
+            if self._idle and not self._busy():
                 idle, self._idle = self._idle, []
                 for tell in idle:
                     tell()
@@ -194,7 +247,8 @@ class Pipeline:
         """Hear that a command has failed, the first one after a success; return what is true.
 
         What was sent to the partition after it expects a sequence that will not come, and fails
-        too. That is no news, and told by its epoch; what is sent from now on belongs to the next.
+        too. It is undone at once, before anybody can rest on it; that its failure is no news is
+        told by its epoch. What is sent from now on belongs to the next one.
         """
         assert self._log is not None
         there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
@@ -205,6 +259,8 @@ class Pipeline:
             self.refuse()
         self._epochs[partition] += 1
         self._foreseen[partition] = self._log.applied(partition) if there is None else there
+        for commit in tuple(self._flights[partition]):
+            self.fail(commit, cause)
         return cause
 
     def _done(self, commit: Commit, result: Result) -> None:
@@ -232,9 +288,13 @@ class Pipeline:
                 self._lanes.settled(commit)
 
     def fail(self, commit: Commit, cause: BaseException) -> None:
-        """Undo a commit that failed, and all that were made after it; under the mutex."""
+        """Undo a commit that failed, and all that were made after it; under the mutex.
+
+        Nothing is sent before the answer that led here has been dealt with.
+        """
         if commit.stage is not Stage.OPEN:
             return  # undone already, because of one before it
+        self._undone = True
         undone = self._resting_on(commit)
         with self._running.change():  # who has read of it begins again, without it
             for each in reversed(undone):
@@ -242,16 +302,10 @@ class Pipeline:
                 each.stage = Stage.UNDONE
             self._order = deque(each for each in self._order if each.stage is not Stage.UNDONE)
         if self._lanes is not None:
-            self._lanes.drop(undone)
-        unheard = 0
+            self._lanes.drop(undone, self._order)
         for each in undone:
-            unheard += not each.waiters
+            self._unheard += not (each.awaited or each.waiters)
             each.tell(CommitFailed(cause))
-        if unheard:
-            self._report(Undone(unheard, str(cause)))
-        self.settle_front()
-        if self._lanes is not None:
-            self._lanes.go_on()
 
     def _resting_on(self, commit: Commit) -> list[Commit]:
         """Return the commit and the later ones that may rest on it, in order."""

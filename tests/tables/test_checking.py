@@ -22,7 +22,7 @@ from palaver.storage.machine import Outcome
 from palaver.storage.partitioning import MAX_PARTITIONS, partition_of
 from palaver.storage.tables import Activity, Database, spaces, terms
 from palaver.storage.tables.checking import check_database
-from palaver.storage.tables.machine import Ops, TableMachine
+from palaver.storage.tables.machine import TableMachine
 from palaver.storage.tables.schema import Definition, read_schema, table_key
 from palaver.storage.tables.spaces import ROWS, prefix_of
 from palaver.storage.transaction import WriteTxn
@@ -307,9 +307,9 @@ def test_what_a_crash_leaves_between_partitions_is_sound(tmp_path: Path, decided
     store = Store.open(place, TableMachine)
     space = store.view(0, lambda txn: read_schema(txn, place))[0]["Account"].space
 
-    def ops(name: str) -> Ops:
+    def ops(name: str) -> tuple[Any, ...]:
         puts = [(prefix_of(space) + key_of(name), row((name, "x", 1)))]
-        return Ops([], puts, [], [], {space: 1})
+        return [], puts, [], [], {space: 1}
 
     number = number_of(store)
     (result,) = store.apply_now(1, [("prepare", number, 0, ops(other))])

@@ -417,7 +417,7 @@ def events_come_early(monkeypatch: Any) -> None:
     def submit(self: Any, made: Any, reads: Any) -> None:
         for receivers, event in made.events:
             self._events(receivers, event)
-        made.events = []
+        made.events.clear()
         real(self, made, reads)
 
     monkeypatch.setattr(pipeline.Pipeline, "submit", submit)
