@@ -117,9 +117,9 @@ DIFFERENCES: tuple[Difference, ...] = (
         "After change_table_copy_type Mnesia names an index twice in table_info; counted once.",
     ),
     Difference(
-        "next-on-disc",
-        "next and prev of a key that is not there fail with badarg in a set or a bag. Mnesia's "
-        "disc_only_copies give something; its interpreter looks.",
+        "next-of-nothing",
+        "next and prev of a key that is not there fail with badarg in a set or a bag. Mnesia gives "
+        "something on the disc, and after transactions in memory; its interpreter looks.",
     ),
     Difference(
         "old-object",
@@ -194,6 +194,11 @@ DIFFERENCES: tuple[Difference, ...] = (
         "failing-results",
         "A result of a match specification that cannot be computed fails with badarg. Mnesia gives "
         "'EXIT' in its place. None is computed.",
+    ),
+    Difference(
+        "plus-joins",
+        "In guards and results + also joins texts and tuples; Erlang's fails. Only numbers are "
+        "added.",
     ),
     Difference(
         "ordered-on-disc",
