@@ -373,18 +373,24 @@ class Database(Archives, DirtyOperations):
         if not commit.answered:
             if self._loner == threading.get_ident():
                 raise BadArgument("nothing can be waited for within the function of a transaction")
-            settled = threading.Event()
-            with self.mutex:
-                if not commit.answered:
-                    commit.waiters.append(lambda _: settled.set())
-                else:
-                    settled.set()
-            if not settled.is_set():
-                assert self.log is not None
-                self.log.wait(commit, settled, lambda: self.pipeline.first)
+            commit.awaited = True
+            if self.log is not None:
+                self.log.lead(commit)
+            self._await_answer(commit)
             self.subscriptions.deliver()
         if commit.error is not None:
             raise commit.error
+
+    def _await_answer(self, commit: Commit) -> None:
+        if commit.answered:
+            return
+        settled = threading.Event()
+        with self.mutex:
+            if commit.answered:
+                return
+            commit.waiters.append(lambda _: settled.set())
+        assert self.log is not None
+        self.log.wait(commit, settled, lambda: self.pipeline.first)
 
     def press_on(self) -> None:
         """Let the log work where it is due, and deliver events; outside of the mutex."""
@@ -491,6 +497,8 @@ class Database(Archives, DirtyOperations):
 
     def state(self, table: Any) -> TableState:
         """Return the state of a table; NoExists when there is none."""
+        if type(table) is Table:
+            table = table.name  # a string's hash is at hand, a handle's is a call
         state = self._by_handle.get(table)
         if state is not None:
             return state
