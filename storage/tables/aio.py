@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .activity import Transaction
-from .commit import Commit
+from .commit import Commit, Waiter
 from .errors import CommitFailed, Conflict
 from .isolation import Restart
 from .table import Table
@@ -80,11 +83,12 @@ class Aio:
             options: for it.
         """
         database = self._database
-        database.waits_elsewhere = True  # the loop's thread cannot wait for itself
+        thread = threading.get_ident()
+        database.waits_elsewhere.add(thread)  # the loop's thread cannot wait for itself
         try:
             value = change(*args, **options)
         finally:
-            database.waits_elsewhere = False
+            database.waits_elsewhere.discard(thread)
         await self.durable(database.pipeline.last)
         return value
 
@@ -95,7 +99,7 @@ class Aio:
     async def room(self) -> None:
         """Wait until the backlog of commits is below its limit."""
         database = self._database
-        while database.pipeline.backlog >= database.max_backlog:
+        while database.is_overloaded():
             with suppress(CommitFailed):  # is told to those whose it is
                 await self.durable(database.pipeline.last)
 
@@ -113,20 +117,15 @@ class Aio:
         database = self._database
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-
-        def tell(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_resolve, future, error)
-
-        def tell_here(error: BaseException | None) -> None:
-            _resolve(future, error)
-
+        tell: Waiter = partial(_resolve, future)
+        if database.log is None or not database.log.on_owner:
+            tell = partial(_resolve_there, loop, future)
         with database.mutex:
             if commit.error is not None:
                 raise commit.error
             if commit.answered:
                 return
-            here = database.log is not None and database.log.on_owner
-            commit.waiters.append(tell_here if here else tell)
+            commit.waiters.append(tell)
         await future
 
     async def _run(
@@ -138,13 +137,16 @@ class Aio:
             with around.nested():
                 value = function(around, *args)
                 return await value if inspect.isawaitable(value) else value, None
-        await self.room()
-        if not inspect.iscoroutinefunction(function):
+        if database.pipeline.backlog >= database.max_backlog:
+            await self.room()
+        if not _is_async(function):
             return database.run(kind, cast("Callable[..., T]", function), args, retries)
         limit = MAX_ATTEMPTS if retries is None else retries + 1
         for _ in range(limit):
             try:
-                done = await self._attempt(kind, function, args)
+                done = await self._attempt(
+                    kind, cast("Callable[..., Awaitable[T]]", function), args
+                )
                 database.press_on()
                 return done
             except Restart:
@@ -177,6 +179,20 @@ class Aio:
         with self._database.dirty_activity(kind) as activity:
             value = function(activity, *args)
             return await value if inspect.isawaitable(value) else value
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether it is a coroutine function; of plain functions known without a closer look."""
+    if type(function) is FunctionType and not function.__dict__:  # and nothing marks it as one
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    return inspect.iscoroutinefunction(function)
+
+
+def _resolve_there(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: BaseException | None
+) -> None:
+    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        loop.call_soon_threadsafe(_resolve, future, error)
 
 
 def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -94,6 +94,11 @@ class StoreLog:
             self._carry()
             self.store.drain()
 
+    def lead(self, commit: Commit) -> None:
+        """Work for a commit that stands alone: whoever did it needs no more waiting."""
+        if self._post is None and commit.ticket is not None and commit.crossing is None:
+            commit.ticket.wait()
+
     def wait(
         self, commit: Commit, settled: threading.Event, first: Callable[[], Commit | None]
     ) -> None:

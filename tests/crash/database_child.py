@@ -118,7 +118,7 @@ def unagreed(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int)
 
     def each_alone(lanes: Lanes, commit: Commit) -> None:
         for partition, ops in commit.parts.items():
-            lanes._pipeline.append(partition, ("write", ops), commit)
+            lanes._pipeline.append(partition, ("write", ops.plain()), commit)
 
     Lanes._prepare = each_alone  # type: ignore[method-assign]
     write(root, seed, tape, deeds, partitions)

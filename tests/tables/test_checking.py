@@ -307,9 +307,9 @@ def test_what_a_crash_leaves_between_partitions_is_sound(tmp_path: Path, decided
     store = Store.open(place, TableMachine)
     space = store.view(0, lambda txn: read_schema(txn, place))[0]["Account"].space
 
-    def ops(name: str) -> tuple[object, ...]:
+    def ops(name: str) -> tuple[Any, ...]:
         puts = [(prefix_of(space) + key_of(name), row((name, "x", 1)))]
-        return ([], puts, [], [], {space: 1})
+        return [], puts, [], [], {space: 1}
 
     number = number_of(store)
     (result,) = store.apply_now(1, [("prepare", number, 0, ops(other))])
