@@ -305,7 +305,7 @@ def test_whoever_was_answered_rests_on_nothing_that_was_lost(
         ]
         together(*clients)
         assert disk.failures
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         database.sync_log()
         explained(history, database)
         last = contents(database)
