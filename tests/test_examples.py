@@ -27,6 +27,12 @@ SAYS = {
         "1000 actors in one process: one of many",
         "the café is closed",
     ],
+    "library_tables.py": [
+        "bob: no copy left, nothing was written",
+        "ann has: ['Erlang Programming', 'Programming Erlang']",
+        "by index: ['Programming Phoenix']",
+        "told of: [('ann', '1-934'), ('ann', '0-596')]",
+    ],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
     "rate_limiter.py": [
         "mallory's logins allowed: 3 of 10",

@@ -11,7 +11,7 @@ import threading
 from abc import abstractmethod
 from asyncio import Task, current_task
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
@@ -22,6 +22,7 @@ from .copies import SCAN_ROWS, Copy, Key, Pair, Slot, layered
 from .effective import Operation
 from .errors import Aborted, BadArgument, CombineError, NoTransaction, ReadOnly
 from .identity import identical
+from .indexes import bounds_of, value_of
 from .isolation import Reads, Restart
 from .matching import END, Matching
 from .queries import Query
@@ -29,7 +30,7 @@ from .querying.plan import Plan
 from .querying.source import ActivitySource
 from .schema import Definition
 from .table import Table, TableState
-from .within import CURRENT
+from .within import CURRENT, enclosing
 
 if TYPE_CHECKING:
     from .database import Database
@@ -207,6 +208,7 @@ class Activity(Matching):
         """
         state = self.state(table)
         state.need_index(attribute)
+        state.missing()  # what is damaged is in no index
         encoded = terms.encode(value)
         at = state.definition.attributes.index(attribute)
         values = state.record_type.values
@@ -229,8 +231,21 @@ class Activity(Matching):
         return queries.run(wanted, ActivitySource(self))
 
     def iterate(self, wanted: Query[T]) -> Iterator[T]:
-        """Yield the answers of a query one by one, reading no more than is asked for."""
-        return queries.iterate(wanted, ActivitySource(self))
+        """Yield the answers of a query one by one, reading no more than is asked for.
+
+        Raises NoTransaction when it is asked for more after the activity's end.
+        """
+        self._check()
+        return self._while_it_lasts(queries.iterate(wanted, ActivitySource(self)))
+
+    def _while_it_lasts(self, found: Iterator[T]) -> Iterator[T]:
+        while True:
+            self._check()
+            try:
+                answer = next(found)
+            except StopIteration:
+                return
+            yield answer
 
     def explain(self, wanted: Query[Any]) -> Plan:
         """Return how a query would be answered; as text it is a tree to be read."""
@@ -387,8 +402,8 @@ class Transaction(Activity):
     ) -> None:
         super().__init__(database, kind)
         self._task = task
-        #: the transaction of another database, or one that has ended, that this is run within
-        self.outer = CURRENT.get()
+        #: the transaction of another database, or of another task, that this is run within
+        self.outer = enclosing(CURRENT.get())
         self._token = CURRENT.set(self)
         self._running = database.running
         self.reads = reads
@@ -400,6 +415,11 @@ class Transaction(Activity):
     def is_transaction(self) -> bool:
         """Whether this is a transaction: mnesia:is_transaction/0."""
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its function has returned."""
+        return self._over
 
     def is_around(self, database: object) -> bool:
         """Whether the caller is within it, and it is this database's."""
@@ -484,6 +504,7 @@ class Transaction(Activity):
 
     def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
         """Return the keys of the slots that may hold a record with this value."""
+        value = value_of(value)
         self.reads.places.add((state.definition.index[attribute], value))
         keys = dict.fromkeys(state.indexes[attribute].lookup(value))
         self._go_on(state)
@@ -495,6 +516,7 @@ class Transaction(Activity):
         self, state: TableState, attribute: str, low: bytes, high: bytes | None
     ) -> list[Key]:
         """Return the keys of the slots that may hold a record with low <= value < high."""
+        low, high = bounds_of(low, high)
         self.reads.ranges.append((state.definition.index[attribute], low, high))
         keys = dict.fromkeys(key for _, key in state.indexes[attribute].range(low, high))
         self._go_on(state)
@@ -582,7 +604,8 @@ class Transaction(Activity):
     def close(self) -> None:
         """End it; every later use raises NoTransaction."""
         self._over = True
-        CURRENT.reset(self._token)
+        with suppress(ValueError):  # a coroutine that is given up is closed in another context
+            CURRENT.reset(self._token)
 
 
 class Nested:
@@ -635,13 +658,14 @@ class Dirty(Activity):
 
     def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
         """Return the keys of the slots that may hold a record with this value."""
-        return state.indexes[attribute].lookup(value)
+        return state.indexes[attribute].lookup(value_of(value))
 
     def index_range(
         self, state: TableState, attribute: str, low: bytes, high: bytes | None
     ) -> list[Key]:
         """Return the keys of the slots that may hold a record with low <= value < high."""
-        return [key for _, key in state.indexes[attribute].range(low, high)]
+        entries = state.indexes[attribute].range(*bounds_of(low, high))
+        return [key for _, key in entries]
 
     def put(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -82,11 +83,12 @@ class Aio:
             options: for it.
         """
         database = self._database
-        database.waits_elsewhere = True  # the loop's thread cannot wait for itself
+        thread = threading.get_ident()
+        database.waits_elsewhere.add(thread)  # the loop's thread cannot wait for itself
         try:
             value = change(*args, **options)
         finally:
-            database.waits_elsewhere = False
+            database.waits_elsewhere.discard(thread)
         await self.durable(database.pipeline.last)
         return value
 
@@ -97,7 +99,7 @@ class Aio:
     async def room(self) -> None:
         """Wait until the backlog of commits is below its limit."""
         database = self._database
-        while database.pipeline.backlog >= database.max_backlog:
+        while database.is_overloaded():
             with suppress(CommitFailed):  # is told to those whose it is
                 await self.durable(database.pipeline.last)
 
@@ -117,7 +119,7 @@ class Aio:
         future: asyncio.Future[None] = loop.create_future()
         tell: Waiter = partial(_resolve, future)
         if database.log is None or not database.log.on_owner:
-            tell = partial(loop.call_soon_threadsafe, _resolve, future)  # type: ignore[arg-type, assignment]
+            tell = partial(_resolve_there, loop, future)
         with database.mutex:
             if commit.error is not None:
                 raise commit.error
@@ -184,6 +186,13 @@ def _is_async(function: Callable[..., Any]) -> bool:
     if type(function) is FunctionType and not function.__dict__:  # and nothing marks it as one
         return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
     return inspect.iscoroutinefunction(function)
+
+
+def _resolve_there(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: BaseException | None
+) -> None:
+    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        loop.call_soon_threadsafe(_resolve, future, error)
 
 
 def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from .commit import Changes, Commit, part_of, write_row
 from .copies import Key, Slot
+from .errors import RecordDamaged
 from .indexes import DiscIndex, Value
 from .isolation import Place, Reads, Restart, Running, doom
 from .spaces import LONG_KEY_BYTES, prefix_of
@@ -143,7 +144,9 @@ class Committer:
             writes = {key: slot for key, slot in writes.items() if key not in idle}
         if state.damaged:
             for key in writes:
-                state.damaged.pop(key, None)
+                text = state.damaged.pop(key, None)
+                if text is not None:
+                    commit.undo.append((state.damaged.__setitem__, (key, text)))
         if grown:
             change = sum(grown.values())
             state.size += change
@@ -196,7 +199,7 @@ class Committer:
         for state, writes in changes.items():
             for attribute in state.indexes:
                 for key, slot in writes.items():
-                    old = state.values_of(attribute, state.awake(state.copy.peek(key)))
+                    old = _indexed(state, attribute, key)
                     new = state.values_of(attribute, slot)
                     found.extend((state, attribute, value, key, False) for value in old - new)
                     found.extend((state, attribute, value, key, True) for value in new - old)
@@ -219,6 +222,15 @@ class Committer:
             ops = part_of(commit, partition)
             write_row(ops, index.space, prefix_of(index.space), entry, payload)
             commit.settles.append((index, ((value, key),)))
+
+
+def _indexed(state: TableState, attribute: str, key: Key) -> set[Value]:
+    """Return the values under which an index has a key."""
+    try:
+        return state.values_of(attribute, state.awake(state.copy.peek(key)))
+    except RecordDamaged:  # it is about to be mended: what the index knows of it goes
+        entries = state.indexes[attribute].range(b"", None)
+        return {value for value, its_key in entries if its_key == key}
 
 
 def _places(changes: Changes, moves: list[IndexChange]) -> list[Place]:

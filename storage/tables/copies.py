@@ -6,7 +6,7 @@ of their insertion. What a copy holds is what has been committed in memory, dura
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from heapq import merge
 from itertools import islice
@@ -152,9 +152,18 @@ class DiscRows(Protocol):
         """Return the durable payload under `key`."""
 
     def scan(
-        self, space: int, low: Key, high: Key | None, limit: int, reverse: bool
+        self,
+        space: int,
+        low: Key,
+        high: Key | None,
+        limit: int,
+        reverse: bool,
+        hidden: Container[Key],
     ) -> list[tuple[Key, bytes]]:
-        """Return at most `limit` durable pairs with low <= key < high, in order."""
+        """Return at most `limit` durable pairs with low <= key < high, in order.
+
+        A damaged row whose key is `hidden` is passed over.
+        """
 
 
 class DiscCopy:
@@ -231,7 +240,7 @@ class DiscCopy:
 
     def _below(self, low: Key, high: Key | None, reverse: bool) -> Iterator[Pair]:
         while True:
-            batch = self._rows.scan(self._space, low, high, SCAN_ROWS, reverse)
+            batch = self._rows.scan(self._space, low, high, SCAN_ROWS, reverse, self._overlay)
             for key, stored in batch:
                 yield key, self._decode(stored)
             if len(batch) < SCAN_ROWS:

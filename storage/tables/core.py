@@ -60,8 +60,8 @@ class Core(ABC):
         counters: what has become of transactions.
         clock: seconds, monotonic.
         checkpoints_by_name: the checkpoints that are active.
-        waits_elsewhere: whether a change of the schema returns before it is durable, because
-            somebody else waits for it.
+        waits_elsewhere: the threads on which a change of the schema returns before it is durable,
+            because somebody else waits for it.
     """
 
     path: Path | None
@@ -80,7 +80,7 @@ class Core(ABC):
     counters: Counters
     clock: Callable[[], float]
     checkpoints_by_name: dict[str, Checkpoint]
-    waits_elsewhere: bool
+    waits_elsewhere: set[int]
 
     @abstractmethod
     def state(self, table: Any) -> TableState:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -105,8 +105,9 @@ class Database(Archives, DirtyOperations):
             self.pipeline,
         )
         self.counters = Counters()
-        self.waits_elsewhere = False
+        self.waits_elsewhere: set[int] = set()
         self._closed = False
+        self._is_free = False
         self._overloaded = False
         self._loner: int | None = None  # the thread that runs a transaction alone
         self.next_space = load(self, progress)
@@ -348,21 +349,22 @@ class Database(Archives, DirtyOperations):
 
     def make_room(self) -> None:
         """Make the caller wait while too much waits for the disk; where it cannot wait, refuse."""
-        backlog = self.pipeline.backlog
-        if backlog < self.max_backlog or self._loner == threading.get_ident():
+        if not self.is_overloaded() or self._loner == threading.get_ident():
             return
-        if not self._overloaded:
-            self._overloaded = True
-            self.subscriptions.overload(backlog, self.max_backlog)
         last = self.pipeline.last
         if self.log is not None and self.log.on_owner:
-            raise Overloaded(backlog, self.max_backlog)
-        try:
+            raise Overloaded(self.pipeline.backlog, self.max_backlog)
+        with suppress(CommitFailed):  # is told to those whose it is; there is room now
             self.wait(last)
-        except CommitFailed:
-            pass  # is told to those whose it is; there is room now
-        finally:
-            self._overloaded = False
+
+    def is_overloaded(self) -> bool:
+        """Whether too much waits for the disk; tells of it when it begins."""
+        backlog = self.pipeline.backlog
+        overloaded = backlog >= self.max_backlog
+        if overloaded and not self._overloaded:
+            self.subscriptions.overload(backlog, self.max_backlog)
+        self._overloaded = overloaded
+        return overloaded
 
     def wait(self, commit: Commit | None) -> None:
         """Block until a commit is durable; CommitFailed when it is undone instead."""
@@ -502,19 +504,20 @@ class Database(Archives, DirtyOperations):
         return self._resolve(table)
 
     def _resolve(self, table: Any) -> TableState:
-        self._check_open()
         if isinstance(table, Table):
             name = table.name
         elif isinstance(table, type):
             name = table.__name__
         else:
             name = table
-        state = self.states.get(name) if isinstance(name, str) else None
-        if state is None:
-            raise NoExists(f"table {name!r}")
-        if len(self._by_handle) > 10 * (len(self.states) + 10):
-            self._by_handle.clear()
-        self._by_handle[table] = state
+        with self.mutex:  # so that what is kept here is never older than `forget_handles`
+            self._check_open()
+            state = self.states.get(name) if isinstance(name, str) else None
+            if state is None:
+                raise NoExists(f"table {name!r}")
+            if len(self._by_handle) > 10 * (len(self.states) + 10):
+                self._by_handle.clear()
+            self._by_handle[table] = state
         return state
 
     def forget_handles(self) -> None:
@@ -540,7 +543,7 @@ class Database(Archives, DirtyOperations):
         Activities are refused from the first moment on; one that runs raises NotRunning when it
         commits.
         """
-        if self._closed:
+        if self._is_free:
             return
         self._refuse()
         if self.store is not None:
@@ -549,24 +552,27 @@ class Database(Archives, DirtyOperations):
             self.pipeline.when_idle(idle.set)
             self.log.finish(idle)
             self.store.close_now()
-        self.subscriptions.deliver()
-        self._by_handle.clear()
+        self._let_go()
 
     async def aclose(self) -> None:
         """Like `close`, under the loop that drives the store."""
-        if self._closed:
+        if self._is_free:
             return
         self._refuse()
         if self.store is not None:
             await self.aio.idle()
             await self.store.close()
-        self.subscriptions.deliver()
-        self._by_handle.clear()
+        self._let_go()
 
     def _refuse(self) -> None:
         with self.mutex:
             self._closed = True
             self.pipeline.refuse()
+
+    def _let_go(self) -> None:
+        self._is_free = True  # not before: whoever was interrupted may close again
+        self.subscriptions.deliver()
+        self._by_handle.clear()
 
     def __enter__(self) -> Self:
         return self

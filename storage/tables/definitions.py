@@ -7,6 +7,7 @@ holds up all commits while it does.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -135,11 +136,24 @@ class Definitions(Core):
                 properties=dict(properties or {}),
             )
             check_definition(definition, self.store is not None)
+            self._check_record_name(definition)
             if record is not None:
                 self.classes[record_type.name] = record
-            commit = self._install("create_table", self.fresh_definition(definition), None, {})
+            definition = self.fresh_definition(definition)
+            new = TableState(definition, record_type)
+            commit = self._install("create_table", definition, None, {}, new)
         self._finish(commit)
         return Table(chosen)
+
+    def _check_record_name(self, definition: Definition) -> None:
+        """Refuse what could not be opened: classes are found by the names of the records."""
+        for state in self.states.values():
+            there = state.definition
+            if there.record == definition.record and there.signature != definition.signature:
+                raise CombineError(
+                    f"the records of {there.name} are named {there.record} too, and have other "
+                    "fields; give the class another name"
+                )
 
     def ensure_table(
         self, record: type[R], *, index: Iterable[str] = (), **options: Any
@@ -520,7 +534,7 @@ class Definitions(Core):
 
     def _finish(self, commit: Commit) -> None:
         self.press_on()
-        if not self.waits_elsewhere:
+        if threading.get_ident() not in self.waits_elsewhere:
             self.wait(commit)
 
     def _partitions(self) -> int:

@@ -7,6 +7,7 @@ in the order of (value, key), and all of one value lie together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from sortedcontainers import SortedList
@@ -19,6 +20,29 @@ Value: TypeAlias = bytes
 Entry: TypeAlias = tuple[Value, Key]
 Undo: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
 """What to call, with what, to take a change back."""
+
+
+LONG_VALUE_BYTES = 256
+_KEPT_BYTES = 240
+
+
+def value_of(encoded: bytes) -> Value:
+    """Return what an index has for an encoded value: itself, or of a long one a beginning and hash.
+
+    Entries share their rows from 480 bytes on (see `spaces`): whole long values would put all
+    records of one value into one row. So a long value is found by equality exactly, and by a range
+    together with what begins as the range does.
+    """
+    if len(encoded) <= LONG_VALUE_BYTES:
+        return encoded
+    return encoded[:_KEPT_BYTES] + blake2b(encoded, digest_size=16).digest()
+
+
+def bounds_of(low: bytes, high: bytes | None) -> tuple[Value, Value | None]:
+    """Return bounds between which an index has at least what is between these encoded values."""
+    if high is not None and len(high) > _KEPT_BYTES:
+        high = successor(high[:_KEPT_BYTES])
+    return low[:_KEPT_BYTES], high
 
 
 class MemoryIndex:

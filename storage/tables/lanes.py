@@ -105,13 +105,13 @@ class Lanes:
         """Send what may be sent."""
         self._go(list(self._lanes))
 
-    def drop(self, undone: list[Commit]) -> None:
+    def drop(self, undone: list[Commit], left: Iterable[Commit]) -> None:
         """Forget commits that were undone; those already sent fail by the sequence they expect."""
         gone = set(undone)
         for partition, lane in self._lanes.items():
             self._lanes[partition] = deque(commit for commit in lane if commit not in gone)
-        for commit in undone:
-            self._forget(commit)
+        # What was undone may have hidden an earlier one that is not durable either.
+        self._pending = {place: commit for commit in left for place in commit.places}
 
     def _forget(self, commit: Commit) -> None:
         for place in commit.places:

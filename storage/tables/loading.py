@@ -124,6 +124,7 @@ def fill(database: Core, state: TableState, progress: Progress | None = None) ->
     for partition in range(store.partitions):
         with store.look(partition) as txn:
             last = b""
+            count = 0
             for key, payload in spaces.rows(txn, state.space, damaged=damaged):
                 # A damaged file of LMDB may serve pages at the wrong place: what comes is looked at
                 # here, where everything is read anyhow.
@@ -131,10 +132,12 @@ def fill(database: Core, state: TableState, progress: Progress | None = None) ->
                     raise _out_of_order(database, state)
                 last = key
                 rows[key] = payload
+                count += state.count_of(payload) if state.is_bag else 1
                 if progress is not None and not len(rows) % PROGRESS_RECORDS:
                     progress(state.name, len(rows))
-    if not (state.is_bag or state.damaged) and len(rows) != state.size:
-        raise _out_of_order(database, state)
+            counted = machine.read_sizes(txn).get(state.space, 0)
+        if count != counted and not state.damaged:
+            raise _out_of_order(database, state)
     if progress is not None:
         progress(state.name, len(rows))
     for attribute in state.indexes:

@@ -229,6 +229,7 @@ class Matching:
             if domain.everything:
                 continue
             if domain.values is not None:
+                state.missing()  # what is damaged is in no index
                 found = [
                     key
                     for value in domain.values

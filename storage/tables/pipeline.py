@@ -116,7 +116,9 @@ class Pipeline:
         partitions = 0 if log is None else log.partitions
         self._foreseen = [0] * partitions
         self._epochs = [0] * partitions
-        self._in_flight = 0
+        # By partition: whose commands are on their way there, in their order.
+        self._flights: list[deque[Commit]] = [deque() for _ in range(partitions)]
+        self._undone = False
         self._idle: list[Callable[[], object]] = []
         self._lanes = Lanes(self) if partitions > 1 else None
         self._heard = self.hear  # bound once, for all that is sent
@@ -164,10 +166,13 @@ class Pipeline:
     def when_idle(self, tell: Callable[[], object]) -> None:
         """Call `tell`, under the mutex, as soon as nothing is on its way; at once if so now."""
         with self._mutex:
-            if self._order or self._in_flight:
+            if self._busy():
                 self._idle.append(tell)
             else:
                 tell()
+
+    def _busy(self) -> bool:
+        return bool(self._order) or any(self._flights)
 
     def submit(self, commit: Commit, reads: Reads | None) -> None:
         """Take a commit that is made in memory; under the mutex."""
@@ -201,7 +206,7 @@ class Pipeline:
         assert self._log is not None
         expected = self._foreseen[partition]
         self._foreseen[partition] = expected + 1
-        self._in_flight += 1
+        self._flights[partition].append(commit)
         sent = Sent(self._heard, partition, expected, self._epochs[partition], commit, done)
         ticket = self._log.append(partition, command, sent, expected)
         if commit.crossing is None:
@@ -216,14 +221,19 @@ class Pipeline:
     def hear(self, sent: Sent, result: Result) -> None:
         """Hear what has become of a command that was sent."""
         with self._mutex:
-            self._in_flight -= 1
+            self._flights[sent.partition].popleft()
             if not isinstance(result, Outcome) and sent.epoch == self._epochs[sent.partition]:
                 result = self._broken(sent.partition, sent.expected, result)
             if sent.done is None:
                 self._done(sent.commit, result)
             else:
                 sent.done(result)
-            if self._idle and not self._order and not self._in_flight:
+            if self._undone:
+                self._undone = False
+                self.settle_front()
+                if self._lanes is not None:
+                    self._lanes.go_on()
+            if self._idle and not self._busy():
                 idle, self._idle = self._idle, []
                 for tell in idle:
                     tell()
@@ -233,7 +243,8 @@ class Pipeline:
         """Hear that a command has failed, the first one after a success; return what is true.
 
         What was sent to the partition after it expects a sequence that will not come, and fails
-        too. That is no news, and told by its epoch; what is sent from now on belongs to the next.
+        too. It is undone at once, before anybody can rest on it; that its failure is no news is
+        told by its epoch. What is sent from now on belongs to the next one.
         """
         assert self._log is not None
         there = self._log.found(partition) if isinstance(cause, StoreFailed) else None
@@ -244,6 +255,8 @@ class Pipeline:
             self.refuse()
         self._epochs[partition] += 1
         self._foreseen[partition] = self._log.applied(partition) if there is None else there
+        for commit in tuple(self._flights[partition]):
+            self.fail(commit, cause)
         return cause
 
     def _done(self, commit: Commit, result: Result) -> None:
@@ -271,9 +284,13 @@ class Pipeline:
                 self._lanes.settled(commit)
 
     def fail(self, commit: Commit, cause: BaseException) -> None:
-        """Undo a commit that failed, and all that were made after it; under the mutex."""
+        """Undo a commit that failed, and all that were made after it; under the mutex.
+
+        Nothing is sent before the answer that led here has been dealt with.
+        """
         if commit.stage is not Stage.OPEN:
             return  # undone already, because of one before it
+        self._undone = True
         undone = self._resting_on(commit)
         with self._running.change():  # who has read of it begins again, without it
             for each in reversed(undone):
@@ -281,16 +298,13 @@ class Pipeline:
                 each.stage = Stage.UNDONE
             self._order = deque(each for each in self._order if each.stage is not Stage.UNDONE)
         if self._lanes is not None:
-            self._lanes.drop(undone)
+            self._lanes.drop(undone, self._order)
         unheard = 0
         for each in undone:
             unheard += not each.waiters
             each.tell(CommitFailed(cause))
         if unheard:
             self._report(Undone(unheard, str(cause)))
-        self.settle_front()
-        if self._lanes is not None:
-            self._lanes.go_on()
 
     def _resting_on(self, commit: Commit) -> list[Commit]:
         """Return the commit and the later ones that may rest on it, in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import merge
 from itertools import islice
 
@@ -41,22 +41,39 @@ class StoreRows:
                 return DAMAGED
 
     def scan(
-        self, space: int, low: Key, high: Key | None, limit: int, reverse: bool
+        self,
+        space: int,
+        low: Key,
+        high: Key | None,
+        limit: int,
+        reverse: bool,
+        hidden: Container[Key],
     ) -> list[tuple[Key, bytes]]:
-        """Return at most `limit` durable pairs with low <= key < high, in order."""
+        """Return at most `limit` durable pairs with low <= key < high, in order.
+
+        A damaged row whose key is `hidden` is passed over.
+        """
         parts = []
         for partition in range(self._store.partitions):
             with self._store.look(partition) as txn:
-                parts.append(self._part(txn, space, low, high, limit, reverse))
+                parts.append(self._part(txn, space, low, high, limit, reverse, hidden))
         if len(parts) == 1:
             return parts[0]
         return list(islice(merge(*parts, key=_key_of, reverse=reverse), limit))
 
     def _part(
-        self, txn: ReadTxn, space: int, low: Key, high: Key | None, limit: int, reverse: bool
+        self,
+        txn: ReadTxn,
+        space: int,
+        low: Key,
+        high: Key | None,
+        limit: int,
+        reverse: bool,
+        hidden: Container[Key],
     ) -> list[tuple[Key, bytes]]:
         def damaged(key: bytes) -> None:
-            raise self._found(space, key)
+            if key not in hidden:
+                raise self._found(space, key)
 
         found = spaces.rows(txn, space, low, high, reverse=reverse, damaged=damaged)
         return list(islice(found, limit))

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from .commit import Commit
 from .effective import Operation, after, effective
+from .errors import RecordDamaged
 from .events import (
     Delete,
     DeleteObject,
@@ -21,6 +22,7 @@ from .events import (
 )
 from .identity import identical
 from .table import TableState
+from .within import CURRENT
 
 Callback: TypeAlias = Callable[[Any], object]
 Detail: TypeAlias = Literal["simple", "detailed"]
@@ -90,7 +92,7 @@ class Subscriptions:
                 continue
             before = old.get((state, key))
             if before is None:
-                before = state.records_of(state.awake(state.copy.peek(key)))
+                before = _records_before(state, key)
             for detail in ("simple", "detailed"):
                 receivers = [each for each in watchers if each.detail == detail]
                 if receivers:
@@ -109,10 +111,14 @@ class Subscriptions:
             if not self._delivering.acquire(blocking=False):
                 return
             try:
-                while queue:
-                    receivers, event = queue.popleft()
-                    for receiver in receivers:
-                        self._call(receiver, event)
+                token = CURRENT.set(None)  # a callback is not part of the caller's transaction
+                try:
+                    while queue:
+                        receivers, event = queue.popleft()
+                        for receiver in receivers:
+                            self._call(receiver, event)
+                finally:
+                    CURRENT.reset(token)
             finally:
                 self._delivering.release()
 
@@ -121,11 +127,20 @@ class Subscriptions:
             return
         try:
             receiver.callback(event)
-        except Exception as error:  # noqa: BLE001 - told, and the others are served
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told: a cancelled future's error, an exit
             if isinstance(event, SubscriberFailed):
                 receiver.cancel()  # one that fails even at hearing of failures
             else:
                 self.report(SubscriberFailed(repr(receiver.callback), error))
+
+
+def _records_before(state: TableState, key: bytes) -> list[Any]:
+    try:
+        return state.records_of(state.awake(state.copy.peek(key)))
+    except RecordDamaged:  # it is about to be mended, and nobody can say what it was
+        return []
 
 
 def _event(detail: str, operation: Operation, before: list[Any], commit: Commit) -> Any:

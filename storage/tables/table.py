@@ -10,7 +10,7 @@ import cbor2
 from . import terms
 from .copies import Copy, Key, Slot
 from .errors import BadType, NoExists, RecordDamaged
-from .indexes import Index, Value
+from .indexes import Index, Value, value_of
 from .records import RecordType
 from .schema import Definition
 from .spaces import prefix_of
@@ -148,7 +148,7 @@ class TableState:
         """Return the encoded values that an index of `attribute` holds for a slot."""
         at = self.definition.attributes.index(attribute)
         values = self.record_type.values
-        return {terms.encode(values(record)[at]) for record in self.records_of(slot)}
+        return {value_of(terms.encode(values(record)[at])) for record in self.records_of(slot)}
 
     def need_index(self, attribute: str) -> None:
         """Raise BadType where there is no such attribute, NoExists where it has no index."""

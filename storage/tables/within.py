@@ -28,6 +28,13 @@ def transaction_around(database: Core) -> Transaction | None:
     return found
 
 
+def enclosing(found: Transaction | None) -> Transaction | None:
+    """Return the innermost one that has not ended; one that has is not to be kept."""
+    while found is not None and found.has_ended:
+        found = found.outer
+    return found
+
+
 def refuse_within(database: Core) -> None:
     """Raise NestedTransaction within a transaction of the database."""
     if transaction_around(database) is not None:

@@ -26,6 +26,7 @@ from palaver.storage import (
 )
 from palaver.storage.check import check, restore
 from palaver.storage.tables import Database
+from palaver.storage.tables.archives.building import restore_database
 from palaver.storage.tables.machine import TableMachine
 
 REFUSED, REPORTED, UNHARMED = "refused", "reported", "unharmed"
@@ -125,6 +126,22 @@ def look_at_database(place: Path, expected: bank.Content, partitions: int) -> st
     return REPORTED if reported else UNHARMED
 
 
+def look_at_archive(place: Path, expected: bank.Content, partitions: int) -> str:
+    """Make a database of a damaged backup file; say what became of the damage."""
+    dest = place.with_name(place.name + "-restored")
+    shutil.rmtree(dest, ignore_errors=True)
+    try:
+        restore_database(place / "backup", dest, partitions=partitions)
+    except StoreError:
+        if dest.exists():
+            raise WrongError("a refused restore has left something") from None
+        return REFUSED
+    with Database.open(dest, records=bank.RECORDS) as db:
+        if bank_teller.content_of(db) != expected:
+            raise WrongError("something else was restored")
+    return UNHARMED
+
+
 def _serves(db: Database, table: str, content: bank.Content) -> bool:
     """Whether a table is served whole; WrongError when it is served wrong."""
     expected = {place[1]: records for place, records in content.items() if place[0] == table}
@@ -164,7 +181,7 @@ def _serves(db: Database, table: str, content: bank.Content) -> bool:
 
 def expectation(job: dict[str, Any]) -> tuple[Any, ...]:
     """Return the rest of the arguments of a look."""
-    if job["look"] == "database":
+    if "partitions" in job:
         story = bank.Bank(job["seed"], job["partitions"])
         return story.content(job["applied"][0]), job["partitions"]
     return ([Story(job["seed"], p).content(seq) for p, seq in enumerate(job["applied"])],)
@@ -174,6 +191,7 @@ LOOKS: dict[str, Callable[..., str]] = {
     "store": look_at_store,
     "backup": look_at_backup,
     "database": look_at_database,
+    "archive": look_at_archive,
 }
 
 

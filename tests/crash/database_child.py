@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from bank_story import RECORDS, Bank, Seat
@@ -117,15 +118,28 @@ def unagreed(root: Path, seed: int, tape: Recorder, deeds: int, partitions: int)
 
     def each_alone(lanes: Lanes, commit: Commit) -> None:
         for partition, ops in commit.parts.items():
-            lanes._pipeline.append(partition, ("write", ops), commit)
+            lanes._pipeline.append(partition, ("write", ops.plain()), commit)
 
     Lanes._prepare = each_alone  # type: ignore[method-assign]
     write(root, seed, tape, deeds, partitions)
 
 
 def endless(root: Path, seed: int, tape: Recorder, _: int, partitions: int) -> None:
-    """Do deeds until killed."""
-    write(root, seed, tape, sys.maxsize, partitions)
+    """Do deeds until killed, and make backups meanwhile."""
+    bank = Bank(seed, partitions)
+    db = open_bank(root / "bank", partitions)
+
+    def back_up() -> None:
+        for number in count():
+            db.backup(root / f"backup-{number}")
+
+    threading.Thread(target=back_up, daemon=True).start()
+    for number in count():
+        deed = bank.deed(number)
+        tape.mark(f"begun {number + 1}")
+        tell(db, deed)
+        if deed.kind in ("sync_transaction", "clear_table") and not deed.aborts:
+            tape.mark(f"acked {number + 1}")
 
 
 def die(root: Path, seed: int, tape: Recorder, nth: int, partitions: int) -> None:

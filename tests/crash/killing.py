@@ -24,6 +24,7 @@ from judgement import LostError, TornError
 from store_judge import StoreJudge
 
 from palaver.storage import StoreError
+from palaver.storage.tables.archives.format import inspect
 
 HERE = Path(__file__).parent
 MAX_BYTES = 12_000
@@ -101,6 +102,10 @@ class DatabaseLives:
         except StoreError as error:
             raise TornError(f"{type(error).__name__}: {error}") from error
         self.content = content
+        for backup in self.root.glob("backup-*"):
+            if not backup.name.endswith(".part"):  # it has its name when it is complete
+                inspect(backup)
+            backup.unlink()
 
 
 Lives = StoreLives | DatabaseLives

@@ -49,7 +49,9 @@ class Writer:
                 number = self.next[partition]
                 self.next[partition] = number + 1
                 commands = story.group(number)
-                self.store.append(partition, commands, self._done(partition, number, outcomes))
+                # Expected: an append that is refused for want of room takes no other's place.
+                done = self._done(partition, number, outcomes)
+                self.store.append(partition, commands, done, expected=story.ends[number])
         self.store.drain()
         return outcomes
 

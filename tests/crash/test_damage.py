@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 from bank_story import Bank
-from bank_teller import open_bank, tell
+from bank_teller import content_of, open_bank, tell
 from damage_worker import look_at_store
 from herding import herd
 from ledger_story import Story, ledger
 
 from palaver.storage import Store, StoreCorrupt, inspection
 from palaver.storage.check import restore
+from palaver.storage.tables.archives.building import restore_database
 
 SEED = 5
-STATES = 500
+STATES = 400
 MAIN_TABLE_FLAGS = 92
 """Where in a head the record of the main table has its flags."""
 
@@ -93,6 +94,34 @@ def test_a_damaged_database_serves_nothing_wrong(tmp_path: Path, partitions: int
     more = {"applied": [80], "partitions": partitions}
     counts = looked(tmp_path / "sound", "database", ["data.mdb"], tmp_path, **more)
     assert min(counts["refused"], counts["reported"], counts["unharmed"]) > STATES // 25
+
+
+def test_a_damaged_backup_file_is_not_restored(tmp_path: Path) -> None:
+    story = Bank(SEED, 2)
+    (tmp_path / "sound").mkdir()
+    with open_bank(tmp_path / "bank", 2) as db:
+        for number in range(60):
+            tell(db, story.deed(number))
+        db.backup(tmp_path / "sound" / "backup")
+    more = {"applied": [60], "partitions": 2, "states": 200}
+    counts = looked(tmp_path / "sound", "archive", ["backup"], tmp_path, **more)
+    assert counts["refused"] > 180
+
+
+def test_a_damaged_database_comes_back_from_a_backup(tmp_path: Path) -> None:
+    story = Bank(SEED, 2)
+    with open_bank(tmp_path / "bank", 2) as db:
+        for number in range(60):
+            tell(db, story.deed(number))
+        db.backup(tmp_path / "backup")
+    for file in (tmp_path / "bank").glob("tables/*/data.mdb"):
+        file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(StoreCorrupt):
+        open_bank(tmp_path / "bank", 2)
+    shutil.rmtree(tmp_path / "bank")
+    restore_database(tmp_path / "backup", tmp_path / "bank")
+    with open_bank(tmp_path / "bank", 2) as db:
+        assert content_of(db) == story.content(60)
 
 
 def test_a_table_with_other_flags_is_damaged(

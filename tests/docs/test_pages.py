@@ -15,7 +15,16 @@ TESTS = ROOT / "tests"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
 
 # Pages of whole programs. The others show parts of some.
-WHOLE = ["tutorial", "from-erlang", "from-asyncio", "names", "supervision", "observing"]
+WHOLE = [
+    "tutorial",
+    "from-erlang",
+    "from-asyncio",
+    "names",
+    "supervision",
+    "observing",
+    "tables",
+    "queries",
+]
 PROGRAMS = [
     program
     for page in (*(DOCS / f"{name}.md" for name in WHOLE), ROOT / "README.md")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tables_kit import STORAGES, Account, Counter, Visit
 
+from palaver.storage.check import check
 from palaver.storage.tables import (
     ANY,
     END,
@@ -26,9 +27,12 @@ from palaver.storage.tables import (
     NotRunning,
     ReadOnly,
     V,
+    each,
     match,
     pattern,
+    query,
 )
+from palaver.storage.tables.machine import TableMachine
 
 
 @pytest.fixture
@@ -360,3 +364,22 @@ def test_several_partitions_are_one_database(tmp_path: Path, storage: Any, parti
         assert db.dirty_all_keys(Visit) == kept
         assert db.table_info(Visit, "size") == len(kept)
         assert db.table_info(Visit, "n_fragments") == partitions
+
+
+def test_long_values_are_indexed_like_others(tmp_path: Path, storage: Any) -> None:
+    values = ["v" * 1000 + str(n % 3) for n in range(30)] + ["v", "v" * 239, "v" * 300]
+    with Database.open(tmp_path) as db:
+        db.create_table(Visit, storage=storage, index=["who"])
+        db.sync_transaction(lambda tx: tx.write_all(Visit(n, v) for n, v in enumerate(values)))
+        visit = each(Visit)
+        for value in set(values):
+            wanted = [n for n, other in enumerate(values) if other == value]
+            assert sorted(one.place for one in db.dirty_index_read(Visit, value, "who")) == wanted
+            for below in (True, False):
+                found = query(visit.place).where(visit.who < value if below else visit.who >= value)
+                assert sorted(db.transaction(lambda tx, found=found: tx.query(found))) == [
+                    n for n, other in enumerate(values) if (other < value) == below
+                ]
+        db.sync_transaction(lambda tx: [tx.delete(Visit, n) for n in range(30)])
+        assert db.dirty_index_read(Visit, values[0], "who") == []
+    assert check(tmp_path, TableMachine).ok

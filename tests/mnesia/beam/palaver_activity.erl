@@ -50,7 +50,8 @@ result({match_object, Tab, Fields}) ->
     scan(match_object, Tab, mnesia:match_object(Tab, Pattern, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
 result({index_match_object, Tab, Fields, Attr}) ->
-    in_activity() andalso fits(Tab, Fields) andalso indexed(Tab, Attr),
+    in_activity() andalso indexed(Tab, Attr),
+    in_activity() andalso fits(Tab, Fields),
     Pattern = record(Tab, Fields),
     scan(index_match_object, Tab, mnesia:index_match_object(Tab, Pattern, Attr, read),
         fun(Records) -> run_spec(Records, [{Pattern, [], ['$_']}]) end);
@@ -112,8 +113,8 @@ dirty_result({match_object, Tab, Fields}) ->
     fits(Tab, Fields),
     mnesia:dirty_match_object(Tab, record(Tab, Fields));
 dirty_result({index_match_object, Tab, Fields, Attr}) ->
-    fits(Tab, Fields),
     indexed(Tab, Attr),
+    fits(Tab, Fields),
     mnesia:dirty_index_match_object(Tab, record(Tab, Fields), Attr);
 dirty_result({index_read, Tab, Value, Attr}) ->
     indexed(Tab, Attr),

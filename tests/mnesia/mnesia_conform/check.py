@@ -12,8 +12,9 @@ from typing import Any, Self
 from mnesia_conform.beam import Mnesia
 from mnesia_conform.compare import canonical
 from mnesia_conform.differences import explain
+from mnesia_conform.doing import Operations
 from mnesia_conform.language import Program
-from mnesia_conform.ours import Operations, Ours
+from mnesia_conform.ours import Ours
 
 __all__ = ["Checker", "Mismatch"]
 

@@ -172,6 +172,45 @@ DIFFERENCES: tuple[Difference, ...] = (
         "are restored.",
     ),
     Difference(
+        "exceptions",
+        "What Mnesia answers as {aborted, Reason} or {error, Reason}, and what it exits with, are "
+        "exceptions. Their codes are compared with the words at the heads of the reasons.",
+    ),
+    Difference(
+        "read-only",
+        "Writing to a read_only table raises ReadOnly, whose code is bad_type. Mnesia says "
+        "no_exists, as there is no place to write to. Both interpreters say read_only.",
+    ),
+    Difference(
+        "transform-reasons",
+        "An exception of a transform function is raised as it is, and records that do not fit are "
+        "refused with bad_type. Mnesia wraps both into texts, which its interpreter unwraps.",
+    ),
+    Difference(
+        "failing-results",
+        "A result of a match specification that cannot be computed fails with badarg. Mnesia gives "
+        "'EXIT' in its place. None is computed.",
+    ),
+    Difference(
+        "ordered-on-disc",
+        "An ordered_set may be disc_only_copies; Mnesia has none. Ours are compared with its "
+        "ram_copies.",
+    ),
+    Difference(
+        "counter-in-transaction",
+        "update_counter in a transaction is a part of it. Mnesia's is dirty. None is in one.",
+    ),
+    Difference(
+        "dirty-in-transaction",
+        "A transaction that writes what it has read with a dirty function stands in its own way, "
+        "and ends with Conflict. Mnesia's goes on. Only dirty reading is compared.",
+    ),
+    Difference(
+        "schema-in-dirty",
+        "A dirty activity may change the schema; in Mnesia it fails with nested_transaction. None "
+        "does.",
+    ),
+    Difference(
         "missing-index",
         "To read by an attribute without an index fails with no_exists. Mnesia looks for the index "
         "only where it needs one, and its dirty functions then say badarg; its interpreter looks.",

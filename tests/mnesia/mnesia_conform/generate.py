@@ -47,23 +47,23 @@ MISSING = ["s9", "o9", "b9"]
 STORAGES = ["ram_copies", "disc_copies", "disc_only_copies"]
 
 
-def storages(table: str) -> list[str]:
-    """What a table may be; see `ordered-on-disc`."""
-    return STORAGES[:2] if table[0] == "o" else STORAGES
+def storages(tables: Tables, name: str) -> list[str]:
+    """What a table may be. Mnesia's are in memory where there is no folder: `ordered-on-disc`."""
+    return STORAGES[:2] if tables.disc and name[0] == "o" else STORAGES
 
 
-def make_tables(choices: Choices) -> tuple[Tables, list[Step]]:
+def make_tables(choices: Choices, *, disc: bool) -> tuple[Tables, list[Step]]:
     """Some tables, and the steps that create them."""
     keys = choices.some(KEYS, 2, 4)
     values = choices.some(VALUES, 2, 3)
-    tables = Tables(choices, keys, values)
+    tables = Tables(choices, keys, values, disc=disc)
     steps: list[Step] = []
     for name in choices.some(TABLES, 1, 3):
         arity = choices.number(2, 3)
         attributes = ATTRIBUTES[:arity]
         index = sorted(choices.some(attributes[1:], 0, arity - 1))
         tables.add(name, arity, index)
-        storage = choices.pick(storages(name))
+        storage = choices.pick(storages(tables, name))
         steps.append(("create_table", name, (attributes, storage, index, 0, "read_write")))
     return tables, steps
 
@@ -105,7 +105,7 @@ def schema_change(choices: Choices, tables: Tables) -> Step:
     def options() -> Any:
         index = choices.some(ATTRIBUTES[1 : tables.arities[t]], 0, 1)
         attributes = ATTRIBUTES[: tables.arities[t]]
-        return (attributes, pick(storages(t)), index, choices.number(0, 2), "read_write")
+        return (attributes, pick(storages(tables, t)), index, choices.number(0, 2), "read_write")
 
     how = ["same", "same", "add", "drop", "crash"]
     if t[0] != "b":  # see `transformed-bags`
@@ -129,7 +129,7 @@ def on_disc(choices: Choices, tables: Tables) -> Step:
     return choices.weighted(
         (8, lambda: schema(choices, tables)),
         (2, lambda: ("restart",)),
-        (2, lambda: ("change_table_copy_type", t, choices.pick(storages(t)))),
+        (2, lambda: ("change_table_copy_type", t, choices.pick(storages(tables, t)))),
     )
 
 
@@ -279,7 +279,7 @@ def programs(
     @st.composite
     def program(draw: DrawFn) -> Program:
         choices = Choices(draw)
-        tables, steps = make_tables(choices)
+        tables, steps = make_tables(choices, disc=disc)
         steps += choices.many(lambda: ("dirty", tables.change()), 0, 6)
         steps += first(choices, tables)
         steps += choices.many(lambda: step(choices, tables), 1, most)

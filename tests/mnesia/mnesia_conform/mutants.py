@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from mnesia_conform.doing import Operations
 from mnesia_conform.language import plain
-from mnesia_conform.ours import Operations, Ours
+from mnesia_conform.ours import Ours
 from mnesia_conform.values import record_of
 from palaver.storage.tables import Activity, TableError
 
@@ -162,14 +163,14 @@ class KeepsTheIndex(Operations):
 class CommitsAborted(Ours):
     """What a nested transaction has written stays when it is aborted."""
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
         self.body(act, body)
 
 
 class LosesNested(Ours):
     """What a nested transaction has written is lost when it returns."""
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
         class Undo(Exception):
             pass
 

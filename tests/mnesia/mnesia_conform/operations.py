@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mnesia_conform.choices import Choices
@@ -14,12 +15,19 @@ ATTRIBUTES = ["k", "a", "b", "c"]
 TRANSACTIONS = ["transaction", "sync_transaction"]
 DIRTY = ["async_dirty", "sync_dirty"]
 
+CHANGES: list[Callable[[str], Any]] = [
+    lambda table: ("clear_table", table),
+    lambda table: ("change_table_load_order", table, 1),
+]
+"""Of the schema: all refused within a transaction."""
+
 
 class Tables:
     """The tables of a program, and what may be in them; makes operations on them."""
 
-    def __init__(self, choices: Choices, keys: list[Any], values: list[Any]) -> None:
+    def __init__(self, choices: Choices, keys: list[Any], values: list[Any], *, disc: bool) -> None:
         self.choices = choices
+        self.disc = disc
         self.keys = keys
         self.values = values
         self.arities: dict[str, int] = {}
@@ -150,19 +158,23 @@ class Tables:
                 (6, self.change), (5, self.question), (2, self.question_in_activity)
             )
 
-        def nested() -> Any:
-            then = choices.pick(["catch", "catch", "catch", "pass"])
-            return ("nested", choices.pick(TRANSACTIONS), self.in_transaction(depth - 1), then)
-
         def operation() -> Any:
             return choices.weighted(
-                (16, simple),
-                (2, lambda: ("try", simple())),
-                (1, lambda: choices.pick([("abort", 1), ("abort", 2), ("raise",)])),
-                (3 if depth else 0, nested),
+                (32, simple),
+                (4, lambda: ("try", simple())),
+                (2, lambda: choices.pick([("abort", 1), ("abort", 2), ("raise",)])),
+                (6 if depth else 0, lambda: self.nested(depth)),
+                (2, lambda: ("dirty", self.question())),
+                (1, lambda: ("schema", choices.pick(CHANGES)(self.name()))),
             )
 
         return choices.many(operation, 1, 7)
+
+    def nested(self, depth: int) -> Any:
+        """A transaction within an activity."""
+        then = self.choices.pick(["catch", "catch", "catch", "pass"])
+        kind = self.choices.pick(TRANSACTIONS)
+        return ("nested", kind, self.in_transaction(depth - 1), then)
 
     def in_dirty(self) -> list[Any]:
         """The body of a dirty activity."""
@@ -175,7 +187,10 @@ class Tables:
 
         def operation() -> Any:
             return choices.weighted(
-                (10, simple), (1, lambda: ("try", simple())), (1, lambda: ("raise",))
+                (20, simple),
+                (2, lambda: ("try", simple())),
+                (2, lambda: ("raise",)),
+                (1, lambda: self.nested(1)),
             )
 
         return choices.many(operation, 1, 6)

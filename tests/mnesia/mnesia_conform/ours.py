@@ -1,22 +1,24 @@
 """Runs programs on Palaver's tables and logs what is observed, in the words of the Erlang one.
 
-This module is the counterpart of `beam/palaver_tables.erl` and `beam/palaver_activity.erl`.
+This module is the counterpart of `beam/palaver_tables.erl`; what programs do within activities and
+with the schema is in `doing.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from mnesia_conform.archives import Archives
 from mnesia_conform.beam import folder_for_tests
 from mnesia_conform.compare import PLACES
-from mnesia_conform.language import ITEMS, Program, Step, plain, type_of
-from mnesia_conform.values import UNKNOWN, match_spec, pattern_of, record_of, shown
+from mnesia_conform.doing import Boom, Operations
+from mnesia_conform.language import ITEMS, Program, Step
+from mnesia_conform.values import shown
 from palaver.storage.tables import (
-    END,
     Aborted,
     Activity,
     AlreadyExists,
@@ -33,11 +35,7 @@ from palaver.storage.tables.events import (
     Write,
 )
 
-__all__ = ["Boom", "Operations", "Ours"]
-
-
-class Boom(Exception):
-    """What a program raises of its own."""
+__all__ = ["Ours"]
 
 
 def code(error: Exception) -> Any:
@@ -51,197 +49,6 @@ def code(error: Exception) -> Any:
     if isinstance(error, Boom):
         return "boom"
     return f"Python's {error!r}"
-
-
-class Operations:
-    """What a program does within an activity, or without one."""
-
-    def __init__(self, world: Ours) -> None:
-        self.world = world
-
-    @property
-    def db(self) -> Database:
-        return self.world.db
-
-    # -- the operations of an activity ------------------------------------------------------------
-
-    def read(self, act: Activity, table: str, key: Any) -> Any:
-        return act.read(table, plain(key))
-
-    def wread(self, act: Activity, table: str, key: Any) -> Any:
-        return act.wread(table, plain(key))
-
-    def write(self, act: Activity, table: str, fields: list[Any]) -> Any:
-        return act.write(self.record(table, fields), table)
-
-    def delete(self, act: Activity, table: str, key: Any) -> Any:
-        return act.delete(table, plain(key))
-
-    def delete_object(self, act: Activity, table: str, fields: list[Any]) -> Any:
-        return act.delete_object(self.record(table, fields), table)
-
-    def match_object(self, act: Activity, table: str, fields: list[Any]) -> Any:
-        return act.match_object(pattern_of(self.db, table, fields), table)
-
-    def index_match_object(self, act: Activity, table: str, fields: Any, attribute: str) -> Any:
-        return act.index_match_object(pattern_of(self.db, table, fields), attribute, table)
-
-    def index_read(self, act: Activity, table: str, value: Any, attribute: str) -> Any:
-        return act.index_read(table, plain(value), attribute)
-
-    def select(self, act: Activity, table: str, spec: Any) -> Any:
-        return act.select(table, match_spec(self.db, table, spec))
-
-    def select_limit(self, act: Activity, table: str, spec: Any, limit: int) -> Any:
-        found: list[Any] = []
-        chunk = act.select(table, match_spec(self.db, table, spec), limit)
-        while chunk is not END:
-            found += chunk.items
-            chunk = act.select_more(chunk.continuation)
-        return found
-
-    def first(self, act: Activity, table: str) -> Any:
-        return act.first(table)
-
-    def last(self, act: Activity, table: str) -> Any:
-        return act.last(table)
-
-    def next(self, act: Activity, table: str, key: Any) -> Any:
-        return self.place_after(act, table, key, act.next)
-
-    def prev(self, act: Activity, table: str, key: Any) -> Any:
-        return self.place_after(act, table, key, act.prev)
-
-    def place_after(self, act: Activity, table: str, key: Any, move: Callable[..., Any]) -> Any:
-        """From a key that the transaction has deleted it is not determined, but in order."""
-        gone = act.is_transaction and table[0] != "o" and not act.read(table, plain(key))
-        try:
-            place = move(table, plain(key))
-        except BadArgument:
-            if not gone:
-                raise
-            return UNKNOWN
-        return UNKNOWN if gone else place
-
-    def walk(self, act: Activity, table: str) -> Any:
-        return walked(act.first(table), lambda key: act.next(table, key))
-
-    def walk_back(self, act: Activity, table: str) -> Any:
-        return walked(act.last(table), lambda key: act.prev(table, key))
-
-    def foldl(self, act: Activity, table: str) -> Any:
-        return act.foldl(lambda record, found: [*found, record], [], table)
-
-    def foldr(self, act: Activity, table: str) -> Any:
-        return act.foldr(lambda record, found: [*found, record], [], table)
-
-    def all_keys(self, act: Activity, table: str) -> Any:
-        return act.all_keys(table)
-
-    def update_counter(self, act: Activity, table: str, key: Any, increment: int) -> Any:
-        return act.update_counter(table, plain(key), increment)
-
-    def lock(self, act: Activity, table: str, kind: str) -> Any:
-        act.lock(("table", table), kind)
-
-    def table_info(self, act: Activity, table: str, item: str) -> Any:
-        return self.world.shown_info(item, act.table_info(table, item))
-
-    def record(self, table: str, fields: list[Any]) -> Any:
-        return record_of(self.db, table, fields)
-
-    # -- dirty ----------------------------------------------------------------------------------
-
-    def dirty(self, name: str, table: str, *args: Any) -> Any:
-        """One of the dirty functions."""
-        if name in ("walk", "walk_back"):
-            return getattr(self, "dirty_" + name)(table)
-        values: list[Any] = [plain(arg) for arg in args]
-        function = getattr(self.db, "dirty_" + name)
-        if name in ("write", "delete_object"):
-            return function(self.record(table, args[0]), table)
-        if name == "match_object":
-            return function(pattern_of(self.db, table, args[0]), table)
-        if name == "index_match_object":
-            return function(pattern_of(self.db, table, args[0]), args[1], table)
-        if name == "select":
-            return function(table, match_spec(self.db, table, args[0]))
-        return function(table, *values)
-
-    def dirty_walk(self, table: str) -> Any:
-        return walked(self.db.dirty_first(table), lambda key: self.db.dirty_next(table, key))
-
-    def dirty_walk_back(self, table: str) -> Any:
-        return walked(self.db.dirty_last(table), lambda key: self.db.dirty_prev(table, key))
-
-    # -- the schema -----------------------------------------------------------------------------
-
-    def create_table(self, table: str, options: Any) -> None:
-        attributes, storage, index, load_order, access_mode = options
-        self.db.create_table(
-            name=table,
-            attributes=attributes,
-            type=type_of(table),
-            storage=storage,
-            index=index,
-            load_order=load_order,
-            access_mode=access_mode,
-        )
-
-    def delete_table(self, table: str) -> None:
-        self.db.delete_table(table)
-
-    def clear_table(self, table: str) -> None:
-        self.db.clear_table(table)
-
-    def add_table_index(self, table: str, attribute: str) -> None:
-        self.db.add_table_index(table, attribute)
-
-    def del_table_index(self, table: str, attribute: str) -> None:
-        self.db.del_table_index(table, attribute)
-
-    def transform_table(self, table: str, how: str, attributes: list[str]) -> None:
-        self.db.transform_table(table, TRANSFORMS[how], attributes=attributes)
-
-    def change_table_copy_type(self, table: str, storage: str) -> None:
-        self.db.change_table_copy_type(table, storage)
-
-    def change_table_access_mode(self, table: str, mode: str) -> None:
-        self.db.change_table_access_mode(table, mode)
-
-    def change_table_load_order(self, table: str, order: int) -> None:
-        self.db.change_table_load_order(table, order)
-
-
-def walked(key: Any, following: Callable[[Any], Any]) -> list[Any]:
-    """All keys from this one on."""
-    keys = []
-    while key is not END:
-        keys.append(key)
-        key = following(key)
-    return keys
-
-
-def swap(record: Any) -> Any:
-    """The record with its last two fields the other way round, unless one is the key."""
-    if len(record) < 3:
-        return record
-    *before, one, other = record
-    return (*before, other, one)
-
-
-def crash(record: Any) -> Any:
-    """Fail."""
-    raise Boom
-
-
-TRANSFORMS: dict[str, Callable[[Any], Any]] = {
-    "same": tuple,
-    "add": lambda record: (*record, 0),
-    "drop": lambda record: record[:-1],
-    "swap": swap,
-    "crash": crash,
-}
 
 
 class Ours:
@@ -273,17 +80,21 @@ class Ours:
                 self.db.close()
         return self.entries
 
-    def opened(self) -> Database:
+    def opened(self, records: Iterable[type] = ()) -> Database:
         """The program's database; every third one that is created has two partitions."""
         if not self.on_disc():
             return Database.in_memory()
         partitions = 2 if len(self.program.steps) % 3 == 0 else 1
-        return Database.open(self.path, partitions=partitions)
+        return Database.open(self.path, partitions=partitions, records=records)
 
     def on_disc(self) -> bool:
         """Whether a table has to be; a database in memory has ram_copies only."""
         creations = [step for step in self.program.steps if step[0] == "create_table"]
         return self.program.disc or any(step[2][1] != "ram_copies" for step in creations)
+
+    def has_classes(self) -> bool:
+        """Whether the records of tables are of classes: in every other program."""
+        return len(self.program.steps) % 2 == 0
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -368,9 +179,9 @@ class Ours:
                     self.do(act, tried)
                 except Exception as error:
                     self.failed("try", "none", error)
-            case ("nested", _, body, then):
+            case ("nested", kind, body, then):
                 try:
-                    self.nested(act, body)
+                    self.nested(act, kind, body)
                 except Exception as error:
                     self.failed("nested", "none", error)
                     if then == "pass":
@@ -395,9 +206,10 @@ class Ours:
                 function = getattr(self.operations, name)
                 self.logged(name, table, lambda: shown(function(act, table, *args), table))
 
-    def nested(self, act: Activity, body: list[Any]) -> None:
-        """Run a transaction within an activity."""
-        act.transaction(lambda inner: self.body(inner, body))
+    def nested(self, act: Activity, kind: str, body: list[Any]) -> None:
+        """Run a transaction within an activity: by that, or by the database, as it comes."""
+        run = act.transaction if kind == "transaction" else self.db.sync_transaction
+        run(lambda inner: self.body(inner, body))
 
     def dirty(self, name: str, table: str, *args: Any) -> Any:
         """Do one of the dirty functions."""
@@ -459,11 +271,13 @@ class Ours:
     # -- restarts, and the end ------------------------------------------------------------------
 
     def restart(self) -> None:
-        """Close the database, and open it again."""
+        """Close the database, and open it again; with the classes, where there is no fallback."""
+        archives = any(step[0] == "archive" for step in self.program.steps)
+        classes = [self.db.table_info(table, "record_class") for table in self.db.tables()]
         self.db.close()
         self.subscriptions.clear()
         self.ended = None
-        self.db = self.opened()
+        self.db = self.opened([] if archives else filter(is_dataclass, classes))
         self.log("restart", "none", "ok")
 
     def contents(self) -> None:

@@ -17,7 +17,7 @@ from mnesia_conform.language import Program
 
 __all__ = ["ROUND", "Tally", "conform", "search"]
 
-ROUND = 250
+ROUND = 100
 """Programs in a round."""
 
 

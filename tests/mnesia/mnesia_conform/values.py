@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, make_dataclass
 from typing import Any, Final
 
 from mnesia_conform.language import Text, plain
@@ -18,7 +19,7 @@ from palaver.storage.tables import (
     expressions,
 )
 
-__all__ = ["UNKNOWN", "match_spec", "pattern_of", "record_of", "shown"]
+__all__ = ["UNKNOWN", "class_of", "fields_of", "match_spec", "pattern_of", "record_of", "shown"]
 
 
 class _Unknown:
@@ -31,19 +32,32 @@ UNKNOWN: Final = _Unknown()
 # -- what goes in ---------------------------------------------------------------------------------
 
 
-def record_of(db: Database, table: str, fields: list[Any]) -> Any:
+def record_of(db: Database, table: str, given: list[Any]) -> Any:
     """A record with these fields; where they do not fit the table, their tuple."""
-    values = [plain(field) for field in fields]
+    values = [plain(field) for field in given]
     try:
         record_class = db.table_info(table, "record_class")
     except NoExists:
         return tuple(values)
-    return record_class(*values) if len(values) == len(record_class._fields) else tuple(values)
+    fits = len(values) == len(db.table_info(table, "attributes"))
+    return record_class(*values) if fits else tuple(values)
 
 
-def pattern_of(db: Database, table: str, fields: list[Any]) -> Any:
+def class_of(table: str, attributes: list[str]) -> type:
+    """A class for the records of a table."""
+    return make_dataclass(table, [(name, Any) for name in attributes], frozen=True, slots=True)
+
+
+def fields_of(record: Any) -> tuple[Any, ...]:
+    """The values of a record, of a class or without one."""
+    if is_dataclass(record):
+        return tuple(getattr(record, field.name) for field in fields(record))
+    return tuple(record)
+
+
+def pattern_of(db: Database, table: str, given: list[Any]) -> Any:
     """A pattern with these fields."""
-    return record_of(db, table, [_field(field) for field in fields])
+    return record_of(db, table, [_field(field) for field in given])
 
 
 def _field(field: Any) -> Any:
@@ -125,6 +139,6 @@ def shown(value: Any, table: str = "") -> Any:
         return ["float", value]
     if isinstance(value, str):
         return ["text", value]
-    if hasattr(value, "_fields"):
-        return ["tuple", table, *map(shown, value)]
+    if hasattr(value, "_fields") or is_dataclass(value):
+        return ["tuple", table, *map(shown, fields_of(value))]
     return ["list" if isinstance(value, list) else "tuple", *[shown(each, table) for each in value]]
