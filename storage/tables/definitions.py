@@ -13,12 +13,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
+import cbor2
+
 from . import terms
 from .commit import Commit, part_of, write_row
-from .copies import DiscCopy, Key, MemoryCopy, Slot
+from .copies import Copy, DiscCopy, Key, MemoryCopy, Slot
 from .core import Core
 from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
 from .events import SchemaChanged
+from .identity import identical
 from .indexes import DiscIndex, Index
 from .isolation import doom_all
 from .loading import new_copy, new_index, state_of
@@ -133,7 +136,7 @@ class Definitions(Core):
                 index=dict.fromkeys(index, 0),
                 load_order=load_order,
                 access_mode=access_mode,
-                properties=dict(properties or {}),
+                properties=_kept(properties or {}),
             )
             check_definition(definition, self.store is not None)
             self._check_record_name(definition)
@@ -207,12 +210,15 @@ class Definitions(Core):
 
         new.indexes, new.size = state.indexes, state.size
         new.damaged, new.watchers = state.damaged, state.watchers
-        copy = state.copy
-        if isinstance(copy, DiscCopy):
-            new.copy = copy.rebound(new.decode, convert)
-        else:
-            assert isinstance(copy, MemoryCopy)
-            new.copy = copy.rebound(new.decode, convert)
+        copy = new.copy = state.copy
+        assert isinstance(copy, DiscCopy | MemoryCopy)
+        pending = self.pipeline.unsettled()  # what they take back is in the new one
+        swaps = [_rebound(commit.swaps, copy, convert) for commit in pending]
+        copy.rebind(new.decode, convert)
+        for commit, rebound in zip(pending, swaps, strict=True):
+            commit.swaps = rebound
+            sizes = commit.sizes
+            sizes[:] = [(new if each is state else each, change) for each, change in sizes]
         new.retainers = state.retainers
         for retainer in new.retainers:
             retainer.move(new)
@@ -340,9 +346,9 @@ class Definitions(Core):
 
     def write_table_property(self, table: Any, name: str, value: Any) -> None:
         """Keep a property with a table: mnesia:write_table_property/2."""
-        terms.encode(value)  # BadType for what cannot be kept
+        kept = _kept({name: value})
         with self.mutex:
-            properties = {**self.state(table).definition.properties, name: value}
+            properties = {**self.state(table).definition.properties, **kept}
         self._redefine("write_table_property", table, properties=properties)
 
     def read_table_property(self, table: Any, name: str) -> Any:
@@ -545,9 +551,33 @@ class Definitions(Core):
         return self.store.partition_of(key)
 
 
+def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return properties as they are when they come back from the disk; BadType if they cannot."""
+    for value in properties.values():
+        terms.encode(value)
+    kept: dict[str, Any] = cbor2.loads(cbor2.dumps(dict(properties)))
+    return kept
+
+
 def _same_records(state: TableState, definition: Definition) -> TableState:
     """Return a new state of a table whose records stay of the class that they are of."""
     return TableState(definition, state.record_type)
+
+
+def _rebound(
+    swaps: list[tuple[Copy, Key, Any]], bound: Copy, convert: Callable[[Slot], Slot]
+) -> list[tuple[Copy, Key, Any]]:
+    """Return what takes a commit back, where the records of a copy become ones of another class."""
+
+    def before(kept: Any) -> Any:
+        if kept is None or type(kept) is bytes:
+            return kept
+        if isinstance(bound, DiscCopy):
+            number, slot = kept
+            return number, None if slot is None else convert(slot)
+        return convert(kept)
+
+    return [(copy, key, before(kept) if copy is bound else kept) for copy, key, kept in swaps]
 
 
 def _convert(
@@ -567,7 +597,9 @@ def _convert(
                 _, changed = record_type.keep(changed)
             key = terms.encode(record_type.key_of(changed))
             if new.is_bag:
-                found[key] = (*found.get(key, ()), changed)
+                beside = found.get(key, ())
+                if not any(identical(record_type, changed, other) for other in beside):
+                    found[key] = (*beside, changed)
             elif key in found:
                 raise BadType(f"two records of {new.name} would have the key of {changed}")
             else:
