@@ -26,6 +26,7 @@ class Difference:
 TOGETHER = [
     {"read_only", "already_exists"},
     {"read_only", "bad_type"},
+    {"read_only", "combine_error"},
     {"nested_transaction", "no_exists"},
     {"nested_transaction", "read_only"},
 ]
