@@ -200,6 +200,7 @@ class Definitions(SchemaChanges):
 
         new.indexes, new.size = state.indexes, state.size
         new.damaged, new.watchers = state.damaged, state.watchers
+        new.damaged_entries = state.damaged_entries
         copy = new.copy = state.copy
         assert isinstance(copy, DiscCopy | MemoryCopy)
         pending = self.pipeline.unsettled()  # what they take back is in the new one
