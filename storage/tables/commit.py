@@ -46,6 +46,7 @@ class Commit:
         parts: what it changes on the disk, by partition; empty when it is in memory only.
         stage: how far it has come.
         answered: whether it is settled, and those who waited have heard.
+        awaited: whether somebody waits who is not among the waiters.
         error: why it was undone.
         ticket: what the log knows its append by.
         places: what it writes; only kept where somebody may ask.
@@ -62,6 +63,7 @@ class Commit:
         "activity",
         "after",
         "answered",
+        "awaited",
         "crossing",
         "error",
         "number",
@@ -84,6 +86,7 @@ class Commit:
         self._waiters: list[Waiter] | None = None
         self.stage = Stage.OPEN
         self.answered = False
+        self.awaited = False
         self.error: BaseException | None = None
         self.ticket: Any = None
         self.places: Sequence[Place] = ()

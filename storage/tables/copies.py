@@ -74,13 +74,12 @@ class MemoryCopy:
         self._mutex = mutex
         self._order: SortedList[Key] | None = None
 
-    def rebound(self, decode: Decode, convert: Callable[[Slot], Slot]) -> MemoryCopy:
-        """Return the same records as records of another class."""
-        other = MemoryCopy(self._mutex, decode)
-        other.rows = {
+    def rebind(self, decode: Decode, convert: Callable[[Slot], Slot]) -> None:
+        """Make the records ones of another class, all or (where one does not fit) none."""
+        self.rows = {
             key: slot if type(slot) is bytes else convert(slot) for key, slot in self.rows.items()
         }
-        return other
+        self._decode = decode
 
     def get(self, key: Key) -> Slot | None:
         """Return what is under `key`, None when there is nothing."""
@@ -90,10 +89,11 @@ class MemoryCopy:
         return slot
 
     def _wake(self, key: Key, stored: bytes) -> Slot:
-        assert self._decode is not None
-        slot = self._decode(stored)
+        decode = self._decode
+        assert decode is not None
+        slot = decode(stored)
         with self._mutex:  # a commit may have written meanwhile; then this is of no use
-            if self.rows.get(key) is stored:
+            if self.rows.get(key) is stored and self._decode is decode:
                 self.rows[key] = slot
         return slot
 
@@ -171,20 +171,23 @@ class DiscCopy:
 
     layered: ClassVar[bool] = True
 
-    __slots__ = ("_decode", "_overlay", "_rows", "_space")
+    __slots__ = ("_decode", "_durable", "_overlay", "_rows", "_space")
 
     def __init__(self, rows: DiscRows, space: int, decode: Decode) -> None:
         self._rows = rows
         self._space = space
         self._decode = decode
         self._overlay: dict[Key, tuple[int, Slot | None]] = {}
+        # The last commit that is durable under one in the overlay that may yet be undone.
+        self._durable: dict[Key, int] = {}
 
-    def rebound(self, decode: Decode, convert: Callable[[Slot], Slot]) -> DiscCopy:
-        """Return the same rows for records of another class."""
-        other = DiscCopy(self._rows, self._space, decode)
-        for key, (commit, slot) in self._overlay.items():
-            other._overlay[key] = (commit, None if slot is None else convert(slot))
-        return other
+    def rebind(self, decode: Decode, convert: Callable[[Slot], Slot]) -> None:
+        """Make the records ones of another class, all or (where one does not fit) none."""
+        self._overlay = {
+            key: (commit, None if slot is None else convert(slot))
+            for key, (commit, slot) in self._overlay.items()
+        }
+        self._decode = decode
 
     def get(self, key: Key) -> Slot | None:
         """Return what is under `key`, None when there is nothing."""
@@ -210,8 +213,9 @@ class DiscCopy:
 
     def restore(self, key: Key, before: tuple[int, Slot | None] | None) -> None:
         """Undo a `swap`."""
-        if before is None:
+        if before is None or self._durable.get(key, 0) >= before[0]:
             del self._overlay[key]
+            self._durable.pop(key, None)
         else:
             self._overlay[key] = before
 
@@ -256,8 +260,13 @@ class DiscCopy:
         overlay = self._overlay
         for key in keys:
             found = overlay.get(key)
-            if found is not None and found[0] == commit:
+            if found is None:
+                continue
+            if found[0] == commit:
                 del overlay[key]
+                self._durable.pop(key, None)
+            else:
+                self._durable[key] = commit
 
 
 def overlaid(

@@ -373,6 +373,7 @@ class Database(Archives, DirtyOperations):
         if not commit.answered:
             if self._loner == threading.get_ident():
                 raise BadArgument("nothing can be waited for within the function of a transaction")
+            commit.awaited = True
             if self.log is not None:
                 self.log.lead(commit)
             self._await_answer(commit)

@@ -7,37 +7,30 @@ holds up all commits while it does.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
+import cbor2
+
 from . import terms
-from .commit import Commit, part_of, write_row
-from .copies import DiscCopy, Key, MemoryCopy, Slot
-from .core import Core
+from .changing import SchemaChanges
+from .commit import Commit
+from .copies import Copy, DiscCopy, Key, MemoryCopy, Slot
 from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
-from .events import SchemaChanged
-from .indexes import DiscIndex, Index
+from .identity import identical
 from .isolation import doom_all
-from .loading import new_copy, new_index, state_of
 from .records import RecordType
 from .schema import (
     MAX_TABLES,
-    VERSION_ROW,
     AccessMode,
     Definition,
     StorageType,
     TableType,
     check_definition,
     check_index,
-    next_space_row,
-    table_key,
 )
-from .spaces import SCHEMA_SPACE, prefix_of
 from .table import Table, TableState
-from .within import refuse_within
 
 R = TypeVar("R")
 
@@ -47,7 +40,7 @@ IGNORE: Literal["ignore"] = "ignore"
 Transform = Callable[[Any], Any]
 
 
-class Definitions(Core):
+class Definitions(SchemaChanges):
     """The part of the database that changes the schema."""
 
     # -- tables ----------------------------------------------------------------------------------
@@ -133,7 +126,7 @@ class Definitions(Core):
                 index=dict.fromkeys(index, 0),
                 load_order=load_order,
                 access_mode=access_mode,
-                properties=dict(properties or {}),
+                properties=_kept(properties or {}),
             )
             check_definition(definition, self.store is not None)
             self._check_record_name(definition)
@@ -207,12 +200,15 @@ class Definitions(Core):
 
         new.indexes, new.size = state.indexes, state.size
         new.damaged, new.watchers = state.damaged, state.watchers
-        copy = state.copy
-        if isinstance(copy, DiscCopy):
-            new.copy = copy.rebound(new.decode, convert)
-        else:
-            assert isinstance(copy, MemoryCopy)
-            new.copy = copy.rebound(new.decode, convert)
+        copy = new.copy = state.copy
+        assert isinstance(copy, DiscCopy | MemoryCopy)
+        pending = self.pipeline.unsettled()  # what they take back is in the new one
+        swaps = [_rebound(commit.swaps, copy, convert) for commit in pending]
+        copy.rebind(new.decode, convert)
+        for commit, rebound in zip(pending, swaps, strict=True):
+            commit.swaps = rebound
+            sizes = commit.sizes
+            sizes[:] = [(new if each is state else each, change) for each, change in sizes]
         new.retainers = state.retainers
         for retainer in new.retainers:
             retainer.move(new)
@@ -340,9 +336,9 @@ class Definitions(Core):
 
     def write_table_property(self, table: Any, name: str, value: Any) -> None:
         """Keep a property with a table: mnesia:write_table_property/2."""
-        terms.encode(value)  # BadType for what cannot be kept
+        kept = _kept({name: value})
         with self.mutex:
-            properties = {**self.state(table).definition.properties, name: value}
+            properties = {**self.state(table).definition.properties, **kept}
         self._redefine("write_table_property", table, properties=properties)
 
     def read_table_property(self, table: Any, name: str) -> Any:
@@ -399,155 +395,40 @@ class Definitions(Core):
         slots = dict(state.copy.pairs())
         return self._install(operation, definition, state, slots, _same_records(state, definition))
 
-    def fresh_definition(self, definition: Definition, **changes: Any) -> Definition:
-        """Give a definition spaces of its own, so that old and new rows never meet."""
-        space = self.next_space
-        index = {name: space + 1 + at for at, name in enumerate(definition.index)}
-        self.next_space = space + 1 + len(index)
-        return replace(definition, space=space, index=index, **changes)
-
     def _writable(self, table: Any) -> TableState:
         state = self.state(table)
         if not state.writable:
             raise ReadOnly(state.name)
         return state
 
-    def begin_change(self) -> Commit:
-        """Return a commit that is to change the schema; under the mutex.
 
-        Raises:
-            NestedTransaction: in the middle of a transaction.
-        """
-        refuse_within(self)
-        self.pipeline.admit()
-        return Commit(self.committer.next_number(), "schema")
-
-    def _install(
-        self,
-        operation: str,
-        definition: Definition | None,
-        old: TableState | None,
-        slots: dict[Key, Slot],
-        new: TableState | None = None,
-    ) -> Commit:
-        """Put a new table (or none) in the place of an old one (or none), as one commit."""
-        commit = self.begin_change()
-        name = self.exchange(commit, definition, old, slots, new)
-        self.submit_change(commit, operation, [name])
-        return commit
-
-    def exchange(
-        self,
-        commit: Commit,
-        definition: Definition | None,
-        old: TableState | None,
-        slots: dict[Key, Slot],
-        new: TableState | None = None,
-    ) -> str:
-        """Put a new table (or none) in the place of an old one (or none); return its name.
-
-        For the package's own use, under the mutex.
-        """
-        name = definition.name if definition is not None else old.name if old else ""
-        if definition is not None:
-            if new is None:
-                new = state_of(self, definition)
-            else:
-                new.copy = new_copy(self, new)
-                for attribute, space in definition.index.items():
-                    new.indexes[attribute] = new_index(self, new, space)
-            if old is not None:
-                new.watchers = old.watchers
-            self._fill(commit, new, slots)
-        if old is not None:
-            for retainer in old.retainers:
-                retainer.freeze()
-            old.alive = False
-            if old.on_disc:
-                for partition in range(self._partitions()):
-                    clears = part_of(commit, partition).clears
-                    clears.extend((old.space, *old.definition.index.values()))
-        self._schema_row(commit, name, definition)
-        doom_all(self.running)
-        self._reinstate(name, new)
-        commit.undo.append((self._bring_back, (name, old)))
-        return name
-
-    def _reinstate(self, name: str, state: TableState | None) -> None:
-        if state is None:
-            self.states.pop(name, None)
-        else:
-            self.states[name] = state
-        self.forget_handles()
-
-    def _bring_back(self, name: str, old: TableState | None) -> None:
-        """Undo an `_install`."""
-        now = self.states.get(name)
-        if now is not None:
-            now.alive = False
-        if old is not None:
-            old.alive = True
-        doom_all(self.running)
-        self._reinstate(name, old)
-
-    def _fill(self, commit: Commit, state: TableState, slots: dict[Key, Slot]) -> None:
-        """Write all records of a new table, in memory and for the disk."""
-        copy = state.copy
-        for key, slot in slots.items():
-            copy.swap(key, slot, commit.number)
-            count = state.count_of(slot)
-            state.size += count
-            if state.on_disc:
-                ops = part_of(commit, self._partition(key))
-                write_row(ops, state.space, state.prefix, key, state.encode(slot))
-                ops.sizes[state.space] = ops.sizes.get(state.space, 0) + count
-            for attribute, index in state.indexes.items():
-                for value in state.values_of(attribute, slot):
-                    self._enter(commit, index, value, key)
-        if copy.layered:
-            commit.settles.append((copy, slots))
-
-    def _enter(self, commit: Commit, index: Index, value: bytes, key: Key) -> None:
-        index.change(value, key, True, commit.number)
-        if isinstance(index, DiscIndex):
-            entry, payload = index.row(value, key, True)
-            ops = part_of(commit, self._partition(key))
-            write_row(ops, index.space, prefix_of(index.space), entry, payload)
-            commit.settles.append((index, ((value, key),)))
-
-    def _schema_row(self, commit: Commit, name: str, definition: Definition | None) -> None:
-        prefix = prefix_of(SCHEMA_SPACE)
-        for partition in range(self._partitions()):
-            ops = part_of(commit, partition)
-            if definition is None:
-                ops.deletes.append(prefix + table_key(name))
-            else:
-                ops.puts.append((prefix + table_key(name), definition.dump()))
-            for key, payload in (VERSION_ROW, next_space_row(self.next_space)):
-                ops.puts.append((prefix + key, payload))
-
-    def submit_change(self, commit: Commit, operation: str, names: Iterable[str]) -> None:
-        """Send a change of the schema on its way; under the mutex."""
-        for name in names:
-            commit.events.extend(self.subscriptions.schema(SchemaChanged(name, operation)))
-        self.pipeline.submit(commit, None)
-
-    def _finish(self, commit: Commit) -> None:
-        self.press_on()
-        if threading.get_ident() not in self.waits_elsewhere:
-            self.wait(commit)
-
-    def _partitions(self) -> int:
-        return 0 if self.store is None else self.store.partitions
-
-    def _partition(self, key: Key) -> int:
-        assert self.store is not None
-        return self.store.partition_of(key)
+def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return properties as they are when they come back from the disk; BadType if they cannot."""
+    for value in properties.values():
+        terms.encode(value)
+    kept: dict[str, Any] = cbor2.loads(cbor2.dumps(dict(properties)))
+    return kept
 
 
 def _same_records(state: TableState, definition: Definition) -> TableState:
     """Return a new state of a table whose records stay of the class that they are of."""
     return TableState(definition, state.record_type)
+
+
+def _rebound(
+    swaps: list[tuple[Copy, Key, Any]], bound: Copy, convert: Callable[[Slot], Slot]
+) -> list[tuple[Copy, Key, Any]]:
+    """Return what takes a commit back, where the records of a copy become ones of another class."""
+
+    def before(kept: Any) -> Any:
+        if kept is None or type(kept) is bytes:
+            return kept
+        if isinstance(bound, DiscCopy):
+            number, slot = kept
+            return number, None if slot is None else convert(slot)
+        return convert(kept)
+
+    return [(copy, key, before(kept) if copy is bound else kept) for copy, key, kept in swaps]
 
 
 def _convert(
@@ -567,7 +448,9 @@ def _convert(
                 _, changed = record_type.keep(changed)
             key = terms.encode(record_type.key_of(changed))
             if new.is_bag:
-                found[key] = (*found.get(key, ()), changed)
+                beside = found.get(key, ())
+                if not any(identical(record_type, changed, other) for other in beside):
+                    found[key] = (*beside, changed)
             elif key in found:
                 raise BadType(f"two records of {new.name} would have the key of {changed}")
             else:

@@ -119,6 +119,7 @@ class Pipeline:
         # By partition: whose commands are on their way there, in their order.
         self._flights: list[deque[Commit]] = [deque() for _ in range(partitions)]
         self._undone = False
+        self._unheard = 0
         self._idle: list[Callable[[], object]] = []
         self._lanes = Lanes(self) if partitions > 1 else None
         self._heard = self.hear  # bound once, for all that is sent
@@ -230,6 +231,9 @@ class Pipeline:
                 sent.done(result)
             if self._undone:
                 self._undone = False
+                if self._unheard:  # once for all that one failure has cost
+                    self._report(Undone(self._unheard, str(result)))
+                    self._unheard = 0
                 self.settle_front()
                 if self._lanes is not None:
                     self._lanes.go_on()
@@ -299,12 +303,9 @@ class Pipeline:
             self._order = deque(each for each in self._order if each.stage is not Stage.UNDONE)
         if self._lanes is not None:
             self._lanes.drop(undone, self._order)
-        unheard = 0
         for each in undone:
-            unheard += not each.waiters
+            self._unheard += not (each.awaited or each.waiters)
             each.tell(CommitFailed(cause))
-        if unheard:
-            self._report(Undone(unheard, str(cause)))
 
     def _resting_on(self, commit: Commit) -> list[Commit]:
         """Return the commit and the later ones that may rest on it, in order."""

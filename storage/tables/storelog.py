@@ -127,16 +127,20 @@ class StoreLog:
     def _press(
         commit: Commit, settled: threading.Event, first: Callable[[], Commit | None]
     ) -> None:
-        """Work for a commit, and for the first one, which it may wait for."""
-        before = first()
-        pending = [
-            each
-            for one in (commit, before)
-            if one is not None
-            for each in ([one.ticket] if one.crossing is None else tuple(one.crossing.tickets))
-            if each is not None and not each.settled
-        ]
+        """Work for a commit, or for the first one while it waits for others to be sent."""
+        tickets = tickets_of(commit)
+        if not tickets and (before := first()) is not None:
+            tickets = tickets_of(before)
+        pending = [ticket for ticket in tickets if not ticket.settled]
         for each in pending:
-            each.wait()
+            if not settled.is_set():
+                each.wait()
         if not pending:  # another thread is about to tell, or to send what comes next
             settled.wait(UNSENT_S)
+
+
+def tickets_of(commit: Commit) -> list[Any]:
+    """Return what the log knows the commands of a commit by."""
+    if commit.crossing is not None:
+        return list(commit.crossing.tickets)
+    return [] if commit.ticket is None else [commit.ticket]

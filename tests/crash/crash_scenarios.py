@@ -122,7 +122,7 @@ class Studio:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.folder = scratch()
-        self.library = tape.build(self.folder)
+        self.recorder = tape.build(self.folder)
         self._numbers = 0
 
     def __enter__(self) -> Self:
@@ -189,7 +189,7 @@ class Studio:
         ended = subprocess.run(
             [*command, *map(str, life.rest)],
             cwd=HERE,
-            env=tape.environment(self.library, root, file, sync_us=SYNC_US, drop_sync=drop_sync),
+            env=tape.environment(self.recorder, root, file, sync_us=SYNC_US, drop_sync=drop_sync),
             capture_output=True,
             text=True,
             check=False,

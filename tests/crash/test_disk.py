@@ -11,7 +11,7 @@ from disk_tape import DURABLE, FAILED, GROWS_ONLY, Kind, Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ROOT = Path("/root")
+ROOT = Path("/disk")
 OLD, NEW, NEWER = b"o" * 1024, b"n" * 1024, b"N" * 1024
 
 
@@ -21,7 +21,7 @@ def record(kind: Kind, inode: int = 0, **fields: object) -> Record:
 
 
 def made(name: str, inode: int) -> Record:
-    return record(Kind.CREATE, inode, path=f"/root/{name}")
+    return record(Kind.CREATE, inode, path=f"/disk/{name}")
 
 
 def written(inode: int, data: bytes, offset: int = 0, flags: int = 0) -> Record:
@@ -35,7 +35,7 @@ def synced(inode: int, number: int = 1, flags: int = 0) -> list[Record]:
     ]
 
 
-TOP = [record(Kind.OPENED, 1, path="/root")]
+TOP = [record(Kind.OPENED, 1, path="/disk")]
 BEGIN = [*TOP, made("file", 2), written(2, OLD), *synced(2), *synced(1, 2)]
 
 
@@ -144,25 +144,25 @@ def test_a_name_is_durable_after_its_folder_is_synchronised() -> None:
         made("part", 3),
         written(3, NEW),
         *synced(3, 3),
-        record(Kind.RENAME, path="/root/part", other="/root/file"),
+        record(Kind.RENAME, path="/disk/part", other="/disk/file"),
     ]
     assert contents(played(renamed)) == {OLD, NEW}
     assert contents(played([*renamed, *synced(1, 4)])) == {NEW}
-    removed = [*BEGIN, record(Kind.UNLINK, path="/root/file")]
+    removed = [*BEGIN, record(Kind.UNLINK, path="/disk/file")]
     assert contents(played(removed)) == {OLD, None}
 
 
 def test_a_rename_without_a_synchronised_file_may_give_an_empty_one() -> None:
     hasty = [*BEGIN, made("part", 3), written(3, NEW)]
-    hasty += [record(Kind.RENAME, path="/root/part", other="/root/file"), *synced(1, 4)]
+    hasty += [record(Kind.RENAME, path="/disk/part", other="/disk/file"), *synced(1, 4)]
     assert contents(played(hasty)) == {b"", bytes(1024), NEW}
 
 
 def test_a_folder_s_own_name_is_not_its_own_to_keep() -> None:
     inner = [
         *TOP,
-        record(Kind.MKDIR, 5, path="/root/sub"),
-        record(Kind.CREATE, 6, path="/root/sub/file"),
+        record(Kind.MKDIR, 5, path="/disk/sub"),
+        record(Kind.CREATE, 6, path="/disk/sub/file"),
         written(6, NEW),
         *synced(6, 1),
         *synced(5, 2),

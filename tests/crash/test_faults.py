@@ -25,7 +25,7 @@ def met(studio: Studio, program: str, *arguments: str) -> int:
     ended = subprocess.run(
         [sys.executable, program, *arguments],
         cwd=HERE,
-        env=tape.environment(studio.library, root, Path(os.devnull)),
+        env=tape.environment(studio.recorder, root, Path(os.devnull)),
         capture_output=True,
         text=True,
         timeout=120,

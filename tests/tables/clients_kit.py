@@ -32,7 +32,8 @@ from palaver.actors.simulation import (
     Write,
 )
 from palaver.storage.environment import Environment
-from palaver.storage.tables import ANY, END, Activity, CommitFailed, Database, match, pattern
+from palaver.storage.tables import ANY, END, Activity, CommitFailed, Database, match, pattern, terms
+from palaver.storage.tables.copies import DiscCopy, MemoryCopy
 
 DEADLINE_S = 120
 """After which a client that has not ended is taken for stuck; no test depends on it otherwise."""
@@ -430,20 +431,21 @@ class Disk:
     """Makes commits of LMDB fail, with no effect, as a full or a failing disk does.
 
     Attributes:
-        verdict: asked before every commit; what it returns is raised in its place, None lets it be.
+        verdict: asked before every commit, with its partition; what it returns is raised in its
+            place, None lets it be.
         commits: how many have succeeded.
         failures: how many have not.
     """
 
     def __init__(self, monkeypatch: Any) -> None:
-        self.verdict: Callable[[], Exception | None] = lambda: None
+        self.verdict: Callable[[int], Exception | None] = lambda _: None
         self.commits = 0
         self.failures = 0
         real = Environment.commit
         disk = self
 
         def commit(environment: Environment, raw: Any) -> None:
-            error = disk.verdict()
+            error = disk.verdict(int(environment.folder.name))
             if error is None:
                 real(environment, raw)
                 disk.commits += 1
@@ -458,7 +460,7 @@ class Disk:
         """Keep commits waiting; return what has them, and all that come, fail."""
         gate = threading.Event()
 
-        def verdict() -> Exception | None:
+        def verdict(_: int) -> Exception | None:
             gate.wait(DEADLINE_S)
             return full()
 
@@ -469,7 +471,7 @@ class Disk:
         """From now on, have a share of the commits fail."""
         lock = threading.Lock()
 
-        def verdict() -> Exception | None:
+        def verdict(_: int) -> Exception | None:
             with lock:
                 return make() if chance.random() < share else None
 
@@ -564,3 +566,153 @@ def meanwhile(signals: Signals, name: str, work: Callable[[], object]) -> thread
     thread.start()
     signals.wait(f"{name} ended", f"{name} waits")
     return thread
+
+
+# -- half a commit -------------------------------------------------------------------------------
+
+
+class Pause:
+    """Calls hooks within one commit: before its n-th change of a table, and after the last."""
+
+    def __init__(self, monkeypatch: Any, hooks: dict[int, Callable[[], None]]) -> None:
+        self.armed = False
+        self._changes = 0
+        pause = self
+        for copy in (MemoryCopy, DiscCopy):
+            real = copy.swap
+
+            def swap(self: Any, *args: Any, real: Any = real) -> Any:
+                if not pause.armed:
+                    return real(self, *args)
+                hooks.get(pause._changes, _nothing)()
+                pause._changes += 1
+                before = real(self, *args)
+                if pause._changes == max(hooks):
+                    hooks[max(hooks)]()
+                    pause.armed = False
+                return before
+
+            monkeypatch.setattr(copy, "swap", swap)
+
+
+def _nothing() -> None:
+    pass
+
+
+SCANS: dict[str, Callable[[Activity], dict[str, int]]] = {
+    "read": lambda tx: {key: tx.read(Cell, key)[0].value for key in "xy"},
+    "match": lambda tx: {cell.key: cell.value for cell in tx.match_object(pattern(Cell))},
+    "fold": lambda tx: tx.foldl(lambda cell, found: found | {cell.key: cell.value}, {}, Cell),
+    "keys": lambda tx: {key: tx.read(Cell, key)[0].value for key in tx.all_keys(Cell)},
+    "select": lambda tx: {cell.key: cell.value for cell in tx.select(Cell, match(Cell))},
+}
+
+
+def half_a_commit(setup: Setup, path: Path, monkeypatch: Any, first: int, second: str) -> None:
+    """Have a reader read x before the first change of a commit, between them, or after the last.
+
+    Args:
+        setup: where.
+        path: where, too.
+        monkeypatch: pytest's.
+        first: before which change it reads x.
+        second: how it reads on, after the last change.
+    """
+    signals = Signals()
+    observe_mutex(monkeypatch, signals)
+    seen: list[dict[str, int]] = []
+    readers: list[threading.Thread] = []
+
+    def read(tx: Activity) -> dict[str, int]:
+        found = {"x": tx.read(Cell, "x")[0].value}
+        signals.set("x was read")
+        signals.wait("go on")
+        for key, value in SCANS[second](tx).items():
+            if found.setdefault(key, value) != value:
+                raise Inconsistent(f"{key} was {found[key]} and is {value}")
+        if found["x"] != found["y"]:
+            raise Inconsistent(str(found))
+        return found
+
+    def reader() -> None:
+        try:
+            seen.append(database.transaction(read))
+        except BaseException as failure:
+            seen.append({"failed": failure})  # type: ignore[dict-item]
+        finally:
+            signals.set("reader ended")
+
+    def come() -> None:
+        readers.append(threading.Thread(target=reader, name="reader", daemon=True))
+        readers[0].start()
+        signals.wait("x was read", "reader waits")
+
+    def go_on() -> None:
+        if first == 2:
+            come()
+        signals.set("go on")
+        signals.wait("reader ended", "reader waits")
+
+    with setup.open(path) as database:
+        database.create_table(Cell, storage=setup.storage)
+        database.transaction(lambda tx: tx.write_all([Cell("x", 0), Cell("y", 0)]))
+        pause = Pause(monkeypatch, {first: come, 2: go_on} if first < 2 else {2: go_on})
+        pause.armed = True
+        database.transaction(lambda tx: tx.write_all([Cell("x", 1), Cell("y", 1)]))
+        joined(readers[0])
+        assert seen in ([{"x": 0, "y": 0}], [{"x": 1, "y": 1}])
+
+
+def two_writers_fail(setup: Setup, path: Path, monkeypatch: Any) -> None:
+    """Have a later writer of a key undone before the earlier one, whose record somebody reads."""
+    disk, gate = Disk(monkeypatch), threading.Event()
+    with setup.open(path) as database:
+        database.create_table(Cell, storage=setup.storage)
+        assert database.store is not None
+        partition_of = database.store.partition_of
+        place = {partition_of(terms.encode(key)): key for key in "abcdefghij"}
+        first, second, third = (place[partition] for partition in sorted(place)[:3])
+        quiet(database)
+
+        def verdict(partition: int) -> Exception | None:
+            if partition == partition_of(terms.encode(first)):
+                gate.wait(DEADLINE_S)
+                return full()
+            if partition == partition_of(terms.encode(second)):
+                other_gate.wait(DEADLINE_S)
+                return full()
+            return None
+
+        disk.verdict = verdict
+        other_gate = threading.Event()
+        database.transaction(lambda tx: tx.write(Cell(first, 1)))
+        database.transaction(lambda tx: tx.write(Cell(second, 1)))
+        alone = database.pipeline.last
+        assert alone is not None
+        database.transaction(lambda tx: tx.write_all([Cell(first, 2), Cell(second, 2)]))
+        other_gate.set()
+        alone.ticket.wait()
+        with suppress(CommitFailed):
+            database.wait(alone)
+        seen: list[Any] = []
+
+        def work(tx: Activity) -> None:
+            seen.append(tx.read(Cell, first))
+            tx.write(Cell(third, 3))
+            signals.set("read")
+
+        def reader() -> None:
+            try:
+                database.sync_transaction(work)
+                seen.append("durable")
+            except CommitFailed:
+                seen.append("failed")
+
+        signals = Signals()
+        thread = beside(reader)
+        signals.wait("read")
+        gate.set()
+        joined(thread)
+        assert seen in ([[Cell(first, 1)], "failed"], [[Cell(first, 1)], [], "durable"])
+        disk.verdict = lambda _: None
+        quiet(database)

@@ -104,7 +104,7 @@ def test_money_is_neither_lost_nor_made_when_commits_fail(
         clients = tellers(database, transfers=10, audits=6)
         together(*[patient(client) for client in clients])
         assert disk.failures
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         for seed in range(20):
             database.transaction(audit, random.Random(seed))
     with setup.open(tmp_path, records=[Purse]) as database:
@@ -289,7 +289,7 @@ def test_events_come_in_the_order_of_the_commits(
             return work
 
         together(*[client(number) for number in range(4)])
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         database.sync_dirty(lambda activity: activity.update_counter(Cell, "x", 1))
         numbers = [event.activity.number for event in told]
         assert numbers == sorted(numbers)

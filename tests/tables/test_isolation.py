@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from clients_kit import (
     ON_DISK,
+    SCANS,
     SETUPS,
     Cell,
     Disk,
-    Inconsistent,
     Purse,
     Setup,
     Signals,
     beside,
     full,
+    half_a_commit,
     joined,
     meanwhile,
     observe_mutex,
@@ -28,6 +29,7 @@ from clients_kit import (
     quiet,
     run_loop,
     together,
+    two_writers_fail,
 )
 
 from palaver.storage.tables import (
@@ -43,7 +45,6 @@ from palaver.storage.tables import (
     match,
     pattern,
 )
-from palaver.storage.tables.copies import DiscCopy, MemoryCopy
 
 
 # In memory, on the disk under an overlay, and in memory over several partitions.
@@ -79,45 +80,6 @@ def number(database: Database | Activity, key: str) -> int:
 # -- half a commit -------------------------------------------------------------------------------
 
 
-class Pause:
-    """Calls hooks within one commit: before its n-th change of a table, and after the last."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, hooks: dict[int, Callable[[], None]]
-    ) -> None:
-        self.armed = False
-        self._changes = 0
-        pause = self
-        for copy in (MemoryCopy, DiscCopy):
-            real = copy.swap
-
-            def swap(self: Any, *args: Any, real: Any = real) -> Any:
-                if not pause.armed:
-                    return real(self, *args)
-                hooks.get(pause._changes, _nothing)()
-                pause._changes += 1
-                before = real(self, *args)
-                if pause._changes == max(hooks):
-                    hooks[max(hooks)]()
-                    pause.armed = False
-                return before
-
-            monkeypatch.setattr(copy, "swap", swap)
-
-
-def _nothing() -> None:
-    pass
-
-
-SCANS: dict[str, Callable[[Activity], dict[str, int]]] = {
-    "read": lambda tx: {key: tx.read(Cell, key)[0].value for key in "xy"},
-    "match": lambda tx: {cell.key: cell.value for cell in tx.match_object(pattern(Cell))},
-    "fold": lambda tx: tx.foldl(lambda cell, found: found | {cell.key: cell.value}, {}, Cell),
-    "keys": lambda tx: {key: tx.read(Cell, key)[0].value for key in tx.all_keys(Cell)},
-    "select": lambda tx: {cell.key: cell.value for cell in tx.select(Cell, match(Cell))},
-}
-
-
 @pytest.mark.parametrize("second", SCANS)
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_nobody_sees_half_of_a_commit(
@@ -125,54 +87,12 @@ def test_nobody_sees_half_of_a_commit(
     first: int,
     second: str,
     tmp_path: Path,
-    signals: Signals,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A reader reads x before, between or after the changes, and goes on after the last one."""
     if first == 2 and second != "read":
         pytest.skip("the same as with first == 1")
-    observe_mutex(monkeypatch, signals)
-    seen: list[dict[str, int]] = []
-    readers: list[threading.Thread] = []
-
-    def read(tx: Activity) -> dict[str, int]:
-        found = {"x": tx.read(Cell, "x")[0].value}
-        signals.set("x was read")
-        signals.wait("go on")
-        for key, value in SCANS[second](tx).items():
-            if found.setdefault(key, value) != value:
-                raise Inconsistent(f"{key} was {found[key]} and is {value}")
-        if found["x"] != found["y"]:
-            raise Inconsistent(str(found))
-        return found
-
-    def reader() -> None:
-        try:
-            seen.append(database.transaction(read))
-        except BaseException as failure:
-            seen.append({"failed": failure})  # type: ignore[dict-item]
-        finally:
-            signals.set("reader ended")
-
-    def come() -> None:
-        readers.append(threading.Thread(target=reader, name="reader", daemon=True))
-        readers[0].start()
-        signals.wait("x was read", "reader waits")
-
-    def go_on() -> None:
-        if first == 2:
-            come()
-        signals.set("go on")
-        signals.wait("reader ended", "reader waits")
-
-    with setup.open(tmp_path) as database:
-        database.create_table(Cell, storage=setup.storage)
-        database.transaction(lambda tx: tx.write_all([Cell("x", 0), Cell("y", 0)]))
-        pause = Pause(monkeypatch, {first: come, 2: go_on} if first < 2 else {2: go_on})
-        pause.armed = True
-        database.transaction(lambda tx: tx.write_all([Cell("x", 1), Cell("y", 1)]))
-        joined(readers[0])
-        assert seen in ([{"x": 0, "y": 0}], [{"x": 1, "y": 1}])
+    half_a_commit(setup, tmp_path, monkeypatch, first, second)
 
 
 # -- conflicts: what was read, and who wrote there -----------------------------------------------
@@ -495,7 +415,7 @@ class Doomed:
         self._fail()
         with suppress(CommitFailed):
             self.database.sync_log()
-        self.disk.verdict = lambda: None
+        self.disk.verdict = lambda _: None
         assert number(self.database, "x") == 1
 
 
@@ -560,6 +480,12 @@ def test_who_has_read_what_is_undone_later_fails_too(doomed: Doomed, writes: boo
     assert doomed.database.sync_transaction(lambda tx: tx.update_counter(Cell, "z", 1)) == 1
 
 
+def test_what_is_undone_does_not_hide_what_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_writers_fail(ON_DISK[2], tmp_path, monkeypatch)
+
+
 def test_sync_dirty_tells_that_its_write_was_undone(doomed: Doomed) -> None:
     def work(activity: Activity) -> None:
         activity.write(Cell("x", 3))
@@ -581,11 +507,11 @@ def test_sync_dirty_under_a_loop_tells_that_its_write_was_undone(
         await database.aio.create_table(Cell, storage=on_disk.storage)
 
         async def work(activity: Activity) -> None:
-            disk.verdict = full
+            disk.verdict = lambda _: full()
             activity.write(Cell("x", 3))
             with suppress(CommitFailed):
                 await database.aio.sync_log()
-            disk.verdict = lambda: None
+            disk.verdict = lambda _: None
 
         with pytest.raises(CommitFailed):
             await database.aio.sync_dirty(work)

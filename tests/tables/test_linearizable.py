@@ -238,9 +238,7 @@ def test_coroutines_that_await_in_the_middle(setup: Setup, kind: str, tmp_path: 
     async def story() -> None:
         database = open_under_loop(setup, tmp_path)
         history = History()
-        database.waits_elsewhere = True
-        database.create_table(Cell, storage=setup.storage)
-        await database.aio.sync_log()
+        await database.aio.create_table(Cell, storage=setup.storage)
         await asyncio.gather(
             *[coroutine_of_cells(database, history, number, 25, kind) for number in range(6)]
         )
@@ -255,9 +253,7 @@ def test_threads_beside_a_loop(setup: Setup, tmp_path: Path) -> None:
     async def story() -> None:
         database = open_under_loop(setup, tmp_path)
         history = History()
-        database.waits_elsewhere = True
-        database.create_table(Cell, storage=setup.storage)
-        await database.aio.sync_log()
+        await database.aio.create_table(Cell, storage=setup.storage)
         threads = [
             asyncio.to_thread(
                 client_of_cells(
@@ -305,7 +301,7 @@ def test_whoever_was_answered_rests_on_nothing_that_was_lost(
         ]
         together(*clients)
         assert disk.failures
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         database.sync_log()
         explained(history, database)
         last = contents(database)

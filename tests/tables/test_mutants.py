@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from clients_kit import (
     ON_DISK,
+    SCANS,
     SETUPS,
     Cell,
     Disk,
@@ -27,13 +29,16 @@ from clients_kit import (
     draw_lists,
     fill_bank,
     full,
+    half_a_commit,
     joined,
     quiet,
     together,
     transfer,
+    two_writers_fail,
 )
 
 from palaver.actors.simulation import Add, Counter, History, Map, ReadAll, check, check_transactions
+from palaver.storage.errors import StoreCorrupt
 from palaver.storage.tables import (
     Activity,
     CommitFailed,
@@ -118,6 +123,12 @@ def bank(setup: Setup, path: Path, _: Any) -> None:
             database.transaction(audit, random.Random(seed))
 
 
+def half(setup: Setup, path: Path, monkeypatch: Any) -> None:
+    """A reader in the middle of a commit."""
+    for second in SCANS:
+        half_a_commit(setup, path / second, monkeypatch, 0, second)
+
+
 def phantom(setup: Setup, path: Path, _: Any) -> None:
     """A scan, and another who inserts: by every way of scanning."""
     scans: list[Callable[[Activity], int]] = [
@@ -166,14 +177,14 @@ def counters(setup: Setup, path: Path, _: Any) -> None:
         check(history, Counter()).require()
 
 
-def broken_disk(setup: Setup, path: Path, monkeypatch: Any) -> None:
+def broken_disk(setup: Setup, path: Path, monkeypatch: Any, seed: int = 1) -> None:
     """Commits fail; whoever was answered is there, and rests on nobody who is not."""
     disk = Disk(monkeypatch)
     keys = ["a", "b", "c", "d"]
     with setup.open(path, records=[Cell]) as database:
         database.create_table(Cell, storage=setup.storage)
         quiet(database)
-        disk.fail_some(random.Random(1), 0.3, full)
+        disk.fail_some(random.Random(seed), 0.3, full)
         history = History()
         clients = [
             client_of_cells(
@@ -190,7 +201,7 @@ def broken_disk(setup: Setup, path: Path, monkeypatch: Any) -> None:
             for at in range(4)
         ]
         together(*clients)
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         database.sync_log()
         history.run(
             "end",
@@ -217,7 +228,7 @@ def undone(setup: Setup, path: Path, monkeypatch: Any) -> None:
             fail()
             with suppress(CommitFailed):
                 database.sync_log()
-            disk.verdict = lambda: None
+            disk.verdict = lambda _: None
 
         def work(tx: Activity, key: str) -> int:
             found = tx.read(Cell, "x")[0].value
@@ -255,7 +266,7 @@ def events(setup: Setup, path: Path, monkeypatch: Any) -> None:
         fail()
         with suppress(CommitFailed):
             database.sync_log()
-        disk.verdict = lambda: None
+        disk.verdict = lambda _: None
         for _ in range(20):
             database.transaction(lambda tx: tx.update_counter(Cell, "x", 1))
         database.sync_log()
@@ -405,6 +416,26 @@ def answers_come_early(monkeypatch: Any) -> None:
     monkeypatch.setattr(Database, "wait", lambda self, made: None)
 
 
+def the_undone_hides_what_may_be(monkeypatch: Any) -> None:
+    """Who has written before the one that is undone is forgotten with it."""
+    real = lanes.Lanes.drop
+    monkeypatch.setattr(lanes.Lanes, "drop", lambda self, gone, left: real(self, gone, ()))
+
+
+def the_next_is_sent_before_others_are_undone(monkeypatch: Any) -> None:
+    """What is on its way behind a failure is undone only when its own failure is heard."""
+    real = pipeline.Pipeline._broken
+
+    def broken(self: Any, partition: int, expected: int, cause: Exception) -> Any:
+        flights, self._flights = self._flights, [deque() for _ in self._flights]
+        try:
+            return real(self, partition, expected, cause)
+        finally:
+            self._flights = flights
+
+    monkeypatch.setattr(pipeline.Pipeline, "_broken", broken)
+
+
 def lanes_forget_what_was_read(monkeypatch: Any) -> None:
     """A commit in one partition does not wait for what it has read in another."""
     monkeypatch.setattr(lanes.Lanes, "_foundations", lambda self, made, reads: set())
@@ -449,7 +480,8 @@ MUTANTS: list[tuple[Callable[[Any], None], Scenario, Setup]] = [
     (no_marks, bank, DISC_ONLY),
     (marks_before_only, bank, MEMORY),
     (marks_are_not_looked_at, bank, MEMORY),
-    (changes_are_not_waited_for, bank, MEMORY),
+    (changes_are_not_waited_for, half, MEMORY),
+    (changes_are_not_waited_for, half, DISC_ONLY),
     (marked_ones_commit, lists, DISC),
     (scans_are_not_noted, phantom, MEMORY),
     (scans_are_not_noted, phantom, DISC_ONLY),
@@ -464,9 +496,15 @@ MUTANTS: list[tuple[Callable[[Any], None], Scenario, Setup]] = [
     (readers_of_the_undone_go_on, undone, LANES),
     (answers_come_early, answers, DISC),
     (lanes_forget_what_was_read, broken_disk, LANES),
+    (the_undone_hides_what_may_be, two_writers_fail, LANES),
     (events_come_early, events, DISC),
     (events_come_backwards, events, DISC),
 ]
+
+RARE: list[tuple[Callable[[Any], None], Scenario, Setup]] = [
+    (the_next_is_sent_before_others_are_undone, broken_disk, LANES),
+]
+"""What is found after some minutes only."""
 
 ROUNDS = 200
 """How often a scenario is tried until it finds the fault; most find it at once."""
@@ -485,14 +523,39 @@ def test_a_fault_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert noticed(mutant, scenario, setup, tmp_path, monkeypatch, ROUNDS)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("mutant", "scenario", "setup"), RARE)
+@pytest.mark.timeout(1800)
+def test_a_rare_fault_is_found(
+    mutant: Callable[[Any], None],
+    scenario: Scenario,
+    setup: Setup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert noticed(mutant, scenario, setup, tmp_path, monkeypatch, 50 * ROUNDS)
+
+
+def noticed(
+    mutant: Callable[[Any], None],
+    scenario: Scenario,
+    setup: Setup,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rounds: int,
+) -> bool:
     with monkeypatch.context() as broken:
         mutant(broken)
-        for round_ in range(ROUNDS):
+        for round_ in range(rounds):
             try:
-                scenario(setup, tmp_path / str(round_), broken)
-            except AssertionError:
-                return
-    pytest.fail(f"{mutant.__doc__} Nobody noticed.")
+                scenario(setup, path / str(round_), broken)
+            except (AssertionError, StoreCorrupt):
+                return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -503,6 +566,17 @@ def test_a_fault_is_found(
 def test_without_a_fault_nothing_is_found(
     scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for at, setup in enumerate((DISC, LANES)):
+    for at, setup in enumerate((LANES,) if scenario is two_writers_fail else (DISC, LANES)):
         with monkeypatch.context() as whole:
             scenario(setup, tmp_path / str(at), whole)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("setup", ON_DISK, ids=str)
+def test_whatever_fails_nothing_is_lost(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(300):
+        with monkeypatch.context() as whole:
+            broken_disk(setup, tmp_path / str(seed), whole, seed)

@@ -124,8 +124,8 @@ dirty_result({select, Tab, Clauses}) ->
     mnesia:dirty_select(Tab, spec(Tab, Clauses));
 dirty_result({first, Tab}) -> mnesia:dirty_first(Tab);
 dirty_result({last, Tab}) -> mnesia:dirty_last(Tab);
-dirty_result({next, Tab, Key}) -> on_disc(Tab, Key), mnesia:dirty_next(Tab, Key);
-dirty_result({prev, Tab, Key}) -> on_disc(Tab, Key), mnesia:dirty_prev(Tab, Key);
+dirty_result({next, Tab, Key}) -> there(Tab, Key), mnesia:dirty_next(Tab, Key);
+dirty_result({prev, Tab, Key}) -> there(Tab, Key), mnesia:dirty_prev(Tab, Key);
 dirty_result({walk, Tab}) -> walk(mnesia:dirty_first(Tab), fun(K) -> mnesia:dirty_next(Tab, K) end);
 dirty_result({walk_back, Tab}) ->
     walk(mnesia:dirty_last(Tab), fun(Key) -> mnesia:dirty_prev(Tab, Key) end);
@@ -188,17 +188,17 @@ place(_, Tab, Raw, Fun) ->
 from(Tab, Key, Fun) ->
     Gone = mnesia:is_transaction() andalso palaver_tables:type_of(Tab) =/= ordered_set
         andalso mnesia:read(Tab, Key) =:= [],
-    mnesia:is_transaction() orelse (in_activity() andalso on_disc(Tab, Key)),
+    mnesia:is_transaction() orelse (in_activity() andalso there(Tab, Key)),
     try Fun() of
         _ when Gone -> unknown;
         Result -> Result
     catch exit:{aborted, {badarg, _}} when Gone -> unknown
     end.
 
-%% A difference that is meant, `next-on-disc`.
-on_disc(Tab, Key) ->
-    try {mnesia:table_info(Tab, storage_type), mnesia:dirty_read(Tab, Key)} of
-        {disc_only_copies, []} -> mnesia:abort({badarg, [Tab, Key]});
+%% A difference that is meant, `next-of-nothing`.
+there(Tab, Key) ->
+    try {mnesia:table_info(Tab, type), mnesia:dirty_read(Tab, Key)} of
+        {Type, []} when Type =/= ordered_set -> mnesia:abort({badarg, [Tab, Key]});
         _ -> ok
     catch exit:{aborted, _} -> ok  % Mnesia will say that
     end.

@@ -59,7 +59,7 @@ class _Clauses:
         return self.choices.weighted(
             (6, self.constant),
             (4, self.variable),
-            (1, lambda: (pick("+-*"), self.variable(), self.constant())),
+            (1, lambda: (pick("+-*"), self.variable(), pick([0, 1, 0.5, 2**70]))),
             (1, lambda: ("element", pick([1, 2]), self.variable())),
         )
 
