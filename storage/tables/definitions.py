@@ -431,6 +431,13 @@ def _rebound(
     return [(copy, key, before(kept) if copy is bound else kept) for copy, key, kept in swaps]
 
 
+def _values(found: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(found)
+    except TypeError:
+        raise BadType(f"{found!r} is neither a new record nor a tuple of its values") from None
+
+
 def _convert(
     old: TableState, new: TableState, slots: Iterable[Slot], function: Transform | None
 ) -> dict[Key, Slot]:
@@ -442,7 +449,7 @@ def _convert(
             changed = record if function is None else function(record)
             if type(changed) is not record_type.cls:
                 values = changed if function is not None else old.record_type.values(record)
-                changed = record_type.make(tuple(values))
+                changed = record_type.make(_values(values))
             record_type.check(changed)
             if new.on_disc:
                 _, changed = record_type.keep(changed)
