@@ -125,8 +125,7 @@ def test_the_targets_are_those_that_were_set() -> None:
             assert plan.targets == {Peer.LMDB: 0.5}
 
 
-@pytest.mark.parametrize("work", WORKS)
-def test_a_quick_work_is_less_of_it_and_never_nothing(work: object) -> None:
+def test_a_quick_work_is_less_of_it_and_never_nothing() -> None:
     for plan in WORKS:
         quick = plan.size.quick()
         assert quick.width == plan.size.width
