@@ -154,7 +154,10 @@ class Database(Archives, DirtyOperations):
             StoreCorrupt, StoreVersion, StoreMismatch: it cannot be opened as it is.
             SchemaMismatch: a class in `records` does not fit the stored table.
             BadType: one is no record class.
+            BadArgument: the path is empty.
         """
+        if not os.fspath(path):
+            raise BadArgument("a path that is empty names no folder; '.' is the working directory")
         fallback.bring_in(Path(path))
         store = Store.open(
             path,

@@ -289,6 +289,15 @@ def test_what_is_no_record_class_does_not_open_a_database(tmp_path: Path, record
     Database.open(tmp_path / "db", records=[Account]).close()
 
 
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadArgument, match="names no folder"):
+        Database.open("")
+    assert not list(tmp_path.iterdir())
+
+
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, not paths
 
