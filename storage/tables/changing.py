@@ -54,8 +54,10 @@ class SchemaChanges(Core):
     ) -> Commit:
         """Put a new table (or none) in the place of an old one (or none), as one commit."""
         commit = self.begin_change()
-        name = self.exchange(commit, definition, old, slots, new)
-        self.submit_change(commit, operation, [name])
+        # What has been seen can be waited for: so it is on its way before the change is over.
+        with self.running.change():
+            name = self.exchange(commit, definition, old, slots, new)
+            self.submit_change(commit, operation, [name])
         return commit
 
     def exchange(

@@ -94,23 +94,38 @@ class Committer:
             if tell is not None:
                 tell(commit)
             running = self._running
-            running.changing = True
+            running.changing += 1
             try:
-                for state, writes in changes.items():
-                    self._write(commit, state, writes, payloads.get(state, {}))
-                for move in moves:
-                    self._move(commit, *move)
-            except BaseException:  # a disk that cannot be read; what was changed so far goes back
-                commit.take_back()
-                raise
+                self._change(commit, changes, payloads, moves, reads)
+                # Whoever has seen it must be able to wait for it: so it is on its way before the
+                # change is over.
+                self._line.submit(commit, reads)
             finally:
-                others = running.others(reads)
-                if others or self._partition_of:
-                    commit.places = _places(changes, moves)
-                    doom(others, commit.places)
-                running.changing = False
-            self._line.submit(commit, reads)
+                running.changing -= 1
         return commit
+
+    def _change(
+        self,
+        commit: Commit,
+        changes: Changes,
+        payloads: Payloads,
+        moves: list[IndexChange],
+        reads: Reads | None,
+    ) -> None:
+        """Change the memory, and mark those whom it disturbs."""
+        try:
+            for state, writes in changes.items():
+                self._write(commit, state, writes, payloads.get(state, {}))
+            for move in moves:
+                self._move(commit, *move)
+        except BaseException:  # a disk that cannot be read; what was changed so far goes back
+            commit.take_back()
+            raise
+        finally:
+            others = self._running.others(reads)
+            if others or self._partition_of:
+                commit.places = _places(changes, moves)
+                doom(others, commit.places)
 
     def _write(
         self,

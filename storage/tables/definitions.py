@@ -364,11 +364,11 @@ class Definitions(SchemaChanges):
             definition = state.redefine(**changes)
             check_definition(definition, self.store is not None)
             commit = self.begin_change()
-            state.define(definition)
-            doom_all(self.running)
-            commit.undo.append((state.define, (before,)))
-            self._schema_row(commit, definition.name, definition)
-            self.submit_change(commit, operation, [definition.name])
+            with self.running.change():
+                state.define(definition)
+                commit.undo.append((state.define, (before,)))
+                self._schema_row(commit, definition.name, definition)
+                self.submit_change(commit, operation, [definition.name])
         self._finish(commit)
 
     # -- inside ----------------------------------------------------------------------------------

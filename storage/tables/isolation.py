@@ -71,7 +71,7 @@ class Running:
     def __init__(self, mutex: AbstractContextManager[Any]) -> None:
         self._mutex = mutex
         self._reads: set[Reads] = set()
-        self.changing = False
+        self.changing = 0
 
     def begin(self) -> Reads:
         """Return the reads of a new transaction."""
@@ -111,12 +111,12 @@ class Running:
 
         A change of the schema, and taking commits back.
         """
-        self.changing = True
+        self.changing += 1
         try:
             yield
         finally:
             doom_all(self)
-            self.changing = False
+            self.changing -= 1
 
     def all(self) -> list[Reads]:
         """Return those of every running transaction."""

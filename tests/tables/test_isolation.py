@@ -44,6 +44,7 @@ from palaver.storage.tables import (
     TableError,
     match,
     pattern,
+    pipeline,
 )
 
 
@@ -628,3 +629,31 @@ def test_closing_loses_nothing(on_disk: Setup, tmp_path: Path) -> None:
         with on_disk.open(tmp_path, records=[Cell]) as database:
             total = sum(cell.value for cell in database.dirty_match_object(pattern(Cell)))
             assert total == 80 * (round_ + 1)
+
+
+# -- who has seen something can wait for it ------------------------------------------------------
+
+
+def test_what_can_be_seen_is_on_its_way(
+    on_disk: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader waits for a change to end, and then for what it has seen; else it might be lost."""
+    seen: list[bool] = []
+    real = pipeline.Pipeline.submit
+
+    with on_disk.open(tmp_path / "db") as database:
+
+        def submit(self: Any, made: Any, reads: Any) -> None:
+            seen.append(bool(database.running.changing))
+            real(self, made, reads)
+
+        monkeypatch.setattr(pipeline.Pipeline, "submit", submit)
+        database.create_table(Cell, storage=on_disk.storage)
+        database.dirty_write(Cell("x", 1))
+        database.transaction(lambda tx: tx.write(Cell("y", 1)))
+        database.change_table_load_order(Cell, 3)
+        database.backup(tmp_path / "backup")
+        database.restore(tmp_path / "backup")
+        database.clear_table(Cell)
+    assert len(seen) == 6
+    assert all(seen)

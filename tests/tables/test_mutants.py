@@ -289,8 +289,11 @@ def marks_before_only(monkeypatch: Any) -> None:
     def write(self: Any, made: Any, state: Any, writes: Any, payloads: Any) -> None:
         places = [(state.space, key) for key in writes]
         isolation.doom(self._running.others(getattr(marked, "reads", None)), places)
-        self._running.changing = False
-        real(self, made, state, writes, payloads)
+        self._running.changing -= 1
+        try:
+            real(self, made, state, writes, payloads)
+        finally:
+            self._running.changing += 1
 
     def remember(self: Any, *args: Any) -> Any:
         marked.reads = args[3]

@@ -179,13 +179,14 @@ def still_valid(database: Definitions, steps: dict[str, Step]) -> bool:
 def bring_in(database: Definitions, steps: dict[str, Step]) -> Commit:
     """Make all changes, as one commit; under the mutex."""
     commit = database.begin_change()
-    try:
-        for step in steps.values():
-            _change(database, commit, step)
-    except BaseException:
-        commit.take_back()
-        raise
-    database.submit_change(commit, "restore", list(steps))
+    with database.running.change():
+        try:
+            for step in steps.values():
+                _change(database, commit, step)
+        except BaseException:
+            commit.take_back()
+            raise
+        database.submit_change(commit, "restore", list(steps))
     return commit
 
 
