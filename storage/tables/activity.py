@@ -549,6 +549,8 @@ class Transaction(Activity):
 
     def lock(self, item: tuple[Any, Any], kind: Lock) -> None:
         """Lock ("table", table) or (table, key): see `Activity.lock`."""
+        if not isinstance(item, tuple) or len(item) != 2 or kind not in ("read", "write"):
+            raise BadArgument(f"{kind!r} and {item!r} are no lock and no (table, key)")
         kind_of_item, key = item
         if kind == "write":
             self._writable(key if kind_of_item == "table" else kind_of_item)

@@ -33,6 +33,7 @@ from .isolation import Reads, Restart, Running
 from .loading import load, note_damage
 from .machine import TableMachine
 from .pipeline import Pipeline
+from .records import RecordType
 from .rows import StoreRows
 from .schema import AccessMode, StorageType, TableType
 from .storelog import StoreLog
@@ -85,7 +86,7 @@ class Database(Archives, DirtyOperations):
         self.log = None if store is None else StoreLog(store, post)
         self.max_backlog = max_backlog
         self.subscriptions = Subscriptions()
-        self.classes = {record.__name__: record for record in records}
+        self.classes = {RecordType.of(record).name: record for record in records}
         self.states: dict[str, TableState] = {}
         self._by_handle: dict[Any, TableState] = {}
         self.rows = None if store is None else StoreRows(store, self._damage_found)
@@ -152,7 +153,11 @@ class Database(Archives, DirtyOperations):
             StoreLocked: another process has it open.
             StoreCorrupt, StoreVersion, StoreMismatch: it cannot be opened as it is.
             SchemaMismatch: a class in `records` does not fit the stored table.
+            BadType: one is no record class.
+            BadArgument: the path is empty.
         """
+        if not os.fspath(path):
+            raise BadArgument("a path that is empty names no folder; '.' is the working directory")
         fallback.bring_in(Path(path))
         store = Store.open(
             path,
@@ -413,7 +418,15 @@ class Database(Archives, DirtyOperations):
             what: a table, or "system".
             callback: takes an event of `events`.
             detail: "detailed" adds the records that were there before.
+
+        Raises:
+            NoExists: there is no such table.
+            BadArgument: there is no such detail, or the callback cannot be called.
         """
+        if detail not in ("simple", "detailed"):
+            raise BadArgument(f"the detail is 'simple' or 'detailed', not {detail!r}")
+        if not callable(callback):
+            raise BadArgument(f"{callback!r} cannot be called")
         if what == "system":
             return self.subscriptions.to_system(callback)
         return self.subscriptions.to_table(self.state(what), callback, detail)
@@ -480,26 +493,31 @@ class Database(Archives, DirtyOperations):
 
         Two replicas that applied the same commits have the same digest at the same sequence.
         """
-        return self._store().digest(partition)
+        return self._store(partition).digest(partition)
 
     def content_digest(self, partition: int = 0) -> tuple[int, int]:
         """Return (last durable sequence, digest of what the partition holds); reads all of it."""
-        return self._store().content_digest(partition)
+        return self._store(partition).content_digest(partition)
 
-    def _store(self) -> Store:
+    def _store(self, partition: int) -> Store:
         if self.store is None:
             raise NoExists("partition", "a database in memory has no partitions")
+        if not 0 <= partition < self.store.partitions:
+            raise NoExists(f"partition {partition}")
         return self.store
 
     def applied(self, partition: int = 0) -> int:
         """Return the last durable sequence of a partition."""
-        return self._store().applied(partition)
+        return self._store(partition).applied(partition)
 
     def state(self, table: Any) -> TableState:
         """Return the state of a table; NoExists when there is none."""
         if type(table) is Table:
             table = table.name  # a string's hash is at hand, a handle's is a call
-        state = self._by_handle.get(table)
+        try:
+            state = self._by_handle.get(table)
+        except TypeError:  # what cannot be hashed
+            raise NoExists(f"table {table!r}") from None
         if state is not None:
             return state
         return self._resolve(table)

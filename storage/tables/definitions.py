@@ -200,6 +200,7 @@ class Definitions(SchemaChanges):
 
         new.indexes, new.size = state.indexes, state.size
         new.damaged, new.watchers = state.damaged, state.watchers
+        new.damaged_entries = state.damaged_entries
         copy = new.copy = state.copy
         assert isinstance(copy, DiscCopy | MemoryCopy)
         pending = self.pipeline.unsettled()  # what they take back is in the new one
@@ -431,6 +432,13 @@ def _rebound(
     return [(copy, key, before(kept) if copy is bound else kept) for copy, key, kept in swaps]
 
 
+def _values(found: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(found)
+    except TypeError:
+        raise BadType(f"{found!r} is neither a new record nor a tuple of its values") from None
+
+
 def _convert(
     old: TableState, new: TableState, slots: Iterable[Slot], function: Transform | None
 ) -> dict[Key, Slot]:
@@ -442,7 +450,7 @@ def _convert(
             changed = record if function is None else function(record)
             if type(changed) is not record_type.cls:
                 values = changed if function is not None else old.record_type.values(record)
-                changed = record_type.make(tuple(values))
+                changed = record_type.make(_values(values))
             record_type.check(changed)
             if new.on_disc:
                 _, changed = record_type.keep(changed)

@@ -167,9 +167,15 @@ def note_damage(database: Core, space: int, key: bytes) -> RecordDamaged:
     """Keep in mind that a row of a space is damaged, and tell it once; return it as an error."""
     text = f"the record under the key {key[:40]!r} is not what was written"
     for state in list(database.states.values()):
-        if space == state.space or space in state.definition.index.values():
+        if space == state.space:
             if key not in state.damaged:
                 state.damaged[key] = text
+                database.subscriptions.report(DamageFound(state.name, text))
+            return RecordDamaged(state.name, text)
+        if space in state.definition.index.values():  # no record is missing
+            text = f"the entry {key[:40]!r} of an index is not what was written; drop the index"
+            if (space, key) not in state.damaged_entries:
+                state.damaged_entries.add((space, key))
                 database.subscriptions.report(DamageFound(state.name, text))
             return RecordDamaged(state.name, text)
     return RecordDamaged(f"in space {space}", text)

@@ -167,8 +167,10 @@ class Matching:
         """Return the next part of a `select` with a limit, END when there is none.
 
         Raises:
-            BadArgument: the table has changed its definition since.
+            BadArgument: the table has changed its definition since, or it is no continuation.
         """
+        if not isinstance(continuation, Continuation):
+            raise BadArgument(f"{continuation!r} is no continuation of a select")
         state = self.state(continuation.table)
         if state.definition.version != continuation.version:
             raise BadArgument(f"{state.name} has been redefined since the select began")

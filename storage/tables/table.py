@@ -58,6 +58,7 @@ class TableState:
         indexes: its indexes by attribute.
         size: how many records there are.
         damaged: what was found wrong with it, a sentence by encoded key.
+        damaged_entries: entries of its indexes that were found wrong, and told.
         retainers: of the checkpoints that it is part of; they hear what is overwritten.
         watchers: subscribers, in the order of their subscription.
     """
@@ -66,6 +67,7 @@ class TableState:
         "alive",
         "copy",
         "damaged",
+        "damaged_entries",
         "definition",
         "indexes",
         "is_bag",
@@ -87,6 +89,7 @@ class TableState:
         self.indexes: dict[str, Index] = {}
         self.size = 0
         self.damaged: dict[Key, str] = {}
+        self.damaged_entries: set[tuple[int, bytes]] = set()
         self.watchers: list[Any] = []
         self.retainers: tuple[Any, ...] = ()
         self.record_type = record_type

@@ -64,7 +64,9 @@ def check_leftovers(db: Database) -> None:
     assert not db.running.changing
     pipeline = db.pipeline
     assert pipeline.first is None
-    assert not pipeline._in_flight
+    assert not any(pipeline._flights)
+    assert not pipeline._undone
+    assert not pipeline._unheard
     assert not pipeline._idle
     lanes = pipeline._lanes
     if lanes is not None:

@@ -232,7 +232,8 @@ class Program:
         self.db = self.opened()
         self.next_space = 0  # what was refused may have used some up
         assert self.contents() == before
-        assert self.digests() == digests
+        if not self.fails:  # else the opening may have had an agreement to bring to its end
+            assert self.digests() == digests
 
     def contents(self) -> Contents:
         return everything(self.db, after_start=True)

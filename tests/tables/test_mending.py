@@ -11,6 +11,8 @@ from tables_kit import Account
 
 from palaver.storage.tables import ANY, CommitFailed, Database, RecordDamaged, terms
 from palaver.storage.tables.checking import check_database
+from palaver.storage.tables.events import DamageFound
+from palaver.storage.tables.spaces import prefix_of
 
 EVERYTHING = Account(ANY, ANY, ANY)
 
@@ -53,6 +55,28 @@ def test_writing_or_deleting_mends(
         db.sync_log()
         assert db.table_info(Account, "size") == len(found)
     assert [event.old_records for event in events] == ([()] if watched else [])
+    assert check_database(path).ok
+
+
+def test_a_damaged_entry_of_an_index_is_mended_by_dropping_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with Database.open(path) as db:
+        db.create_table(Account, storage="disc_only_copies", index=["owner"])
+        db.dirty_write(Account("1", "ann", 1))
+        space = db.state(Account).definition.index["owner"]
+    row = prefix_of(space) + terms.encode("ann") + terms.encode("1")
+    tamper(path, lambda txn, _: spoil(txn, row))
+    told: list[Any] = []
+    with Database.open(path, records=[Account]) as db:
+        db.subscribe("system", told.append)
+        for _ in range(2):
+            with pytest.raises(RecordDamaged, match="drop the index"):
+                db.dirty_index_read(Account, "ann", "owner")
+        assert db.dirty_read(Account, "none") == []  # all records are there
+        db.del_table_index(Account, "owner")
+        db.add_table_index(Account, "owner")
+        assert db.dirty_index_read(Account, "ann", "owner") == [Account("1", "ann", 1)]
+    assert len([event for event in told if isinstance(event, DamageFound)]) == 1
     assert check_database(path).ok
 
 

@@ -19,9 +19,13 @@ from tables_kit import Account
 from palaver.storage.tables import (
     Aborted,
     Activity,
+    BadArgument,
+    BadType,
     CombineError,
     Database,
+    NoExists,
     NoTransaction,
+    TableError,
     each,
     query,
 )
@@ -244,6 +248,54 @@ def test_a_handle_is_never_older_than_the_table() -> None:
         reader.join(60)
         clearer.join(60)
         assert db.state(Account).alive
+
+
+MISUSES: dict[str, tuple[type[TableError], Callable[[Database], object]]] = {
+    "a table that cannot be hashed": (NoExists, lambda db: db.dirty_read(["x"], 1)),  # type: ignore[call-overload]
+    "a detail that there is not": (BadArgument, lambda db: db.subscribe(Account, print, "all")),  # type: ignore[arg-type]
+    "no callback": (BadArgument, lambda db: db.subscribe(Account, None)),  # type: ignore[arg-type]
+    "half a lock": (BadArgument, lambda db: db.transaction(lambda tx: tx.lock("x", "read"))),
+    "no lock": (BadArgument, lambda db: db.transaction(lambda tx: tx.lock((Account, 1), "x"))),
+    "the end's continuation": (
+        BadArgument,
+        lambda db: db.transaction(lambda tx: tx.select_more(None)),
+    ),
+    "no new record": (
+        BadType,
+        lambda db: db.transform_table(Account, lambda old: None, record=Account),
+    ),
+    "the partition after the last": (NoExists, lambda db: db.digest(1)),
+    "a partition before the first": (NoExists, lambda db: db.applied(-1)),
+}
+
+
+@pytest.mark.parametrize("misuse", MISUSES)
+def test_a_misuse_is_told_by_a_typed_error(tmp_path: Path, misuse: str) -> None:
+    error, use = MISUSES[misuse]
+    with Database.open(tmp_path / "db") as db:
+        db.create_table(Account)
+        db.dirty_write(Account("1", "ann", 1))
+        with pytest.raises(error):
+            use(db)
+        assert db.dirty_get(Account, "1") == Account("1", "ann", 1)
+
+
+@pytest.mark.parametrize("record", [5, int, type("Account", (), {})])
+def test_what_is_no_record_class_does_not_open_a_database(tmp_path: Path, record: Any) -> None:
+    with Database.open(tmp_path / "db") as db:
+        db.create_table(Account)
+    with pytest.raises(BadType, match="no record class"):
+        Database.open(tmp_path / "db", records=[record])
+    Database.open(tmp_path / "db", records=[Account]).close()
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadArgument, match="names no folder"):
+        Database.open("")
+    assert not list(tmp_path.iterdir())
 
 
 def open_files() -> int:
