@@ -136,8 +136,8 @@ RECORDS, QUICK_RECORDS = 100_000, 20_000
 LOADED, QUICK_LOADED = 1_000_000, 100_000
 """Accounts that the start-up is measured with."""
 
-_WRITES_S = 0.3
-_READS_S = 0.15
+_WRITES_S = 0.2
+_READS_S = 0.1
 
 _FLOOR = 0.6
 """Of bare LMDB with the same batches."""
@@ -157,7 +157,7 @@ def _put(name: str, work: str, count: int, width: int) -> WorkPlan:
 
 
 def _callers(name: str, work: str, width: int) -> WorkPlan:
-    return WorkPlan(name, work, Size(60_000, width, _WRITES_S), batch_of_ours=True)
+    return WorkPlan(name, work, Size(40_000, width, _WRITES_S), batch_of_ours=True)
 
 
 def _read(name: str, work: str, count: int, width: int = 0) -> WorkPlan:
@@ -168,11 +168,11 @@ WORKS: tuple[WorkPlan, ...] = (
     _put("durable_put_1", "put", 4_000, 1),
     _put("durable_put_10", "put", 20_000, 10),
     _put("durable_put_100", "put", 60_000, 100),
-    _put("durable_put_1000", "put", 100_000, 1_000),
+    _put("durable_put_1000", "put", 60_000, 1_000),
     _put("durable_put_random_1", "put_random", 4_000, 1),
     _put("durable_put_random_10", "put_random", 20_000, 10),
     _put("durable_put_random_100", "put_random", 60_000, 100),
-    _put("durable_put_random_1000", "put_random", 100_000, 1_000),
+    _put("durable_put_random_1000", "put_random", 60_000, 1_000),
     _callers("durable_threads_8", "put_threads", 8),
     _callers("durable_threads_64", "put_threads", 64),
     _callers("durable_tasks_1", "put_tasks", 1),
@@ -184,8 +184,8 @@ WORKS: tuple[WorkPlan, ...] = (
     _put("transaction", "transaction", 60_000, 0),
     _put("dirty_write", "dirty_write", 60_000, 0),
     _put("queue", "queue", 30_000, 100),
-    _read("get", "get", 300_000),
-    _read("get_hot", "get", 300_000, 100),
+    _read("get", "get", 150_000),
+    _read("get_hot", "get", 150_000, 100),
     _read("get_disc_only", "get_disc_only", 100_000),
     _read("get_disc_only_hot", "get_disc_only", 100_000, 100),
     _read("transaction_read_1", "transaction_read", 50_000, 1),
