@@ -5,7 +5,7 @@ The names here are the package's face; the modules are its rooms. Begin with `Da
 
 from __future__ import annotations
 
-from .activity import Activity, Dirty, Transaction
+from .activity import Activity
 from .archives.building import restore_database
 from .archives.checkpoints import Checkpoint
 from .archives.format import Contents
@@ -14,6 +14,7 @@ from .archives.items import Item, RecordItem, SchemaItem, traverse_backup
 from .checking import check_database
 from .database import Database
 from .definitions import IGNORE
+from .dirty_activity import Dirty
 from .errors import (
     Aborted,
     AlreadyExists,
@@ -39,6 +40,7 @@ from .patterns import ANY, V, pattern
 from .queries import Query, count, descending, each, max_of, min_of, query, rows, sum_of
 from .subscriptions import Subscription
 from .table import Table
+from .transactions import Transaction
 
 __all__ = [
     "ANY",

@@ -11,11 +11,11 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .activity import Transaction
 from .commit import Commit, Waiter
 from .errors import CommitFailed, Conflict
 from .isolation import Restart
 from .table import Table
+from .transactions import Transaction
 from .within import transaction_around
 
 if TYPE_CHECKING:

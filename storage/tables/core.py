@@ -21,8 +21,8 @@ from .subscriptions import Subscriptions
 from .table import TableState
 
 if TYPE_CHECKING:
-    from .activity import Dirty
     from .archives.checkpoints import Checkpoint
+    from .dirty_activity import Dirty
 
 
 @dataclass(slots=True)

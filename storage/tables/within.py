@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from .errors import NestedTransaction
 
 if TYPE_CHECKING:
-    from .activity import Transaction
     from .core import Core
+    from .transactions import Transaction
 
 CURRENT: Final[ContextVar[Transaction | None]] = ContextVar("palaver_transaction", default=None)
 """The innermost transaction of the context, perhaps one that has ended."""
