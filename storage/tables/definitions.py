@@ -7,7 +7,7 @@ holds up all commits while it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeVar, overload
 
@@ -16,9 +16,9 @@ import cbor2
 from . import terms
 from .changing import SchemaChanges
 from .commit import Commit
-from .copies import Copy, DiscCopy, Key, MemoryCopy, Slot
+from .converting import Transform, convert_slots, rebound
+from .copies import DiscCopy, MemoryCopy, Slot
 from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
-from .identity import identical
 from .isolation import doom_all
 from .records import RecordType
 from .schema import (
@@ -36,8 +36,6 @@ R = TypeVar("R")
 
 IGNORE: Literal["ignore"] = "ignore"
 """As the function of `transform_table`: change the definition only."""
-
-Transform = Callable[[Any], Any]
 
 
 class Definitions(SchemaChanges):
@@ -196,7 +194,7 @@ class Definitions(SchemaChanges):
         new = TableState(state.definition, record_type)
 
         def convert(slot: Slot) -> Slot:
-            return next(iter(_convert(state, new, [slot], None).values()))
+            return next(iter(convert_slots(state, new, [slot], None).values()))
 
         new.indexes, new.size = state.indexes, state.size
         new.damaged, new.watchers = state.damaged, state.watchers
@@ -204,7 +202,7 @@ class Definitions(SchemaChanges):
         copy = new.copy = state.copy
         assert isinstance(copy, DiscCopy | MemoryCopy)
         pending = self.pipeline.unsettled()  # what they take back is in the new one
-        swaps = [_rebound(commit.swaps, copy, convert) for commit in pending]
+        swaps = [rebound(commit.swaps, copy, convert) for commit in pending]
         copy.rebind(new.decode, convert)
         for commit, rebound in zip(pending, swaps, strict=True):
             commit.swaps = rebound
@@ -273,7 +271,7 @@ class Definitions(SchemaChanges):
                 self.classes.pop(record_type.name, None)
             fresh = TableState(definition, record_type)
             slots = [slot for _, slot in state.copy.pairs()]
-            moved = _convert(state, fresh, slots, None if function == IGNORE else function)
+            moved = convert_slots(state, fresh, slots, None if function == IGNORE else function)
             commit = self._install("transform_table", definition, state, moved, fresh)
         self._finish(commit)
 
@@ -414,53 +412,3 @@ def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _same_records(state: TableState, definition: Definition) -> TableState:
     """Return a new state of a table whose records stay of the class that they are of."""
     return TableState(definition, state.record_type)
-
-
-def _rebound(
-    swaps: list[tuple[Copy, Key, Any]], bound: Copy, convert: Callable[[Slot], Slot]
-) -> list[tuple[Copy, Key, Any]]:
-    """Return what takes a commit back, where the records of a copy become ones of another class."""
-
-    def before(kept: Any) -> Any:
-        if kept is None or type(kept) is bytes:
-            return kept
-        if isinstance(bound, DiscCopy):
-            number, slot = kept
-            return number, None if slot is None else convert(slot)
-        return convert(kept)
-
-    return [(copy, key, before(kept) if copy is bound else kept) for copy, key, kept in swaps]
-
-
-def _values(found: Any) -> tuple[Any, ...]:
-    try:
-        return tuple(found)
-    except TypeError:
-        raise BadType(f"{found!r} is neither a new record nor a tuple of its values") from None
-
-
-def _convert(
-    old: TableState, new: TableState, slots: Iterable[Slot], function: Transform | None
-) -> dict[Key, Slot]:
-    """Return all slots of a table in the form of its new records."""
-    found: dict[Key, Slot] = {}
-    record_type = new.record_type
-    for slot in slots:
-        for record in old.records_of(slot):
-            changed = record if function is None else function(record)
-            if type(changed) is not record_type.cls:
-                values = changed if function is not None else old.record_type.values(record)
-                changed = record_type.make(_values(values))
-            record_type.check(changed)
-            if new.on_disc:
-                _, changed = record_type.keep(changed)
-            key = terms.encode(record_type.key_of(changed))
-            if new.is_bag:
-                beside = found.get(key, ())
-                if not any(identical(record_type, changed, other) for other in beside):
-                    found[key] = (*beside, changed)
-            elif key in found:
-                raise BadType(f"two records of {new.name} would have the key of {changed}")
-            else:
-                found[key] = changed
-    return found
