@@ -14,7 +14,7 @@ from .table import TableState
 Transform = Callable[[Any], Any]
 
 
-def rebound(
+def rebound_swaps(
     swaps: list[tuple[Copy, Key, Any]], bound: Copy, convert: Callable[[Slot], Slot]
 ) -> list[tuple[Copy, Key, Any]]:
     """Return what takes a commit back, where the records of a copy become ones of another class."""

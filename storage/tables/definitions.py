@@ -16,7 +16,7 @@ import cbor2
 from . import terms
 from .changing import SchemaChanges
 from .commit import Commit
-from .converting import Transform, convert_slots, rebound
+from .converting import Transform, convert_slots, rebound_swaps
 from .copies import DiscCopy, MemoryCopy, Slot
 from .errors import AlreadyExists, BadType, CombineError, NoExists, ReadOnly, SchemaMismatch
 from .isolation import doom_all
@@ -202,7 +202,7 @@ class Definitions(SchemaChanges):
         copy = new.copy = state.copy
         assert isinstance(copy, DiscCopy | MemoryCopy)
         pending = self.pipeline.unsettled()  # what they take back is in the new one
-        swaps = [rebound(commit.swaps, copy, convert) for commit in pending]
+        swaps = [rebound_swaps(commit.swaps, copy, convert) for commit in pending]
         copy.rebind(new.decode, convert)
         for commit, rebound in zip(pending, swaps, strict=True):
             commit.swaps = rebound
