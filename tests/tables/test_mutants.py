@@ -43,15 +43,16 @@ from palaver.storage.tables import (
     Activity,
     CommitFailed,
     Database,
-    activity,
     commit,
     committing,
+    dirty_activity,
     isolation,
     lanes,
     match,
     pattern,
     pipeline,
     terms,
+    transactions,
 )
 from palaver.storage.tables.isolation import Reads, Restart, Running
 
@@ -360,12 +361,12 @@ def index_reads_are_not_noted(monkeypatch: Any) -> None:
     def index_keys(self: Any, state: Any, attribute: str, value: bytes) -> list[bytes]:
         return list(state.indexes[attribute].lookup(value))
 
-    monkeypatch.setattr(activity.Transaction, "index_keys", index_keys)
+    monkeypatch.setattr(transactions.Transaction, "index_keys", index_keys)
 
 
 def missing_keys_are_not_noted(monkeypatch: Any) -> None:
     """Only what was found is noted."""
-    real = activity.Transaction.slot
+    real = transactions.Transaction.slot
 
     def slot(self: Any, state: Any, key: bytes) -> Any:
         found = real(self, state, key)
@@ -373,14 +374,14 @@ def missing_keys_are_not_noted(monkeypatch: Any) -> None:
             self.reads.places.discard((state.space, key))
         return found
 
-    monkeypatch.setattr(activity.Transaction, "slot", slot)
+    monkeypatch.setattr(transactions.Transaction, "slot", slot)
 
 
 def nested_ones_are_not_undone(monkeypatch: Any) -> None:
     """What a nested transaction has written stays when it fails."""
-    real = activity.Transaction._leave
+    real = transactions.Transaction._leave
     monkeypatch.setattr(
-        activity.Transaction, "_leave", lambda self, before, keep: real(self, before, True)
+        transactions.Transaction, "_leave", lambda self, before, keep: real(self, before, True)
     )
 
 
@@ -391,7 +392,7 @@ def steps_are_several(monkeypatch: Any) -> None:
     def step(self: Any) -> Any:
         yield
 
-    monkeypatch.setattr(activity.Dirty, "_step", step)
+    monkeypatch.setattr(dirty_activity.Dirty, "_step", step)
 
 
 def nothing_is_taken_back(monkeypatch: Any) -> None:
