@@ -23,7 +23,7 @@ from palaver.storage.check import restore
 from palaver.storage.tables.archives.building import restore_database
 
 SEED = 5
-STATES = 400
+STATES = 250
 MAIN_TABLE_FLAGS = 92
 """Where in a head the record of the main table has its flags."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from itertools import islice
 from pathlib import Path
 
 import disk_tape as tape
@@ -37,7 +38,7 @@ def test_no_state_of_many_disks_loses_or_tears_anything(studio: Studio, seed: in
 
 def test_the_tape_has_everything_that_was_done(studio: Studio) -> None:
     """Played to its end it gives the folder that is there, byte by byte."""
-    for scenario in store_scenarios(random.Random(SEED)):
+    for scenario in islice(store_scenarios(random.Random(SEED)), 8):
         task = studio.record(scenario, 0)
         disk = Disk(Path(task.root))
         for _ in disk.play(tape.read(Path(task.tape))):
