@@ -58,36 +58,6 @@ class Activity(Matching):
     # -- what the kinds do differently -----------------------------------------------------------
 
     @abstractmethod
-    def slot(self, state: TableState, key: Key) -> Slot | None:
-        """Return what is under an encoded key."""
-
-    @abstractmethod
-    def scan(
-        self,
-        state: TableState,
-        low: Key = b"",
-        high: Key | None = None,
-        *,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> list[Pair]:
-        """Return the slots with low <= key < high, in the order of the keys."""
-
-    @abstractmethod
-    def pairs(self, state: TableState) -> Iterator[Pair]:
-        """Yield all slots of a table; those of an ordered_set in order."""
-
-    @abstractmethod
-    def index_keys(self, state: TableState, attribute: str, value: bytes) -> list[Key]:
-        """Return the keys of the slots that may hold a record with this value."""
-
-    @abstractmethod
-    def index_range(
-        self, state: TableState, attribute: str, low: bytes, high: bytes | None
-    ) -> list[Key]:
-        """Return the keys of the slots that may hold a record with low <= value < high."""
-
-    @abstractmethod
     def put(
         self,
         state: TableState,
