@@ -40,8 +40,8 @@ from palaver.actors.simulation import (
     Write,
     check,
 )
-from palaver.actors.simulation.history import from_events
-from palaver.actors.simulation.linearizability import components
+from palaver.actors.simulation.histories.history import from_events
+from palaver.actors.simulation.histories.linearizability import components
 
 # -- against a checker that tries every order ----------------------------------------------------
 

@@ -22,7 +22,7 @@ from palaver.actors.simulation import (
     Write,
     check_transactions,
 )
-from palaver.actors.simulation.history import from_events
+from palaver.actors.simulation.histories.history import from_events
 
 
 class Lists(Model):

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from palaver.actors.simulation.cycles import Edges, add, strongly_connected, worst_cycle
-from palaver.actors.simulation.history import UNKNOWN, History, Operation
-from palaver.actors.simulation.operations import Read, Transaction
+from palaver.actors.simulation.histories.cycles import Edges, add, strongly_connected, worst_cycle
+from palaver.actors.simulation.histories.history import UNKNOWN, History, Operation
+from palaver.actors.simulation.histories.operations import Read, Transaction
 
 __all__ = ["Anomaly", "Append", "NotSerializable", "Report", "check_transactions"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from palaver.actors.simulation.history import Operation
+from palaver.actors.simulation.histories.history import Operation
 
 __all__ = ["draw"]
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import TypeAlias
 
-from palaver.actors.simulation.history import Operation
-from palaver.actors.simulation.models import Model, State
+from palaver.actors.simulation.histories.history import Operation
+from palaver.actors.simulation.histories.models import Model, State
 
 __all__ = ["Budget", "LimitMet", "Search"]
 

@@ -21,10 +21,16 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from palaver.actors.simulation.diagram import draw
-from palaver.actors.simulation.history import UNKNOWN, Call, History, HistoryError, Operation
-from palaver.actors.simulation.models import Model, State
-from palaver.actors.simulation.search import Budget, LimitMet, Search
+from palaver.actors.simulation.histories.diagram import draw
+from palaver.actors.simulation.histories.history import (
+    UNKNOWN,
+    Call,
+    History,
+    HistoryError,
+    Operation,
+)
+from palaver.actors.simulation.histories.models import Model, State
+from palaver.actors.simulation.histories.search import Budget, LimitMet, Search
 
 __all__ = [
     "UNKNOWN",

@@ -16,8 +16,8 @@ from collections import Counter as Tally
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from palaver.actors.simulation.history import UNKNOWN, Operation
-from palaver.actors.simulation.operations import (
+from palaver.actors.simulation.histories.history import UNKNOWN, Operation
+from palaver.actors.simulation.histories.operations import (
     EMPTY,
     Add,
     CompareAndSet,

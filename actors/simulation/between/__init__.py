@@ -1,0 +1,1 @@
+"""Processes of several simulated nodes, and what connects them."""

@@ -1,0 +1,1 @@
+"""The guard: what is not deterministic is refused or seen."""

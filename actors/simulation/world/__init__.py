@@ -1,0 +1,1 @@
+"""The deterministic world: virtual time, hosts, their network, one tape of choices."""

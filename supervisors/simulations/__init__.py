@@ -1,0 +1,1 @@
+"""The chat in a simulated world: its nodes, its people, its promises."""
