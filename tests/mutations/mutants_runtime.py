@@ -26,30 +26,6 @@ MUTATIONS = [
         scenario="signals",
     ),
     Mutation(
-        "put-back-behind",
-        "What is left of a batch is put behind what came later.",
-        ORDER,
-        [
-            Edit(
-                Process.put_before,
-                "self.backlog = backlog + items",
-                "self.backlog = items + backlog",
-            ),
-            Edit(
-                Process.put_back,
-                "self.put_before(items)",
-                """
-              items.reverse()
-              if self.mailbox is None:
-                  self.mailbox = self.new_mailbox()
-              for item in items:
-                  self.mailbox.append(item)
-              """,
-            ),
-        ],
-        scenario="signals",
-    ),
-    Mutation(
         "passed-over-backwards",
         "What a selective receive has passed over is kept on a stack.",
         ORDER,
@@ -89,18 +65,17 @@ MUTATIONS = [
     ),
     Mutation(
         "down-before-names",
-        "Monitors are told first, and the names are released after that.",
+        "Monitors are told first, and the names are released when there is time.",
         DOWN,
         [
-            Edit(lifecycle.finish, "node.remove(process)", ""),
             Edit(
                 lifecycle.finish,
-                "process.mailbox = process.backlog = process.saved = process.current = None",
+                "node.remove(process)",
                 """
-                node.remove(process)
-                process.mailbox = process.backlog = process.saved = process.current = None
+                assert scheduler.call_soon is not None
+                scheduler.call_soon(lambda: node.remove(process))
                 """,
-            ),
+            )
         ],
         scenario="signals",
     ),
@@ -136,10 +111,16 @@ MUTATIONS = [
         scenario="signals",
     ),
     Mutation(
-        "timers-together",
-        "What is due within the next 10 ms is done together with what is due now.",
+        "deadlines-rounded",
+        "A deadline is rounded to a hundredth of a second, so that timers are due together.",
         TIMERS,
-        [Edit(Timers._fire, "now = self.monotonic()", "now = self.monotonic() + 0.01")],
+        [
+            Edit(
+                Timers.add,
+                "return self.add_at(self.monotonic() + delay_s, action)",
+                "return self.add_at(round(self.monotonic() + delay_s, 2), action)",
+            )
+        ],
         scenario="signals",
     ),
     Mutation(

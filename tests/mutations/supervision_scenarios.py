@@ -197,4 +197,4 @@ async def supervision(world: World) -> None:
             if ledger.broken:
                 raise Broken(ledger.broken[0])
 
-    await on_node(world, play)
+    await on_node(world, play, crashes=True)
