@@ -91,3 +91,9 @@ def test_rates_are_kept_and_may_be_replaced() -> None:
     assert 0.15 < share(Seeded(1, swarm=False)) < 0.25
     assert share(Seeded(1, swarm=False, rates={"crash": 0.0})) == 0.0
     assert share(Seeded(1, swarm=False, rates={"crash": 1.0})) == 1.0
+
+
+def test_what_people_do_is_never_switched_off() -> None:
+    for seed in range(20):
+        tape = Tape(Seeded(seed))
+        assert sum(tape.choose("work/a", 2, 0.5) for _ in range(100)) > 25
