@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import lmdb
 
 from palaver.storage.environment import Environment, OpenSnapshot
-from palaver.storage.errors import StoreBusy, StoreError, StoreFailed
+from palaver.storage.errors import StoreBusy, StoreCorrupt, StoreError, StoreFailed
 from palaver.storage.transaction import META_TABLE, ReadTxn, Tables
 
 from .tables import Content, Journal, Nested, Rows, Snapshot, Writing
@@ -79,6 +79,9 @@ class SimulatedEnvironment(Environment):
         return self.plate.content
 
     def _connect(self) -> None:
+        missing = [table for table in self.tables if table not in self.content.tables]
+        if missing and self._readonly:
+            raise StoreCorrupt(self.folder, f"a table is missing ({missing[0]})")
         rows: dict[str, Any] = {table: self.content.rows(table) for table in self.tables}
         self._dbs = Tables(self.folder, rows)
 
