@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from palaver.actors.runtime.parking import Raise
@@ -41,13 +41,14 @@ class BridgeWait:
 class Bridges:
     """The asyncio tasks and threads that work for the processes of one node."""
 
-    __slots__ = ("_futures", "_max_threads", "_pool", "_work")
+    __slots__ = ("_futures", "_max_threads", "_pool", "_threads", "_work")
 
-    def __init__(self, max_threads: int) -> None:
+    def __init__(self, max_threads: int, threads: Callable[[int], Executor] | None = None) -> None:
         self._max_threads = max_threads
+        self._threads = threads or _thread_pool
         self._futures: set[asyncio.Future[Any]] = set()
         self._work: set[Future[Any]] = set()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Executor | None = None
 
     def wait_for(self, process: Process, awaitable: Awaitable[Any]) -> None:
         """Park `process` on foreign asyncio code; a coroutine gets a task."""
@@ -61,7 +62,7 @@ class Bridges:
     def in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run some work in a thread of the node's own pool."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._max_threads, thread_name_prefix="palaver-node")
+            self._pool = self._threads(self._max_threads)
         future = self._pool.submit(work)
         self._work.add(future)
         future.add_done_callback(self._work.discard)
@@ -91,3 +92,7 @@ class Bridges:
                 if not future.cancelled():
                     future.exception()  # asked, so that asyncio does not complain about it
         pool.shutdown(wait=not late)  # nothing runs: the threads end at once
+
+
+def _thread_pool(max_threads: int) -> Executor:
+    return ThreadPoolExecutor(max_threads, thread_name_prefix="palaver-node")
