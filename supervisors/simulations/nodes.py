@@ -139,7 +139,8 @@ class ChatNode:
         disk = host.disk.get("disk")
         if disk is None:
             disk = host.disk["disk"] = self._new_disk(host)
-        store = self.store = self._open(host, disk, loop)
+        host.on_end.append(lambda power: disk.power_off() if power else disk.killed())
+        store = self.store = self._open(disk, loop)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
         self.registry = MemoryRegistry()
@@ -159,11 +160,10 @@ class ChatNode:
         )
 
     def _new_disk(self, host: Host) -> SimulatedDisk:
-        return SimulatedDisk(
-            WorldFaults(self.world, host.clock.call_later), self._habits, name=host.name
-        )
+        faults = WorldFaults(self.world, lambda delay_s, fn: host.clock.call_later(delay_s, fn))
+        return SimulatedDisk(faults, host.name, habits=self._habits)
 
-    def _open(self, host: Host, disk: Any, loop: asyncio.AbstractEventLoop) -> SimulatedStore:
+    def _open(self, disk: SimulatedDisk, loop: asyncio.AbstractEventLoop) -> SimulatedStore:
         partitions = self.settings.partitions
         return SimulatedStore.open(
             disk,
