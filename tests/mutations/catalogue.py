@@ -6,6 +6,8 @@ from signal_scenarios import names, signals
 from supervision_scenarios import supervision
 
 from palaver.actors.simulation.world.running import Scenario
+from palaver.supervisors.simulations import scenarios
+from palaver.supervisors.simulations.tables import tables
 
 __all__ = ["SCENARIOS"]
 
@@ -13,4 +15,6 @@ SCENARIOS: dict[str, Scenario] = {
     "names": names,
     "signals": signals,
     "supervision": supervision,
+    "tables": tables,
+    **scenarios.SCENARIOS,
 }

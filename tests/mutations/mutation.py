@@ -86,7 +86,7 @@ class Mutation:
     mistake: str
     promise: str
     edits: Sequence[Edit | Put]
-    scenario: str = "mixed"
+    scenario: str = "talk"
     setting: Sequence[Put] = ()
     known: int = 0
 
