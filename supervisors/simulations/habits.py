@@ -178,5 +178,3 @@ def _text(device: Device) -> str:
 def _somebody(device: Device) -> str | bytes | None:
     people: list[str | bytes] = [*device.person.contacts, *device.person.groups]
     return device.machine.random.choice(people) if people else None
-
-

@@ -260,5 +260,3 @@ class _Counting(Observer):
 
     def handler_slow(self, pid: object, seconds: float) -> None:
         """In virtual time no handler is."""
-
-

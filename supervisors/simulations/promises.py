@@ -139,7 +139,9 @@ def _one_order(chronicle: Chronicle, conversation: bytes, places: dict[int, Said
         last_stamp = stamp
     gaps = sorted(set(range(1, max(places) + 1)) - set(places))
     if gaps and not _fate_unknown(chronicle):
-        chronicle.fail(f"nobody has {gaps} of {conversation.hex()[:6]}, which goes to {max(places)}")
+        chronicle.fail(
+            f"nobody has {gaps} of {conversation.hex()[:6]}, which goes to {max(places)}"
+        )
 
 
 def _fate_unknown(chronicle: Chronicle) -> bool:
@@ -179,9 +181,7 @@ def _seen(chronicle: Chronicle, conversation: bytes) -> None:
             )
 
 
-def _queue(
-    chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog
-) -> None:
+def _queue(chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog) -> None:
     """A device gets what is for its account, without a gap, and nothing else."""
     account = log.id[0]
     shown = sorted(event.seq for event in log.events.values() if event.conv == conversation)
@@ -233,5 +233,3 @@ def _truth(chronicle: Chronicle, conv: bytes, account: str, moment: int) -> tupl
 
 def _written_at(chronicle: Chronicle, said: Said) -> int:
     return chronicle.devices[said.account, said.device].composed[said.cid].moment
-
-

@@ -313,5 +313,3 @@ def settings(plan: Plan) -> Settings:
         drain_s=5.0,
         reconnect_spread_s=1.0,
     )
-
-
