@@ -14,7 +14,7 @@ from palaver.actors.chat.presence import WhoIsOnline
 from palaver.actors.chat.registry import MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import Node, Observer
+from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
 from palaver.storage import StoreError
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
@@ -128,8 +128,9 @@ class ChatNode:
         self.node = self.store = self.chat = None
         try:
             await self._start(host)
-        except StoreError as error:
-            self._ended(host, f"cannot open its store: {error}")
+        except (StoreError, StartError) as error:
+            self.world.reach("a node could not start")
+            self._ended(host, f"cannot start: {error}")
             return
         host.spawn(self._watch(host))
 

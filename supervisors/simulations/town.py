@@ -100,7 +100,7 @@ class Resident:
         self.person = person
         self.number = number
         self.url = url
-        self.name = f"{person.account[-4:]}-{number}"
+        self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
         self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
@@ -187,6 +187,7 @@ class Town:
         self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
         self._settle(plan)
         world.always(self._unbroken, "no promise is broken")
+        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
@@ -249,7 +250,7 @@ class Town:
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
-            if log.revoked is None and log.durable < max(log.events, default=0):
+            if log.revoked is None and log.lost is None and log.durable < max(log.events, default=0):
                 yield str(log)
 
     def check_tables(self) -> None:
