@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import structlog
 from catalogue import SCENARIOS
 from mutation import Mutation
 
@@ -15,7 +19,10 @@ from palaver.actors.simulation.world.running import Scenario, run
 from palaver.actors.simulation.world.sources import Seeded
 from palaver.actors.simulation.world.statements import Violation
 
-__all__ = ["Caught", "hunt", "unmutated"]
+__all__ = ["Caught", "hunt", "known", "note", "quiet", "unmutated"]
+
+#: The seeds that are known to catch something, for a short check.
+_KNOWN = Path(__file__).parent / "known_seeds.json"
 
 #: A mutation may make a run that never ends: it is caught by that as well.
 MAX_STEPS = 2_000_000
@@ -84,9 +91,7 @@ def unmutated(scenario: str, mutation: Mutation | None, seeds: Iterable[int]) ->
 
 
 def fails(scenario: Scenario, seed: int) -> Exception | None:
-    return run(
-        scenario, Seeded(seed), max_steps=MAX_STEPS, max_virtual_s=MAX_VIRTUAL_S
-    ).failure
+    return run(scenario, Seeded(seed), max_steps=MAX_STEPS, max_virtual_s=MAX_VIRTUAL_S).failure
 
 
 def statement(failure: Exception) -> str:
@@ -96,3 +101,22 @@ def statement(failure: Exception) -> str:
     else:
         text = f"{type(failure).__name__}: {failure}"
     return " ".join(text.split())[:160]
+
+
+def quiet() -> None:
+    """Let nothing be logged in this process: what goes wrong in a run is told by its outcome."""
+    logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def known() -> dict[str, int]:
+    """By mutation, a seed that has caught it."""
+    seeds: dict[str, int] = json.loads(_KNOWN.read_text())
+    return seeds
+
+
+def note(rows: Iterable[Caught]) -> None:
+    """Keep the seeds that have caught something, beside those of other mutations."""
+    seeds = known() if _KNOWN.exists() else {}
+    seeds |= {row.name: row.seed for row in rows if row.seed is not None}
+    _KNOWN.write_text(json.dumps(dict(sorted(seeds.items())), indent=1) + "\n")

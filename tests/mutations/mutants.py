@@ -8,6 +8,7 @@ import mutants_membership
 import mutants_order
 import mutants_presence
 import mutants_runtime
+import mutants_storage
 import mutants_supervisors
 from mutation import Mutation
 
@@ -19,6 +20,7 @@ MUTATIONS: list[Mutation] = [
     *mutants_presence.MUTATIONS,
     *mutants_membership.MUTATIONS,
     *mutants_client.MUTATIONS,
+    *mutants_storage.MUTATIONS,
     *mutants_supervisors.MUTATIONS,
     *mutants_runtime.MUTATIONS,
 ]

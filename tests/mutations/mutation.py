@@ -79,7 +79,6 @@ class Mutation:
         scenario: the name of the scenario that finds it.
         setting: what else is different, though no bug: a smaller limit, so that it is reached in a
             short run. The code without the bug runs with it too.
-        known: the first seed that is known to find it; the short check begins there.
     """
 
     name: str
@@ -88,7 +87,6 @@ class Mutation:
     edits: Sequence[Edit | Put]
     scenario: str = "talk"
     setting: Sequence[Put] = ()
-    known: int = 0
 
     @contextmanager
     def applied(self) -> Iterator[None]:

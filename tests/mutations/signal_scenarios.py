@@ -120,9 +120,7 @@ async def ordered(node: Node, chance: Random) -> None:
     count, senders = 30, 4
     limit = MailboxLimit(5, "suspend") if chance.random() < 0.3 else None
     collector = node.spawn(Collector, Random(chance.random()), seen, mailbox=limit)
-    pids = [
-        node.spawn(sender, collector, Random(chance.random()), count) for _ in range(senders)
-    ]
+    pids = [node.spawn(sender, collector, Random(chance.random()), count) for _ in range(senders)]
     for pid in pids:
         await node.wait(pid)
     await settle(node, lambda: "broken" in seen or total(seen) == count * senders)

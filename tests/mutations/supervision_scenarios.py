@@ -96,36 +96,40 @@ async def restarts(node: Node, ledger: Ledger) -> None:
     specs = [ChildSpec(name, Worker, (ledger, name)) for name in NAMES]
     tree = await node.start_server(Supervisor, specs, strategy=strategy, intensity=3, period_s=5.0)
     for _ in range(6):
-        before = dict(ledger.starts)
-        ledger.log.clear()
-        name = chance.choice(NAMES)
-        flaky = chance.choice([0, 0, 1])
-        first = NAMES.index(name)
-        expected = {
-            "one_for_one": (name,),
-            "one_for_all": NAMES,
-            "rest_for_one": NAMES[first:],
-        }[strategy]
-        ledger.flaky[chance.choice(expected)] = flaky
-        await end_of(node, ledger, name)
-        await settle(
-            node,
-            lambda: runs(node, ledger, NAMES)
-            and all(ledger.starts[each] > before[each] for each in expected),
-            within_s=5.0,
-        )
-        await settle(node, lambda: False, within_s=0.5)
-        again = tuple(each for each in NAMES if ledger.starts[each] > before[each])
-        if not runs(node, ledger, NAMES):
-            raise Broken(f"not all children of a {strategy} supervisor run again")
-        if set(again) != set(expected):
-            raise Broken(f"{strategy}: {name} ended, {again} were restarted")
-        in_order(strategy, ledger, flaky)
+        await one_ends(node, ledger, strategy)
         await settle(node, lambda: False, within_s=8.0)
     if not node.is_alive(tree):
         raise Broken("a supervisor gave up although the restarts were far apart")
     node.exit(tree, KILL)
     await node.wait(tree)
+
+
+async def one_ends(node: Node, ledger: Ledger, strategy: str) -> None:
+    chance = ledger.chance
+    before = dict(ledger.starts)
+    ledger.log.clear()
+    name = chance.choice(NAMES)
+    flaky = chance.choice([0, 0, 1])
+    expected = {
+        "one_for_one": (name,),
+        "one_for_all": NAMES,
+        "rest_for_one": NAMES[NAMES.index(name) :],
+    }[strategy]
+    ledger.flaky[chance.choice(expected)] = flaky
+    await end_of(node, ledger, name)
+
+    def all_again() -> bool:
+        again = all(ledger.starts[each] > before[each] for each in expected)
+        return again and runs(node, ledger, NAMES)
+
+    await settle(node, all_again, within_s=5.0)
+    await settle(node, lambda: False, within_s=0.5)
+    again = tuple(each for each in NAMES if ledger.starts[each] > before[each])
+    if not runs(node, ledger, NAMES):
+        raise Broken(f"not all children of a {strategy} supervisor run again")
+    if set(again) != set(expected):
+        raise Broken(f"{strategy}: {name} ended, {again} were restarted")
+    in_order(strategy, ledger, flaky)
 
 
 def in_order(strategy: str, ledger: Ledger, flaky: int) -> None:
