@@ -190,8 +190,11 @@ class Database(Activities, Archives, DirtyOperations):
 
         Args:
             store: open, with a backlog of four times `max_backlog` at least.
+            records: see `open`.
             post: what the store was given; None for one without a loop.
-            records, max_backlog, progress, clock: see `open`.
+            max_backlog: see `open`.
+            progress: see `open`.
+            clock: see `open`.
 
         Raises:
             SchemaMismatch, BadType: see `open`.
