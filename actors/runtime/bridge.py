@@ -46,15 +46,16 @@ class Bridges:
     def __init__(self, max_threads: int, threads: Callable[[int], Executor] | None = None) -> None:
         self._max_threads = max_threads
         self._threads = threads or _thread_pool
-        self._futures: set[asyncio.Future[Any]] = set()
-        self._work: set[Future[Any]] = set()
+        # Dicts, not sets: their order is the same in every run.
+        self._futures: dict[asyncio.Future[Any], None] = {}
+        self._work: dict[Future[Any], None] = {}
         self._pool: Executor | None = None
 
     def wait_for(self, process: Process, awaitable: Awaitable[Any]) -> None:
         """Park `process` on foreign asyncio code; a coroutine gets a task."""
         future = asyncio.ensure_future(awaitable)
-        self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
+        self._futures[future] = None
+        future.add_done_callback(self._forget)
         wait = BridgeWait(process, future)
         future.add_done_callback(wait.done)
         process.wait = wait
@@ -64,9 +65,15 @@ class Bridges:
         if self._pool is None:
             self._pool = self._threads(self._max_threads)
         future = self._pool.submit(work)
-        self._work.add(future)
-        future.add_done_callback(self._work.discard)
+        self._work[future] = None
+        future.add_done_callback(self._worked)
         return asyncio.wrap_future(future)
+
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        self._futures.pop(future, None)
+
+    def _worked(self, future: Future[Any]) -> None:
+        self._work.pop(future, None)
 
     async def close(self, timeout_s: float) -> None:
         """Cancel the tasks and end the threads.

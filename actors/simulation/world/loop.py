@@ -62,7 +62,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._timers: list[tuple[float, int, Handle]] = []
         self._waiting: list[Place] = []
         self._turn = tape.stream("turn", rate=0.2)
-        self._work = tape.stream("work/executor", rate=0.1)
+        self._work = tape.stream("executor/scenario", rate=0.1)
         self._closed = False
         self._running = False
         self.outside = self.place("scenario", exact=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,6 +49,8 @@ def run(
     max_virtual_s: float = DEFAULT_MAX_VIRTUAL_S,
     max_steps: int = DEFAULT_MAX_STEPS,
     prepare: Callable[[World], None] | None = None,
+    allow: Iterable[str] = (),
+    strict: bool = False,
 ) -> Outcome:
     """Run a scenario once, and say what came of it.
 
@@ -59,12 +61,17 @@ def run(
         max_virtual_s: a run that lasts longer fails with `TooLong`;
         max_steps: so does one of more callbacks.
         prepare: called with the new world first, to watch it.
+        allow: packages that may ask for time and chance; see `World`.
+        strict: let the guard look at every call; see `World`.
 
     Exceptions of the scenario are outcomes; others (KeyboardInterrupt) are raised.
     """
     tape = Tape(source or Quiet(), observe=observe)
     failure: Exception | None = None
-    with World(tape, max_virtual_s=max_virtual_s, max_steps=max_steps) as world:
+    world = World(
+        tape, max_virtual_s=max_virtual_s, max_steps=max_steps, allow=allow, strict=strict
+    )
+    with world:
         try:
             if prepare is not None:
                 prepare(world)

@@ -6,6 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from palaver.actors.simulation.errors import (
+    AlwaysViolated,
+    NotReached,
+    SimulationError,
+    Stuck,
+    TooLong,
+    Unhandled,
+    Violation,
+)
+
 if TYPE_CHECKING:
     from palaver.actors.simulation.world.world import World
 
@@ -19,42 +29,6 @@ __all__ = [
     "Unhandled",
     "Violation",
 ]
-
-
-class SimulationError(Exception):
-    """The simulation was used in a way that cannot work; the text says what to do."""
-
-
-class Violation(AssertionError):
-    """A statement about the world does not hold.
-
-    Attributes:
-        what: the statement, the same for every run in which it fails.
-    """
-
-    def __init__(self, what: str, text: str = "") -> None:
-        super().__init__(f"{what}: {text}" if text else what)
-        self.what = what
-
-
-class AlwaysViolated(Violation):
-    """Something that is always so was not."""
-
-
-class NotReached(Violation):
-    """Something that had to come about did not, in its time."""
-
-
-class Unhandled(Violation):
-    """An exception that nobody handled reached the event loop."""
-
-
-class Stuck(Violation):
-    """The scenario waits, and nothing will ever happen any more."""
-
-
-class TooLong(Violation):
-    """A run did not come to its end within its limits of steps or virtual time."""
 
 
 class _Invariant:
@@ -83,7 +57,7 @@ class Statements:
         self._always: list[_Invariant] = []
         self._invariants: list[_Invariant] = []
         self._wishes: list[_Wish] = []
-        self._unhandled: list[Unhandled] = []
+        self._found: list[Violation] = []
 
     # -- to say something ----------------------------------------------------------------------
 
@@ -123,14 +97,18 @@ class Statements:
         found = Unhandled(f"an exception that nobody handled at {where}: {kind}",
                           f"{message}: {error}" if error is not None else message)  # fmt: skip
         found.__cause__ = error
-        self._unhandled.append(found)
+        self.found(found)
+
+    def found(self, violation: Violation) -> None:
+        """Something was violated within a callback, where raising it might go unheard."""
+        self._found.append(violation)
 
     # -- to check ------------------------------------------------------------------------------
 
     def after_step(self) -> None:
         """Check what is checked after every step; raises `Violation`."""
-        if self._unhandled:
-            raise self._unhandled.pop(0)
+        if self._found:
+            raise self._found.pop(0)
         for one in self._always:
             self._check(one)
 

@@ -8,6 +8,7 @@ whose program has ended is closed or reset, and bytes for a closed one are answe
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,10 @@ GIVE_UP_S: Final = 924.0
 
 class SimulatedSocket:
     """A socket to be asked for its names; options do nothing."""
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+    proto = 0
 
     def __init__(self, here: tuple[str, int], there: tuple[str, int] | None = None) -> None:
         self._here, self._there = here, there

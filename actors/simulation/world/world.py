@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from palaver.actors.simulation.guarding import guarded
+from palaver.actors.simulation.world.clocks import WALL_ORIGIN_MS
 from palaver.actors.simulation.world.coverage import Coverage
 from palaver.actors.simulation.world.hosts import Boot, Host
 from palaver.actors.simulation.world.loop import ORIGIN_S, SimulatedLoop
@@ -41,6 +43,9 @@ DEFAULT_MAX_STEPS: Final = 5_000_000
 #: After so many steps cyclic garbage is freed.
 _COLLECT_STEPS: Final = 50_000
 
+#: A coroutine that is still running after so many endings is given up.
+_MAX_CLOSES: Final = 100
+
 
 class World:
     """A deterministic world, driven by ordinary code.
@@ -50,12 +55,15 @@ class World:
             world.run(host.start())
             world.advance(60.0)
 
-    One at a time in a thread. Nothing of it is left when the block ends.
+    One at a time in a thread. Nothing of it is left when the block ends. While it is open, what
+    asks the machine for time, chance, threads or the network is refused (`guarding.guarded`).
 
     Args:
         tape: where every choice comes from; the quiet run if None.
         max_virtual_s: a run that lasts longer raises `TooLong`; so does one of more than
         max_steps: callbacks.
+        allow: packages that get virtual time and values of the tape when they ask the machine.
+        strict: see hidden calls too, such as `datetime.now()`; three times as slow.
 
     Attributes:
         hosts: by name.
@@ -70,6 +78,8 @@ class World:
         *,
         max_virtual_s: float = DEFAULT_MAX_VIRTUAL_S,
         max_steps: int = DEFAULT_MAX_STEPS,
+        allow: Iterable[str] = (),
+        strict: bool = False,
     ) -> None:
         self.tape = tape = tape or Tape(Quiet())
         self.trace = Trace(lambda: self.now_s)
@@ -85,17 +95,31 @@ class World:
         self._graves: list[Any] = []
         self._open = False
         self._collects = False
+        self._allow = tuple(allow)
+        self._strict = strict
+        self._guard = ExitStack()
         tape.on_deviation = self._deviated
 
     # -- life ----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._open = True
+        with self.loop.running():  # or is told that there is one already
+            self._open = True
         # When cyclic garbage is freed, and so what its finalizers do, must not depend on what else
         # the program has allocated: it is freed at counted steps, and what was there before never.
         self._collects = gc.isenabled()
         gc.disable()
         gc.freeze()
+        self._guard.enter_context(
+            guarded(
+                self.tape,
+                now_s=lambda: self.now_s,
+                wall_s=lambda: WALL_ORIGIN_MS / 1000 + self.now_s,
+                tell=self.statements.found,
+                allow=self._allow,
+                strict=self._strict,
+            )
+        )
         return self
 
     def __exit__(
@@ -111,19 +135,22 @@ class World:
         if not self._open:
             return
         self._open = False
-        for host in self.hosts.values():
-            if host.alive:
-                self.bury(host.place.end(), host.nodes)
-        self.bury(self.loop.outside.end(), [])
-        self.network.close()
-        self.loop.close()
-        with self.loop.running():
-            for one in self._graves:
-                _lay_to_rest(one)
-        self._graves.clear()
-        gc.unfreeze()
-        if self._collects:
-            gc.enable()
+        try:
+            for host in self.hosts.values():
+                if host.alive:
+                    self.bury(host.place.end(), host.nodes)
+            self.bury(self.loop.outside.end(), [])
+            self.network.close()
+            self.loop.close()
+            with self.loop.running():
+                for one in self._graves:
+                    _lay_to_rest(one)
+            self._graves.clear()
+        finally:
+            self._guard.close()
+            gc.unfreeze()
+            if self._collects:
+                gc.enable()
 
     def bury(self, tasks: list[asyncio.Task[Any]], nodes: list[Node]) -> None:
         """Keep what has ended in the middle of its work until the world ends.
@@ -290,7 +317,18 @@ def _lay_to_rest(one: Any) -> None:
     else:
         coroutines = [process.coroutine for process in one.table.values()]
     for coroutine in coroutines:
-        if coroutine is None:
-            continue
-        with suppress(BaseException):  # nobody is left to hear of it
+        if coroutine is not None:
+            _close(coroutine)
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine, also one that awaits something else when it is told to end."""
+    for _ in range(_MAX_CLOSES):
+        try:
             coroutine.close()
+        except RuntimeError:  # it goes on; when it is freed, Python would complain
+            continue
+        except BaseException:  # noqa: BLE001 - nobody is left to hear of it
+            return
+        else:
+            return
