@@ -118,6 +118,12 @@ class ChatNode:
         """Whether its tree runs, as far as an operator sees."""
         return self.host.alive and self.chat is not None and self.chat.is_alive
 
+    def calm_disk(self) -> None:
+        """Let nothing more be wrong with its disk."""
+        disk: SimulatedDisk | None = self.host.disk.get("disk")
+        if disk is not None:
+            disk.habits = DiskHabits(slow=0.0, stall=0.0, late=0.0, slow_read=0.0)
+
     def wall_ms(self) -> int:
         """Its host's wall clock."""
         return self.host.clock.time_ms()

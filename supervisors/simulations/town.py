@@ -240,6 +240,8 @@ class Town:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
         world = self.world
         self.day.evening = True
+        for node in self.nodes:
+            node.calm_disk()
         await world.calm()
         await self._eventually(lambda: all(node.is_up for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
