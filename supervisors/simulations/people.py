@@ -245,7 +245,12 @@ class Device:
                 spending,
                 *map(
                     asyncio.create_task,
-                    (self._read(client), self._hear_receipts(client), self._hear_presence(client)),
+                    (
+                        self._read(client),
+                        self._hear_receipts(client),
+                        self._hear_presence(client),
+                        self._hear_connectivity(client),
+                    ),
                 ),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -288,6 +293,11 @@ class Device:
     async def _hear_receipts(self, client: Writer) -> None:
         async for receipt in client.receipts():
             self.chronicle.receipt(self.log, receipt)
+
+    async def _hear_connectivity(self, client: Writer) -> None:
+        async for online in client.connectivity():
+            if online:
+                self.chronicle.online(self.log)
 
     async def _hear_presence(self, client: Writer) -> None:
         async for presence in client.presence():

@@ -184,7 +184,9 @@ class Town:
         self.residents: list[Resident] = []
         self.people: list[Person] = []
         self._latest_ms = 0
-        self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
+        self.chronicle = Chronicle(
+            self._no_server_is_later, partial(world.trace.note, "person"), world.reach
+        )
         self._settle(plan)
         world.always(self._unbroken, "no promise is broken")
         world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
@@ -249,10 +251,17 @@ class Town:
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         self.check_tables()
+        for node in self.nodes:
+            node.count_outboxes()
+            node.count_reached()
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
-            if log.revoked is None and log.lost is None and log.durable < max(log.events, default=0):
+            if (
+                log.revoked is None
+                and log.lost is None
+                and log.durable < max(log.events, default=0)
+            ):
                 yield str(log)
 
     def check_tables(self) -> None:
