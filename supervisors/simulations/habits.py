@@ -18,7 +18,8 @@ __all__ = ["WORDS", "Mixed"]
 
 #: Texts that a careless server would change: nothing, an emoji, a zero, a long line.
 WORDS: Final = (
-    "hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc", "y" * 23, "z" * 254,
+    "hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc",
+    "y" * 23, "z" * 254,
 )  # fmt: skip
 
 _BURST: Final = 24
@@ -115,8 +116,7 @@ class Mixed:
         events = device.log.events
         if events and device.client is not None:
             event = events[max(events)]
-            device.chronicle.reading(device.log, event.conv, event.seq)
-            await device.ask(device.client.mark_read(event.conv, event.seq))
+            await device.read(event.conv, event.seq)
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""

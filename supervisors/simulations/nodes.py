@@ -13,6 +13,7 @@ from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.presence import WhoIsOnline
 from palaver.actors.chat.registry import MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
+from palaver.actors.chat.state.tables import PAIR
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
@@ -264,6 +265,13 @@ class ChatNode:
         number = names.Places(self.settings.partitions).number_of(account)
         rows = store.view(number, lambda txn: queries.devices(txn, account))
         return any(row.device == device for row in rows)
+
+    def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
+        """How far an account has received and read a conversation, as its tables say."""
+        assert self.store is not None
+        number = names.Places(self.settings.partitions).number_of(conversation)
+        raw = self.store.view(number, lambda txn: txn.get("marks", conversation + account.encode()))
+        return PAIR.unpack(raw) if raw else (0, 0)
 
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:
         """What a node without connections still has of them; empty where it let go of all."""

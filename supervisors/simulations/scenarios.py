@@ -211,7 +211,8 @@ def _partitioned(world: World) -> Plan:
         seconds=sizes.of("seconds", 10, 20),
         wishes=12,
         habits=_TALK | {"group": 2, "members": 2},
-        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02, kill=0.05),
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2, full=0.003),
         device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
     )
 

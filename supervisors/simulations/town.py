@@ -14,7 +14,7 @@ from palaver.supervisors.simulations.habits import Mixed
 from palaver.supervisors.simulations.machines import Machine
 from palaver.supervisors.simulations.nodes import ChatNode
 from palaver.supervisors.simulations.people import Day, Device, Person
-from palaver.supervisors.simulations.promises import missing, verify
+from palaver.supervisors.simulations.promises import marks, missing, verify
 from palaver.supervisors.simulations.states import SimulatedState
 from palaver.supervisors.trees.settings import Settings
 from palaver.transport.client import Backoff, Timeouts
@@ -250,6 +250,7 @@ class Town:
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
+        await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
         for node in self.nodes:
@@ -272,6 +273,13 @@ class Town:
                 log = device.log
                 if log.revoked is not None and not one.node.has_device(*log.id):
                     yield one.name
+
+    def _marks_behind(self) -> Iterable[str]:
+        homes = {one.person.account: one.node for one in self.residents}
+        for (conversation, account), (delivered, read) in marks(self.chronicle).items():
+            mark = homes[account].mark(conversation, account)
+            if mark[0] < delivered or mark[1] < read:
+                yield f"{account} is at {mark}, and was at {(delivered, read)}"
 
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
