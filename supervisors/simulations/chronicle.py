@@ -60,6 +60,8 @@ class Composed:
     """What its device had ever been shown there; beyond it may only say what is its own."""
     after: int = 0
     """The greatest stamp that its author knew."""
+    start: int = 0
+    """Which start of its author's program wrote it."""
     kept: bool = False
     answer: SentMessage | None = None
     refusal: str = ""
@@ -263,6 +265,7 @@ class Chronicle:
             0 if conversation is None else log.fresh.get(conversation, 0),
             0 if conversation is None else log.heads.get(conversation, 0),
             self.stamps.get(account, 0),
+            log.starts,
         )
         log.composed[cid] = written
         return written

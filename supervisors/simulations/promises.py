@@ -22,7 +22,7 @@ from typing import NamedTuple
 from palaver.supervisors.simulations.chronicle import Chronicle, DeviceLog, Said
 from palaver.transport.client import MembersChanged
 
-__all__ = ["Membership", "marks", "membership", "missing", "verify"]
+__all__ = ["Membership", "marks", "membership", "missing", "unheard", "verify"]
 
 #: Why a message of each kind may be refused for good, where people and groups come and go.
 _LEGAL = {
@@ -118,6 +118,24 @@ def marks(chronicle: Chronicle) -> dict[tuple[bytes, str], tuple[int, int]]:
                     delivered[key] = max(event.seq, delivered.get(key, 0))
     reads = chronicle.kept_reads
     return {key: (delivered.get(key, 0), reads.get(key, 0)) for key in {**delivered, **reads}}
+
+
+def unheard(chronicle: Chronicle) -> Iterator[str]:
+    """Messages of which the program that wrote them has not heard that everyone has them."""
+    surely = marks(chronicle)
+    for log in chronicle.devices.values():
+        author = log.id[0]
+        heard = {cid for _, cid, _ in log.reached}
+        for cid, written in log.composed.items():
+            answer = written.answer
+            if answer is None or cid in heard or log.revoked is not None:
+                continue
+            if (written.kind, written.start) != ("message", log.starts):
+                continue
+            members = membership(chronicle, answer.conv).lasting(answer.seq)
+            marked = [surely.get((answer.conv, each), (0, 0))[0] for each in members - {author}]
+            if author in members and marked and min(marked) >= answer.seq:
+                yield f"{log} has not heard that {answer.conv.hex()[:6]}:{answer.seq} arrived"
 
 
 def verify(chronicle: Chronicle) -> None:

@@ -18,6 +18,7 @@ from palaver.supervisors.simulations.town import Plan, Town
 __all__ = [
     "SCENARIOS",
     "Scenario",
+    "calm",
     "devices",
     "group",
     "offline",
@@ -101,6 +102,21 @@ def _talk(world: World) -> Plan:
         device_faults=_PHONES,
         state_failures=0.002,
         lost_codes=0.05,
+    )
+
+
+def _calm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 10),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "hide": 1, "flood": 1, "leave": 1},
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
+        hints_arrive=True,
     )
 
 
@@ -261,6 +277,9 @@ talk: Final = Scenario(
      "a connection was asked to come back", "a message was shown again after a crash",
      "partitions sent each other commands", "a gateway knew where a recent peer is"),
 )  # fmt: skip
+calm: Final = Scenario(
+    "calm", "no faults, but for slow disks: what a reconnection would cure", _calm, _COMMON
+)
 offline: Final = Scenario(
     "offline", "long absences, queues that fill and drain", _offline, _COMMON
 )  # fmt: skip
@@ -301,7 +320,7 @@ quiet: Final = Scenario(
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
-    for one in (talk, offline, group, devices, presence, storm, power, partitioned, supervisors,
-                quiet)
+    for one in (talk, calm, offline, group, devices, presence, storm, power, partitioned,
+                supervisors, quiet)
 }  # fmt: skip
 """All scenarios by name."""
