@@ -88,7 +88,8 @@ class Mixed:
 
     async def everyone(self, device: Device) -> None:
         """Write one message to everybody."""
-        for to in (*device.person.contacts, *device.person.groups):
+        everyone: list[str | bytes] = [*device.person.contacts, *device.person.groups]
+        for to in everyone:
             device.say(to, _text(device))
 
     async def group(self, device: Device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from palaver.actors.chat import names
@@ -16,7 +17,7 @@ from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
-from palaver.storage import StoreError
+from palaver.storage import ReadTxn, StoreError
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
@@ -234,9 +235,11 @@ class ChatNode:
         if store is None:
             return
         for number in range(self.settings.partitions):
-            machine = ChatMachine(number, self.settings.partitions)
-            found = store.view(number, lambda txn, n=number, m=machine: list(m.check(txn, n)))
+            found = store.view(number, partial(self._check, number))
             yield from (f"{self.host.name}/{number}: {text}" for text in found)
+
+    def _check(self, number: int, txn: ReadTxn) -> list[str]:
+        return list(ChatMachine(number, self.settings.partitions).check(txn, number))
 
     def count_reached(self) -> None:
         """Count in the world's coverage what this run of the node has met; at its end."""
@@ -244,8 +247,8 @@ class ChatNode:
         for code, name in _CLOSED.items():
             if self.edge_stats.closed_total.get(code):
                 reach(name)
-        for code in self.stats.errors:
-            reach(f"answered: {code}")
+        for error in self.stats.errors:
+            reach(f"answered: {error}")
         if self.stats.cache_hits["recent_peers"]:
             reach("a gateway knew where a recent peer is")
 

@@ -238,7 +238,7 @@ def _quiet(_world: World) -> Plan:
         seconds=600.0,
         wishes=100,
         habits={"say": 6, "read": 3, "watch": 1, "leave": 1},
-        pace_s=6.0,
+        pace_s=15.0,
     )
 
 

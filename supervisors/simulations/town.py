@@ -189,7 +189,7 @@ class Town:
         )
         self._settle(plan)
         world.always(self._unbroken, "no promise is broken")
-        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
+        world.invariant(self._no_server_is_later, "the clocks of the nodes are known", every_s=0.1)
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
