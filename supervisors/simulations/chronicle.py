@@ -146,6 +146,8 @@ class Chronicle:
         """The greatest stamp that each account knows."""
         self.groups: dict[bytes, list[int]] = {}
         """By group, the seqs of the changes of its members that are known."""
+        self.hiders: set[str] = set()
+        """Who has ever asked to be hidden."""
         self.moment = 0
         self.broken: Broken | None = None
         """The first promise that was seen to be broken, wherever the exception ended."""

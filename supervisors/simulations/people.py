@@ -64,10 +64,14 @@ class Writer(Client):
 
 @dataclass(slots=True)
 class Day:
-    """How far the run is: people act by day, only listen in the evening, and stop at night."""
+    """How far the run is: people act by day, only listen in the evening, and stop at night.
+
+    Who is `watching` looks at the presence of all contacts meanwhile.
+    """
 
     evening: bool = False
     night: bool = False
+    watching: bool = False
 
 
 @dataclass(slots=True)
