@@ -31,6 +31,7 @@ from palaver.transport.client import (
     RateLimited,
     Replaced,
     Revoked,
+    SentMessage,
     ServerError,
     SignUp,
     Snapshot,
@@ -63,10 +64,14 @@ class Writer(Client):
 
 @dataclass(slots=True)
 class Day:
-    """How far the run is: people act by day, only listen in the evening, and stop at night."""
+    """How far the run is: people act by day, only listen in the evening, and stop at night.
+
+    Who is `watching` looks at the presence of all contacts meanwhile.
+    """
 
     evening: bool = False
     night: bool = False
+    watching: bool = False
 
 
 @dataclass(slots=True)
@@ -245,7 +250,12 @@ class Device:
                 spending,
                 *map(
                     asyncio.create_task,
-                    (self._read(client), self._hear_receipts(client), self._hear_presence(client)),
+                    (
+                        self._read(client),
+                        self._hear_receipts(client),
+                        self._hear_presence(client),
+                        self._hear_connectivity(client),
+                    ),
                 ),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -289,6 +299,11 @@ class Device:
         async for receipt in client.receipts():
             self.chronicle.receipt(self.log, receipt)
 
+    async def _hear_connectivity(self, client: Writer) -> None:
+        async for online in client.connectivity():
+            if online:
+                self.chronicle.online(self.log)
+
     async def _hear_presence(self, client: Writer) -> None:
         async for presence in client.presence():
             self.chronicle.presence(self.log, presence)
@@ -297,12 +312,12 @@ class Device:
         """Note what becomes of a message."""
         log, cid = self.log, outgoing.cid
 
-        def over(future: asyncio.Future[object]) -> None:
+        def over(future: asyncio.Future[SentMessage]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
             if error is None:
-                self.chronicle.accepted(log, cid, future.result())  # type: ignore[arg-type]
+                self.chronicle.accepted(log, cid, future.result())
             elif isinstance(error, ServerError) and not isinstance(error, _ENDS):
                 self.chronicle.refused(log, cid, error.code)
 
@@ -324,9 +339,9 @@ class Device:
         self.chronicle.composed(self.log, outgoing.cid, name, kind="group", members=members)
         self._follow(outgoing)
 
-        def made(future: asyncio.Future[object]) -> None:
+        def made(future: asyncio.Future[SentMessage]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self.person.groups[future.result().conv] = None  # type: ignore[attr-defined]
+                self.person.groups[future.result().conv] = None
 
         outgoing.acked.future.add_done_callback(made)
 

@@ -83,7 +83,7 @@ def missing(chronicle: Chronicle) -> Iterator[str]:
 
 def _settled_unheard(chronicle: Chronicle, log: DeviceLog, cid: int) -> bool:
     """Whether a message left its outbox without its person hearing how: a crash came between."""
-    return log.lost is not None and log.composed[cid].moment < log.lost or cid in log.settled
+    return (log.lost is not None and log.composed[cid].moment < log.lost) or cid in log.settled
 
 
 def _missing_on(

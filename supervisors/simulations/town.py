@@ -103,6 +103,7 @@ class Resident:
         self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
+        self.day = town.day
         self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
 
     async def _boot(self, host: Host) -> None:
@@ -117,7 +118,7 @@ class Resident:
             )
             town.world.reach("a device lost its state")
         self.device = Device(
-            self._machine(host), town.chronicle, self.person, town.habits, town.day, self.name
+            self._machine(host), town.chronicle, self.person, town.habits, self.day, self.name
         )
         await self.device.live()
 
@@ -184,10 +185,17 @@ class Town:
         self.residents: list[Resident] = []
         self.people: list[Person] = []
         self._latest_ms = 0
-        self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
+        self.chronicle = Chronicle(
+            self._no_server_is_later, partial(world.trace.note, "person"), world.reach
+        )
         self._settle(plan)
+        # Of each node's people one stays up, to see that the others have gone.
+        self.watchmen = [node[0] for node in self._by_node() if len(node) > 1]
+        for one in self.watchmen:
+            one.day = Day()
         world.always(self._unbroken, "no promise is broken")
-        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
+        if plan.node_faults.jump:
+            world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
@@ -240,6 +248,8 @@ class Town:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
         world = self.world
         self.day.evening = True
+        for one in self.watchmen:
+            one.day.evening = one.day.watching = True
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
@@ -248,11 +258,41 @@ class Town:
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
+        await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
         self.check_tables()
+        for node in self.nodes:
+            node.count_outboxes()
+            node.count_reached()
+
+    def _by_node(self) -> list[list[Resident]]:
+        return [[one for one in self.residents if one.url == node.url] for node in self.nodes]
+
+    def _unseen(self, online: bool) -> Iterable[str]:
+        """Of whom the watchmen have not heard that they are here, or gone."""
+        for watchman in self.watchmen:
+            device = watchman.device
+            if device is None or not device.is_registered or device.ended:
+                continue
+            latest = {heard.account: heard.online for heard in device.log.presences}
+            hidden = self.chronicle.hiders
+            for one in self.residents:
+                account = one.person.account
+                if one.url != watchman.url or account == watchman.person.account:
+                    continue
+                if online and (hidden & {account, watchman.person.account} or not one.is_settled):
+                    continue
+                if online and one.device is not None and one.device.ended:
+                    continue
+                if latest.get(account) is not online:
+                    yield account
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
-            if log.revoked is None and log.lost is None and log.durable < max(log.events, default=0):
+            if (
+                log.revoked is None
+                and log.lost is None
+                and log.durable < max(log.events, default=0)
+            ):
                 yield str(log)
 
     def check_tables(self) -> None:
@@ -266,8 +306,11 @@ class Town:
         world = self.world
         self.day.night = True
         for one in self.residents:
-            if world.tape.choose(f"night/{one.name}", 2, rate=0.3):
+            if one not in self.watchmen and world.tape.choose(f"night/{one.name}", 2, rate=0.3):
                 one.host.power_off()
+        await self._eventually(lambda: not any(self._unseen(False)), "who is gone is seen gone")
+        for one in self.watchmen:
+            one.day.night = True
         accounts = [person.account for person in self.people]
         for node in self.nodes:
             await self._nothing_left(node, accounts)
