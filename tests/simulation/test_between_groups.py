@@ -51,6 +51,7 @@ class Groups:
         self.scopes: dict[str, Scope] = {}
         self.members: dict[str, list[Pid]] = {}
         self.listeners: dict[str, Listener] = {}
+        self.booted: dict[str, int] = {}
         self.hosts = [world.host(name, self.boot) for name in "abc"]
 
     async def boot(self, host: Host) -> None:
@@ -66,6 +67,7 @@ class Groups:
         )
         self.scopes[host.name] = scope
         self.members[host.name] = [node.spawn(Member) for _ in range(3)]
+        self.booted[host.name] = host.incarnation
 
     async def act(self) -> None:
         world = self.world
@@ -74,8 +76,9 @@ class Groups:
         chance = world.tape.random("steps")
         for _ in range(200):
             host = chance.choice(self.hosts)
+            booted = host.alive and self.booted.get(host.name) == host.incarnation
             scope = self.scopes.get(host.name)
-            if host.alive and scope is not None and scope.pid is not None:
+            if booted and scope is not None and scope.pid is not None:
                 node = host.nodes[0]
                 members = [pid for pid in self.members[host.name] if node.is_alive(pid)]
                 if len(members) < 3:
