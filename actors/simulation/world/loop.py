@@ -64,7 +64,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._timers: list[tuple[float, int, Handle]] = []
         self._waiting: list[Place] = []
         self._turn = tape.stream("turn", rate=0.2)
-        self._work = tape.stream("work/executor", rate=0.1)
+        self._work = tape.stream("executor/scenario", rate=0.1)
         self._closed = False
         self._running = False
         self.outside = self.place("scenario", exact=True)
@@ -168,12 +168,14 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
             return False
         self._now_s = max(self._now_s, when)
         timers = self._timers
+        asked: list[Place] = []  # once a moment: else the more there is to do, the later it is
         while timers and timers[0][0] <= self._now_s:
             when, _, handle = heapq.heappop(timers)
             place = handle.place
             if handle.cancelled() or not place.alive:
                 continue
-            if place.late is not None:
+            if place.late is not None and place not in asked:
+                asked.append(place)
                 late = place.late.choose(len(_LATE_S))
                 if late:
                     # As on a busy machine, the whole place is late: its order stays.

@@ -104,9 +104,9 @@ class Nemesis:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        heals, self._heals = self._heals, []
-        for heal in heals:
-            heal()
+        while self._heals:
+            self._heals[0]()
+        self._world.network.unclog()
         for host in self._hosts():
             if host.alive:
                 host.place.paused_until_s = min(host.place.paused_until_s, self._world.loop.time())

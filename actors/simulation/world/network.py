@@ -99,6 +99,11 @@ class Link:
             self.clogged_until_s = until_s
             self._network.later(seconds, self.free)
 
+    def unclog(self) -> None:
+        """End the clog there is."""
+        self.clogged_until_s = 0.0
+        self.free()
+
     def reset(self, target: SimulatedTransport) -> None:
         """Bring a reset to an end of a connection; lost while nothing passes."""
         arrives_s = self.arrival_s()
@@ -199,6 +204,11 @@ class Network:
                 link.free()
 
         return heal
+
+    def unclog(self) -> None:
+        """End every clog there is."""
+        for link in self._links.values():
+            link.unclog()
 
     def connections(self, host: str) -> list[SimulatedTransport]:
         """The ends of open connections at a host, the oldest first."""

@@ -119,12 +119,13 @@ class Place:
     def end(self) -> list[asyncio.Task[Any]]:
         """Nothing of it runs any more; the tasks that will never end."""
         self.alive = False
-        self.ready.clear()
         # As a list: what is garbage in a dead incarnation must not be collected, and so run its
         # `finally`, at a moment that nobody chose.
         left = [task for task in self.tasks if not task.done()]
+        self.ready.clear()  # only now: some are held by nothing else
         for task in left:
             hush(task)
+        self.ready.clear()  # now: it may hold the last reference to a task that never ran
         return left
 
 

@@ -14,6 +14,9 @@ __all__ = ["Quiet", "Recorded", "Seeded"]
 #: runs in which some faults never happen find what runs with a little of everything do not.
 _SWARM = (0.0, 0.0, 0.3, 1.0, 1.0, 3.0)
 
+#: Kinds that are no faults: what people do in a scenario is done in every run.
+_ALWAYS = frozenset({"work"})
+
 
 def _quiet(_number: int, _options: int) -> int:
     return 0
@@ -35,7 +38,7 @@ class Seeded:
 
     Args:
         seed: of choices and values.
-        swarm: let the seed switch whole kinds off, down or up.
+        swarm: let the seed switch whole kinds off, down or up; but not ``work``, what people do.
         rates: rates of kinds to be taken in place of those that the world names.
     """
 
@@ -69,7 +72,7 @@ class Seeded:
         return choose
 
     def _factor(self, kind: str) -> float:
-        if not self._swarm:
+        if not self._swarm or kind in _ALWAYS:
             return 1.0
         factor = self._factors.get(kind)
         if factor is None:

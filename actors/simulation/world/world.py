@@ -103,7 +103,8 @@ class World:
     # -- life ----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._open = True
+        with self.loop.running():  # or is told that there is one already
+            self._open = True
         # When cyclic garbage is freed, and so what its finalizers do, must not depend on what else
         # the program has allocated: it is freed at counted steps, and what was there before never.
         self._collects = gc.isenabled()
