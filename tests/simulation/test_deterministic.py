@@ -18,6 +18,7 @@ from palaver.actors.simulation import (
     Faults,
     Host,
     NonDeterminism,
+    NotReached,
     Seeded,
     SimulationError,
     World,
@@ -53,6 +54,9 @@ async def websockets_under_faults(world: World) -> None:
     heard: list[str] = []
 
     async def client(host: Host) -> None:
+        host.spawn(talk(host))
+
+    async def talk(host: Host) -> None:
         async for connection in connect("ws://server:4400/", ping_interval=5):
             with suppress(WebSocketException, OSError):
                 for number in range(12):
@@ -207,3 +211,17 @@ async def leaves_a_generator(world: World) -> None:
 
 def test_generators_that_are_left_end_at_the_same_step() -> None:
     check_deterministic(leaves_a_generator, hash_seeds=())
+
+
+async def boots_for_ever(world: World) -> None:
+    async def boot(host: Host) -> None:
+        while True:
+            await asyncio.sleep(60.0)
+
+    await world.host("a", boot).start()
+
+
+def test_a_boot_that_never_ends_is_told_of() -> None:
+    failure = run(boots_for_ever).failure
+    assert isinstance(failure, NotReached)
+    assert "host.spawn" in str(failure)
