@@ -155,10 +155,10 @@ class SimulatedTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes, in order; dropped if the connection is gone."""
-        if self._eof_sent:
-            raise RuntimeError("Cannot call write() after write_eof()")
         if self.closed or self._closing or not data:
             return
+        if self._eof_sent:
+            raise RuntimeError("Cannot call write() after write_eof()")
         piece = bytes(data)
         self._underway += len(piece)
         for part in self._link.pieces(piece):
