@@ -1,4 +1,4 @@
-"""Transfers between two nodes in the simulation: money is lost when an answer is, and a seed shows it.
+"""Transfers between two nodes, simulated: money is lost when an answer is, and a seed shows it.
 
 Run it with `python examples/simulated_bank.py`. A teller in a branch moves money between accounts
 at the head office. If an answer does not come, it asks again. `Account` then withdraws once more;
