@@ -83,6 +83,10 @@ class Driver(Protocol):
         """Lent turns that a worker outlasted."""
 
 
+DriverMaker = Callable[[Sequence[Applier], Sequence[Environment], Settings, StoreStats], Driver]
+"""Makes the driver of a store; without appliers it only reads."""
+
+
 def drive(
     appliers: Sequence[Applier],
     environments: Sequence[Environment],

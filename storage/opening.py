@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from . import folder
 from .creation import create
 from .environment import Environment
 from .errors import StoreMismatch
 from .machine import Machine, kind_of
+
+
+class Lock(Protocol):
+    """What keeps other owners away."""
+
+    def release(self) -> None:
+        """Give the folder free; harmless when repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Opened:
 
     machines: list[Machine]
     environments: list[Environment]
-    lock: folder.OwnerLock | None
+    lock: Lock | None
 
     def close(self) -> None:
         """Close the partitions, then give the folder free; harmless when repeated."""
@@ -60,7 +68,7 @@ def open_folder(
         tables = folder.require(root)
         if not readonly:
             folder.settle_replacements(tables)
-        found = _accept(folder.Format.read(tables), tables, machine(0), partitions)
+        found = accept(folder.Format.read(tables), tables, machine(0), partitions)
         opened.machines.extend(machine(partition) for partition in range(found))
         opened.environments.extend(
             environment(folder.partition_folder(tables, partition), of_partition.tables)
@@ -72,7 +80,13 @@ def open_folder(
     return opened
 
 
-def _accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:
+def accept(found: folder.Format, tables: Path, machine: Machine, partitions: int | None) -> int:
+    """Compare what a folder was made with to what is wanted now; return the number of partitions.
+
+    Raises:
+        StoreMismatch: it is another program's, or has another number of partitions.
+        StoreVersion: it is of another version.
+    """
     found.require(tables, kind_of(machine), machine.version)
     if partitions is not None and partitions != found.partitions:
         raise StoreMismatch(

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from .batch import Applier, Done, Identity, Result, read_identity
 from .copying import Copying
-from .driving import Settings, drive
+from .driving import DriverMaker, Settings, drive
 from .environment import (
     DEFAULT_MAP_BYTES,
     DEFAULT_MAX_MAP_BYTES,
@@ -60,6 +60,7 @@ class Store(Copying):
         machine: Callable[[int], Machine],
         opened: Opened,
         settings: Settings,
+        driver: DriverMaker = drive,
     ) -> None:
         self.path = path
         self.partitions = len(opened.environments)
@@ -76,7 +77,7 @@ class Store(Copying):
                     zip(opened.environments, opened.machines, strict=True)
                 )
             ]
-        self._driver = drive(self._appliers, opened.environments, settings, self._stats)
+        self._driver = driver(self._appliers, opened.environments, settings, self._stats)
 
     @classmethod
     def open(

@@ -92,13 +92,13 @@ class Acceptor:
         self._node = node
         self._limits = limits
         self._next = 0
-        self._dealt: tuple[set[Connection], ...] = tuple(set() for _ in range(gateways))
+        self._dealt: tuple[dict[Connection, None], ...] = tuple({} for _ in range(gateways))
 
     def on_open(self, conn: Connection) -> None:
         """Nothing is read from the connection before its session asks for it."""
         conn.set_deadline(self._limits.authenticate_s)
         self._next = (self._next + 1) % len(self._dealt)
-        self._dealt[self._next].add(conn)
+        self._dealt[self._next][conn] = None
         self._node.send(gateway_name(self._next), Opened(conn))
 
     def hang_up(self, gateway: int) -> None:
@@ -117,7 +117,7 @@ class Acceptor:
     def on_close(self, conn: Connection, code: int, reason: str) -> None:
         """Tell the session, if there is one."""
         for dealt in self._dealt:
-            dealt.discard(conn)
+            dealt.pop(conn, None)
         if conn.attachment is not None:
             self._node.send(conn.attachment.session, ConnectionEnded(code, reason))
 

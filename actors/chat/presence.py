@@ -115,8 +115,8 @@ class Presence(GenServer):
         self._rows: dict[str, PresenceRow] = {}
         self._asking: dict[str, list[Watch]] = {}
         self._watchers: dict[str, dict[Pid, str]] = {}  # account -> session -> viewer
-        self._watching: dict[Pid, set[str]] = {}
-        self._dirty: set[str] = set()
+        self._watching: dict[Pid, dict[str, None]] = {}
+        self._dirty: dict[str, None] = {}
         self._telling = False
         self._writes: dict[int, tuple[str, list[_Row]]] = {}  # under way
         self._written = 0
@@ -272,13 +272,13 @@ class Presence(GenServer):
     # -- watching ------------------------------------------------------------------------------
 
     def _watch(self, watch: Watch) -> None:
-        watched = self._watching.setdefault(watch.session, set())
+        watched = self._watching.setdefault(watch.session, {})
         if watch.account not in watched and len(watched) >= MAX_WATCHES:
             text = f"a connection watches at most {MAX_WATCHES} accounts"
             refusal = cmd.Refusal("too_many", text)
             self.send(watch.session, Watched(watch.tag, False, None, refusal))
             return
-        watched.add(watch.account)
+        watched[watch.account] = None
         self._watchers.setdefault(watch.account, {})[watch.session] = watch.viewer
         missing = {watch.account, watch.viewer}.difference(self._rows)
         if not missing:
@@ -345,7 +345,7 @@ class Presence(GenServer):
     def _unwatch(self, session: Pid, account: str) -> None:
         watched = self._watching.get(session)
         if watched is not None:
-            watched.discard(account)
+            watched.pop(account, None)
             if not watched:
                 del self._watching[session]
         self._drop_watcher(account, session)
@@ -363,14 +363,14 @@ class Presence(GenServer):
 
     def _changed(self, account: str) -> None:
         if account in self._watchers:
-            self._dirty.add(account)
+            self._dirty[account] = None
             if not self._telling:
                 self._telling = True
                 self.send_after(COALESCE_S, self.pid, _Tell())
 
     def _tell(self) -> None:
         self._telling = False
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         # Who went is told together with when, which is written first.
         self._write()
         unsafe = {row[0] for _, rows in self._writes.values() for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from palaver.actors.runtime.parking import Raise
@@ -41,19 +41,21 @@ class BridgeWait:
 class Bridges:
     """The asyncio tasks and threads that work for the processes of one node."""
 
-    __slots__ = ("_futures", "_max_threads", "_pool", "_work")
+    __slots__ = ("_futures", "_max_threads", "_pool", "_threads", "_work")
 
-    def __init__(self, max_threads: int) -> None:
+    def __init__(self, max_threads: int, threads: Callable[[int], Executor] | None = None) -> None:
         self._max_threads = max_threads
-        self._futures: set[asyncio.Future[Any]] = set()
-        self._work: set[Future[Any]] = set()
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = threads or _thread_pool
+        # Dicts, not sets: their order is the same in every run.
+        self._futures: dict[asyncio.Future[Any], None] = {}
+        self._work: dict[Future[Any], None] = {}
+        self._pool: Executor | None = None
 
     def wait_for(self, process: Process, awaitable: Awaitable[Any]) -> None:
         """Park `process` on foreign asyncio code; a coroutine gets a task."""
         future = asyncio.ensure_future(awaitable)
-        self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
+        self._futures[future] = None
+        future.add_done_callback(self._forget)
         wait = BridgeWait(process, future)
         future.add_done_callback(wait.done)
         process.wait = wait
@@ -61,11 +63,17 @@ class Bridges:
     def in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run some work in a thread of the node's own pool."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._max_threads, thread_name_prefix="palaver-node")
+            self._pool = self._threads(self._max_threads)
         future = self._pool.submit(work)
-        self._work.add(future)
-        future.add_done_callback(self._work.discard)
+        self._work[future] = None
+        future.add_done_callback(self._worked)
         return asyncio.wrap_future(future)
+
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        self._futures.pop(future, None)
+
+    def _worked(self, future: Future[Any]) -> None:
+        self._work.pop(future, None)
 
     async def close(self, timeout_s: float) -> None:
         """Cancel the tasks and end the threads.
@@ -91,3 +99,7 @@ class Bridges:
                 if not future.cancelled():
                     future.exception()  # asked, so that asyncio does not complain about it
         pool.shutdown(wait=not late)  # nothing runs: the threads end at once
+
+
+def _thread_pool(max_threads: int) -> Executor:
+    return ThreadPoolExecutor(max_threads, thread_name_prefix="palaver-node")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
@@ -60,6 +61,7 @@ class Node(Population):
         slice_s: How long the processes run before the event loop has its turn again.
         slow_s: A turn that takes longer is reported by `Observer.handler_slow`.
         max_threads: Threads for `run_blocking`; further work waits for one.
+        threads: Makes the pool of these threads, given their number; a pool of real ones if None.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Node(Population):
         slice_s: float = 0.002,
         slow_s: float = 0.1,
         max_threads: int = 8,
+        threads: Callable[[int], Executor] | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.random = random or random_module.Random()  # noqa: S311 - for jitter, not for secrets
@@ -82,7 +85,7 @@ class Node(Population):
             self, self.timers, reductions=reductions, slice_s=slice_s, slow_s=slow_s
         )
         super().__init__(name, scheduler, observer or StructlogObserver(), max_processes)
-        self.bridges = Bridges(max_threads)
+        self.bridges = Bridges(max_threads, threads)
         self._open = False  # processes may be spawned from outside
 
     # -- life ---------------------------------------------------------------------------------

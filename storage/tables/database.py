@@ -173,6 +173,37 @@ class Database(Activities, Archives, DirtyOperations):
             raise
 
     @classmethod
+    def over(
+        cls,
+        store: Store,
+        *,
+        records: Iterable[type] = (),
+        post: Post | None = None,
+        max_backlog: int = DEFAULT_MAX_BACKLOG,
+        progress: Callable[[str, int], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Database:
+        """Open the database that a store keeps, one with the machine `TableMachine`.
+
+        For a store that is not in a folder, a simulated one. It belongs to the database from now
+        on, which closes it; where this raises, it is as it was.
+
+        Args:
+            store: open, with a backlog of four times `max_backlog` at least.
+            records: see `open`.
+            post: what the store was given; None for one without a loop.
+            max_backlog: see `open`.
+            progress: see `open`.
+            clock: see `open`.
+
+        Raises:
+            SchemaMismatch, BadType: see `open`.
+        """
+        return cls(
+            store, records, post=post, max_backlog=max_backlog, progress=progress, clock=clock
+        )
+
+    @classmethod
     def in_memory(cls, *, records: Iterable[type] = ()) -> Database:
         """Return a database without a folder: its tables are ram_copies."""
         return cls(None, records, post=None, max_backlog=DEFAULT_MAX_BACKLOG, progress=None)

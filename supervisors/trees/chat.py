@@ -36,8 +36,7 @@ from palaver.actors.chat.context import Acceptor, SessionContext
 from palaver.actors.chat.forwarder import Forwarder
 from palaver.actors.chat.gateway import Gateway
 from palaver.actors.chat.manager import Manager
-from palaver.actors.chat.media import MediaService
-from palaver.actors.chat.media_sweeper import MediaSweeper
+from palaver.actors.chat.media_sweeper import MediaSweeper, Sweepable
 from palaver.actors.chat.partition import PartitionPort, PartitionServer
 from palaver.actors.chat.presence import Presence
 from palaver.actors.chat.registry import ConnectionRegistry
@@ -60,7 +59,7 @@ class ChatParts:
     registry: ConnectionRegistry
     code_sender: CodeSender
     sign_up_limits: SignUpLimits
-    media: MediaService
+    media: Sweepable
     listener: ListenerPort
     acceptor: Acceptor
     context: SessionContext

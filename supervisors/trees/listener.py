@@ -29,7 +29,7 @@ class ListenerPort:
     def __init__(
         self,
         acceptor: Acceptor,
-        http_app: Callable[[], web.Application],
+        http_app: Callable[[], web.Application | None],
         *,
         host: str,
         port: int,

@@ -13,43 +13,30 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import structlog
-
-from palaver.actors.chat import names
 from palaver.actors.chat.access import Ledger, NodeTables
-from palaver.actors.chat.accounts import CodeSender, SignUpLimits
-from palaver.actors.chat.context import Acceptor, SessionContext, SessionLimits
+from palaver.actors.chat.accounts import CodeSender
+from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.media import MediaService
 from palaver.actors.chat.media_ports import MediaLimits
 from palaver.actors.chat.media_tokens import TokenSigner
-from palaver.actors.chat.messages import Drain
 from palaver.actors.chat.names import Places
-from palaver.actors.chat.presence import WriteLastSeen
-from palaver.actors.chat.queries import QUERIES
 from palaver.actors.chat.registry import ConnectionRegistry, MemoryRegistry
-from palaver.actors.chat.stamps import StampClock
 from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import Clock, Node, NodeStats, Pid, RuntimeFault, SystemClock
+from palaver.actors.runtime import Clock, Node, NodeStats, SystemClock
 from palaver.storage import Store, StoreStats
 from palaver.storage.blobs import BlobStore
-from palaver.supervisors import Supervisor
 from palaver.supervisors.observer_page import NodeObserver
-from palaver.supervisors.trees.chat import ChatParts, tree
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.metrics import MetricSources, registry_of
 from palaver.supervisors.trees.operator import Operator
+from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
 from palaver.supervisors.trees.settings import Settings
-from palaver.transport.edge import EdgeLimits, EdgeStats
+from palaver.transport.edge import EdgeStats
 from palaver.transport.http import media as media_http
 from palaver.transport.http.admin import AdminServer
 
 __all__ = ["ChatSystem", "program_version"]
-
-log = structlog.get_logger("palaver")
-
-#: Clients of a draining node come back after at least this.
-_RECONNECT_LEAST_MS = 200
 
 
 def program_version() -> str:
@@ -93,11 +80,10 @@ class ChatSystem:
         self._random = random or random_module.SystemRandom()
         self._store: Store | None = None
         self._node: Node | None = None
-        self._root: Pid | None = None
+        self._chat: RunningChat | None = None
         self._media: MediaService | None = None
         self._listener: ListenerPort | None = None
         self._admin: AdminServer | None = None
-        self._draining = False
 
     # -- where it is -------------------------------------------------------------------------------
 
@@ -167,41 +153,22 @@ class ChatSystem:
         )
         node = self._node = Node(settings.name, clock=self._clock, random=self._random)
         await node.start()
-        places = Places(partitions)
-        reserved = (store.view(n, QUERIES["reserved_stamp"]) for n in range(partitions))
-        stamps = StampClock(self._clock.time_ms, max(reserved))
-        tables = NodeTables(node, places)
+        tables = NodeTables(node, Places(partitions))
         media = self._media = await self._open_media(Ledger(tables))
-        context = SessionContext(
-            server=f"palaver/{program_version()}",
-            places=places,
-            stamps=stamps,
-            stats=self.stats,
-            tokens=media,
-            limits=SessionLimits(authenticate_s=settings.auth_timeout_s),
-        )
-        acceptor = Acceptor(node, settings.gateways, context.limits)
-        listener = self._listener = self._listener_port(acceptor, media)
-        parts = ChatParts(
-            store=store,
-            registry=self._registry,
-            code_sender=self._code_sender,
-            sign_up_limits=SignUpLimits(
-                code_ttl_s=settings.code_ttl_s,
-                attempts_per_code=settings.code_attempts,
-                codes_per_phone_per_hour=settings.codes_per_hour,
-                codes_per_address_per_hour=settings.codes_per_hour_per_address,
+        chat = self._chat = await RunningChat.start(
+            settings,
+            ChatPorts(
+                node=node,
+                store=store,
+                registry=self._registry,
+                code_sender=self._code_sender,
+                media=media,
+                listener=lambda acceptor: self._listener_port(acceptor, media),
+                stats=self.stats,
+                server=f"palaver/{program_version()}",
             ),
-            media=media,
-            listener=listener,
-            acceptor=acceptor,
-            context=context,
-            gateways=settings.gateways,
         )
-        self._root = await node.start_server(
-            Supervisor, tree(parts), intensity=20, period_s=10.0, name="root"
-        )
-        operator = Operator(tables, stamps, node, settings, self.info, store)
+        operator = Operator(tables, chat.stamps, node, settings, self.info, store)
         self._admin = await AdminServer.start(
             registry=registry_of(self._metric_sources()),
             health=self,
@@ -240,49 +207,24 @@ class ChatSystem:
 
     def _listener_port(self, acceptor: Acceptor, media: MediaService) -> ListenerPort:
         settings = self.settings
-        return ListenerPort(
+        self._listener = ListenerPort(
             acceptor,
             lambda: media_http.app(media),
             host=settings.host,
             port=settings.port,
             ssl=_tls(settings),
-            limits=EdgeLimits(
-                head_timeout_s=settings.head_timeout_s,
-                ping_s=settings.ping_s,
-                pong_timeout_s=settings.pong_timeout_s,
-                half_message_timeout_s=settings.half_message_timeout_s,
-                write_high_water_bytes=settings.write_high_bytes,
-                write_hard_limit_bytes=settings.write_hard_bytes,
-                write_timeout_s=settings.write_timeout_s,
-                max_connections=settings.max_connections,
-                max_connections_per_address=settings.max_connections_per_address,
-            ),
+            limits=edge_limits(settings),
             stats=self.edge_stats,
         )
+        return self._listener
 
     async def drain(self) -> None:
         """Take no new connection, answer what was accepted, tell every client to come back.
 
         Takes at most `drain_s` seconds; what is still connected then is closed by `stop`.
         """
-        if self._draining or self._node is None or self._listener is None:
-            return
-        self._draining = True
-        self._listener.stop_accepting()
-        order = Drain(_RECONNECT_LEAST_MS, int(self.settings.reconnect_spread_s * 1000))
-        node = self._node
-        gateways = [names.gateway_name(number) for number in range(self.settings.gateways)]
-        try:
-            async with asyncio.timeout(self.settings.drain_s):
-                await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
-                await node.call(names.PRESENCE, WriteLastSeen(), timeout_s=None)
-        except TimeoutError:
-            log.warning(
-                "drain_timeout", drain_s=self.settings.drain_s,
-                connections=self._listener.open_connections,
-            )  # fmt: skip
-        except RuntimeFault as error:
-            log.warning("last_seen_not_written", reason=str(error))
+        if self._chat is not None and self._node is not None:
+            await self._chat.drain()
 
     async def stop(self) -> None:
         """Stop the tree in reverse order, then close the store. What was acknowledged is safe."""
@@ -303,21 +245,22 @@ class ChatSystem:
 
     async def wait_failed(self) -> str:
         """Wait until the tree has ended by itself (its supervisors gave up); the reason."""
-        assert self._root is not None, "the system is not started"
-        return str(await self.node.wait(self._root))
+        assert self._chat is not None, "the system is not started"
+        return await self._chat.wait_failed()
 
     # -- to look into it ---------------------------------------------------------------------------
 
     async def not_ready(self) -> Sequence[str]:
         """Why the node should get no new clients now; empty when it is ready."""
         why = []
-        if self._draining:
+        chat = self._chat
+        if chat is not None and chat.draining:
             why.append("the node is draining")
         if self._listener is None or not self._listener.is_listening:
             why.append("the node does not listen")
         if self.stats.storage_failing:
             why.append(f"nothing can be stored: {self.stats.storage_failing}")
-        if self._node is None or self._root is None or not self._node.is_alive(self._root):
+        if self._node is None or chat is None or not chat.is_alive:
             why.append("the supervision tree has ended")
         return why
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
-from weakref import WeakSet
+from typing import Any
 
 from palaver.transport import wire
 from palaver.transport.client import effects as fx
 from palaver.transport.client.errors import ClientClosed, ClientError, ReceiptLost
 from palaver.transport.client.model import Presence, Receipt, Typing
-from palaver.transport.client.streams import Outgoing, Stream
+from palaver.transport.client.streams import Listeners, Outgoing
 
 __all__ = ["Board"]
-
-T = TypeVar("T")
 
 
 class Board:
@@ -23,10 +20,10 @@ class Board:
     def __init__(self) -> None:
         self.handles: dict[int, Outgoing] = {}
         self.answers: dict[int, asyncio.Future[wire.Result]] = {}
-        self.receipts: WeakSet[Stream[Receipt]] = WeakSet()
-        self.presences: WeakSet[Stream[Presence]] = WeakSet()
-        self.typings: WeakSet[Stream[Typing]] = WeakSet()
-        self.connectivity: WeakSet[Stream[bool]] = WeakSet()
+        self.receipts: Listeners[Receipt] = Listeners()
+        self.presences: Listeners[Presence] = Listeners()
+        self.typings: Listeners[Typing] = Listeners()
+        self.connectivity: Listeners[bool] = Listeners()
         self.online = asyncio.Event()
         self.arrival = asyncio.Event()
 
@@ -79,17 +76,17 @@ class Board:
 
     def _show(self, what: Receipt | Presence | Typing) -> None:
         if isinstance(what, Receipt):
-            _tell(self.receipts, what)
+            self.receipts.put(what)
         elif isinstance(what, Presence):
-            _tell(self.presences, what)
+            self.presences.put(what)
         else:
-            _tell(self.typings, what)
+            self.typings.put(what)
 
     def set_online(self, online: bool) -> None:
         """The client came online, or went offline."""
         if online != self.online.is_set():
             (self.online.set if online else self.online.clear)()
-            _tell(self.connectivity, online)
+            self.connectivity.put(online)
 
     def end(self, error: ClientError | None) -> None:
         """Tell everyone that nothing more will come: what failed, or None for an orderly end."""
@@ -101,16 +98,10 @@ class Board:
             if not answer.done():
                 answer.set_exception(closed)
         self.answers.clear()
-        everyone: list[WeakSet[Any]]
+        everyone: list[Listeners[Any]]
         everyone = [self.receipts, self.presences, self.typings, self.connectivity]
         for listeners in everyone:
-            for stream in list(listeners):
-                stream.end(error)
+            listeners.end(error)
         # Whoever waits for these looks at the client next, and hears of its end there.
         self.arrival.set()
         self.online.set()
-
-
-def _tell(listeners: WeakSet[Stream[T]], item: T) -> None:
-    for stream in list(listeners):
-        stream.put(item)

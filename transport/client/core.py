@@ -121,7 +121,7 @@ class Core:
             max_conversations=limits.conversations,
         )
         self.requests = Requests(limits.requests)
-        self.watched: set[str] = set()
+        self.watched: dict[str, None] = {}  # in the order in which it was asked for
         self.failed: ClientError | None = None
         self.change = StateChange()
         self.effects: list[fx.Effect] = []
@@ -182,7 +182,7 @@ class Core:
         if isinstance(op, wire.Watch) and len(self.watched) >= self.limits.watched:
             raise LimitReached(f"{self.limits.watched} accounts are watched already")
         if isinstance(op, wire.Unwatch):
-            self.watched.discard(op.account)
+            self.watched.pop(op.account, None)
             self.watch_due.pop(op.account, None)
         return self.requests.add(op, now_s + timeout_s)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from palaver.transport.client.model import (
     SentMessage,
     Typing,
 )
-from palaver.transport.client.streams import Stream
+from palaver.transport.client.streams import Listeners, Stream
 
 __all__ = ["Directory"]
 
@@ -49,7 +48,7 @@ class Directory:
         """Hear when the client comes online (True) and goes offline (False), from now on."""
         return self._listen(self._engine.board.connectivity)
 
-    def _listen(self, listeners: weakref.WeakSet[Stream[Any]]) -> Stream[Any]:
+    def _listen(self, listeners: Listeners[Any]) -> Stream[Any]:
         limits = self._engine.core.limits
         stream: Stream[Any] = Stream(limits.stream_items)
         listeners.add(stream)

@@ -189,14 +189,18 @@ class Link:
             while True:
                 await self._dirty.wait()
                 self._dirty.clear()
-                await self._write_out(websocket)
-                self._touch()  # What was sent has a time limit now.
+                # A turn wakes this writer: one for nothing would lead to the next, without end.
+                if await self._write_out(websocket):
+                    self._touch()  # What was sent has a time limit now.
         except ConnectionClosed:
             return  # The reader hears it too, and says so.
 
-    async def _write_out(self, websocket: ClientConnection) -> None:
+    async def _write_out(self, websocket: ClientConnection) -> bool:
+        wrote = False
         while (data := self._core.transmit(self._clock.monotonic())) is not None:
             await websocket.send(data)
+            wrote = True
+        return wrote
 
     # -- backpressure --------------------------------------------------------------------------
 

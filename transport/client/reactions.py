@@ -160,7 +160,7 @@ def _told(core: Core, token: int, result: wire.Result) -> None:
         _progress(core, op.conv, core.receipts.marks(op.conv, marks))
     elif isinstance(op, wire.Watch):
         assert isinstance(result, wire.PresenceState)
-        core.watched.add(op.account)
+        core.watched[op.account] = None
         if own:
             core.effects.append(fx.Shown(Presence(op.account, *result)))
     if own:

@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from palaver.transport.client.model import SentMessage
 
-__all__ = ["Milestone", "Outgoing", "Stream"]
+__all__ = ["Listeners", "Milestone", "Outgoing", "Stream"]
 
 T = TypeVar("T")
 
@@ -126,3 +127,31 @@ class Stream(AsyncIterator[T]):
             self._wake.clear()
             await self._wake.wait()
         return self._items.popleft()
+
+
+class Listeners(Generic[T]):
+    """The streams that hear of one thing; each hears it as long as somebody holds it.
+
+    They are told in the order in which they began, which no weak set would promise.
+    """
+
+    __slots__ = ("_made", "_streams")
+
+    def __init__(self) -> None:
+        self._made = 0
+        self._streams: WeakValueDictionary[int, Stream[T]] = WeakValueDictionary()
+
+    def add(self, stream: Stream[T]) -> None:
+        """One more that listens."""
+        self._made += 1
+        self._streams[self._made] = stream
+
+    def put(self, item: T) -> None:
+        """Say something to all."""
+        for stream in list(self._streams.values()):
+            stream.put(item)
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing more will come."""
+        for stream in list(self._streams.values()):
+            stream.end(error)

@@ -135,7 +135,7 @@ class Connection(Outgoing):
     def opened(self, rest: bytes) -> None:
         """Begin, right after the handshake; `rest` is what came in behind it."""
         hub = self._hub
-        hub.connections.add(self)
+        hub.connections[self] = None
         hub.stats.connections_open += 1
         hub.stats.opened_total += 1
         self._transport.set_write_buffer_limits(hub.limits.write_high_water_bytes)
@@ -276,7 +276,7 @@ class Connection(Outgoing):
         hub = self._hub
         self._state = CLOSED
         hub.wheel.cancel(self)
-        hub.connections.discard(self)
+        hub.connections.pop(self, None)
         code, reason = self._verdict(exc)
         hub.stats.connections_open -= 1
         hub.stats.closed(code)

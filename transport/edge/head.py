@@ -50,7 +50,7 @@ class HeadReader(asyncio.Protocol):
         hub = self._hub
         self._transport = cast("asyncio.Transport", transport)
         self.address, self.peer = _names(self._transport)
-        hub.heads.add(self)
+        hub.heads[self] = None
         hub.stats.heads_open += 1
         self._refusal = hub.arrive(self.address)
         if self._refusal is not None:
@@ -125,7 +125,7 @@ class HeadReader(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._hub.wheel.cancel(self)
-        self._hub.heads.discard(self)
+        self._hub.heads.pop(self, None)
         self._hub.stats.heads_open -= 1
 
     def _bad(self, kind: str, status: HTTPStatus) -> None:

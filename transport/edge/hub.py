@@ -81,8 +81,9 @@ class Hub:
         )
         self.logger.parent = logging.getLogger("palaver")
         self.wheel = Wheel(loop, limits.tick_s)
-        self.connections: set[Connection] = set()
-        self.heads: set[HeadReader] = set()
+        # Dicts, not sets: their order is the same in every run.
+        self.connections: dict[Connection, None] = {}
+        self.heads: dict[HeadReader, None] = {}
         self.transports = 0
         """Transports that exist: heads being read, WebSockets, HTTP, refusals."""
         self.refusing = 0

@@ -30,7 +30,7 @@ class Listener:
     @property
     def connections(self) -> Collection[Connection]:
         """The WebSockets that are open now; a live view, copy it before anything may close."""
-        return self._hub.connections
+        return self._hub.connections.keys()
 
     @property
     def stats(self) -> EdgeStats:

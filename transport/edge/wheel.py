@@ -34,7 +34,8 @@ class Wheel:
         self.now = loop.time()
         """The time of the last tick; good enough to say when something was heard."""
         self._next_tick = self._tick_of(self.now) + 1
-        self._buckets: dict[int, set[Timed]] = {}
+        # Dicts in place of sets: their order is the same in every run.
+        self._buckets: dict[int, dict[Timed, None]] = {}
         self._timer: asyncio.Handle = loop.call_later(tick_s, self._turn)
 
     def _tick_of(self, when: float) -> int:
@@ -45,7 +46,7 @@ class Wheel:
         self.cancel(item)
         tick = max(self._tick_of(when), self._next_tick) + 1
         item.due_tick = tick
-        self._buckets.setdefault(tick, set()).add(item)
+        self._buckets.setdefault(tick, {})[item] = None
 
     def sooner(self, item: Timed, when: float) -> None:
         """Have `item` looked at once `when` is over, unless it is to be earlier anyhow."""
@@ -57,7 +58,7 @@ class Wheel:
         if item.due_tick:
             bucket = self._buckets.get(item.due_tick)
             if bucket is not None:
-                bucket.discard(item)
+                bucket.pop(item, None)
                 if not bucket:
                     del self._buckets[item.due_tick]
             item.due_tick = 0
@@ -80,7 +81,7 @@ class Wheel:
                     self._timer = self._loop.call_soon(self._turn)
                     return
                 left -= 1
-                item = bucket.pop()
+                item, _ = bucket.popitem()
                 item.due_tick = 0
                 item.on_due()
             self._buckets.pop(self._next_tick, None)

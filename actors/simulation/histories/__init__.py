@@ -1,5 +1,13 @@
 """Histories of concurrent clients, and whether they can be explained."""
 
+from palaver.actors.simulation.histories.causality import (
+    CausalEvent,
+    CausalFault,
+    CausalityBroken,
+    CausalLog,
+    CausalVerdict,
+    check_causality,
+)
 from palaver.actors.simulation.histories.history import (
     UNKNOWN,
     Call,
@@ -37,6 +45,14 @@ from palaver.actors.simulation.histories.operations import (
     Transaction,
     Write,
 )
+from palaver.actors.simulation.histories.queues import (
+    QueueBroken,
+    QueueEvent,
+    QueueFault,
+    QueueLog,
+    QueueVerdict,
+    check_queue,
+)
 from palaver.actors.simulation.histories.serializability import (
     Anomaly,
     Append,
@@ -53,6 +69,11 @@ __all__ = [
     "Append",
     "Bag",
     "Call",
+    "CausalEvent",
+    "CausalFault",
+    "CausalLog",
+    "CausalVerdict",
+    "CausalityBroken",
     "CompareAndSet",
     "Counter",
     "Dequeue",
@@ -68,6 +89,11 @@ __all__ = [
     "NotSerializable",
     "Operation",
     "Queue",
+    "QueueBroken",
+    "QueueEvent",
+    "QueueFault",
+    "QueueLog",
+    "QueueVerdict",
     "Read",
     "ReadAll",
     "Register",
@@ -79,5 +105,7 @@ __all__ = [
     "Verdict",
     "Write",
     "check",
+    "check_causality",
+    "check_queue",
     "check_transactions",
 ]

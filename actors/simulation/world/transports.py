@@ -1,0 +1,377 @@
+"""The two ends of a simulated TCP connection, as asyncio transports.
+
+Bytes of one direction arrive in order and whole, in whatever pieces, after whatever time; they
+are lost only with the connection. What the other side's kernel would do is done here: a connection
+whose program has ended is closed or reset, and bytes for a closed one are answered by a reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+from palaver.actors.simulation.world.place import Handle, Place
+
+if TYPE_CHECKING:
+    from palaver.actors.simulation.world.network import Link, Network
+
+__all__ = ["KERNEL_BYTES", "SimulatedSocket", "SimulatedTransport"]
+
+KERNEL_BYTES: Final = 64 * 1024
+"""What is written and not read yet, up to which a transport's own buffer stays empty."""
+
+_HIGH_WATER: Final = 64 * 1024
+
+_EOF: Final = b""
+
+#: How long the other side may be silent with bytes on their way to it (Linux: tcp_retries2).
+GIVE_UP_S: Final = 924.0
+
+
+class SimulatedSocket:
+    """A socket to be asked for its names; options do nothing."""
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+    proto = 0
+
+    def __init__(self, here: tuple[str, int], there: tuple[str, int] | None = None) -> None:
+        self._here, self._there = here, there
+
+    def getsockname(self) -> tuple[str, int]:
+        """The own address."""
+        return self._here
+
+    def getpeername(self) -> tuple[str, int]:
+        """The other side's address; raises OSError where there is none."""
+        if self._there is None:
+            raise OSError("not connected")
+        return self._there
+
+    def setsockopt(self, *_: Any) -> None:
+        """Options change nothing here."""
+
+    def fileno(self) -> int:
+        """None of the operating system's."""
+        return -1
+
+
+class SimulatedTransport(asyncio.Transport):
+    """One end of a connection.
+
+    Attributes:
+        place: whose end it is.
+        peer: the other end.
+        closed: `connection_lost` was or will be called; nothing is delivered any more.
+    """
+
+    def __init__(
+        self, network: Network, place: Place, link: Link, here: tuple[str, int],
+        there: tuple[str, int],
+    ) -> None:  # fmt: skip
+        super().__init__(
+            {"peername": there, "sockname": here, "socket": SimulatedSocket(here, there)}
+        )
+        self.place = place
+        self.peer: SimulatedTransport
+        self.closed = False
+        self.gone = False  # for the other side: what comes is answered by a reset
+        self._network = network
+        self._loop = network.loop
+        self._link = link  # the way from here to there
+        self._protocol: Any = None
+        self._closing = False
+        self._eof_sent = False
+        self._reading = True
+        self._begun = False  # the protocol knows of the connection
+        self._failure: Exception | None = None
+        self._held: deque[bytes] = deque()  # arrived, and not read by the protocol
+        # The way out: what is on its way, and when the first of it arrives.
+        self._sent: deque[bytes] = deque()
+        self._underway = 0
+        self._arrival: Handle | None = None
+        self._last_s = 0.0
+        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
+        self._paused = False
+        self._deadline: Handle | None = None
+
+    # -- what the program calls ----------------------------------------------------------------
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give what arrives to another protocol from now on."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Who gets what arrives."""
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called, or the connection is lost."""
+        return self._closing or self.closed
+
+    def is_reading(self) -> bool:
+        """Whether what arrives is given to the protocol."""
+        return self._reading and not self.is_closing()
+
+    def pause_reading(self) -> None:
+        """Keep what arrives; the other side will come to notice."""
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Give what was kept, and what arrives, to the protocol."""
+        if self._reading or self.is_closing():
+            return
+        self._reading = True
+        if self._held:
+            self._loop.call_soon(self._read, context=self.place.context)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """As asyncio's; raises ValueError if `low` is above `high`."""
+        if high is None:
+            high = _HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high, self._low = high, low
+        self._sync_writing()
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The low and the high mark."""
+        return self._low, self._high
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel has not taken."""
+        return max(0, self._underway - KERNEL_BYTES)
+
+    def can_write_eof(self) -> bool:
+        """Whether a connection can be half closed: it can."""
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, in order; dropped if the connection is gone."""
+        if self._eof_sent:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self.closed or self._closing or not data:
+            return
+        piece = bytes(data)
+        self._underway += len(piece)
+        for part in self._link.pieces(piece):
+            self._send(part)
+        self._sync_writing()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send all of them."""
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        """Say that nothing more comes; what the other side sends still arrives."""
+        if not (self._eof_sent or self._closing or self.closed):
+            self._eof_sent = True
+            self._send(_EOF)
+
+    def close(self) -> None:
+        """Send what was written, then the end; nothing is given to the protocol any more."""
+        if self._closing or self.closed:
+            return
+        self._closing = True
+        if not self._eof_sent:
+            self._eof_sent = True
+            self._send(_EOF)
+        if self.get_write_buffer_size() == 0:
+            self._loop.call_soon(self._lose, None, context=self.place.context)
+
+    def abort(self) -> None:
+        """End at once: the other side gets a reset."""
+        if self.closed or self.gone:
+            return
+        self._closing = True
+        self.reset_peer()
+        self._loop.call_soon(self._lose, None, context=self.place.context)
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def _send(self, piece: bytes) -> None:
+        self._sent.append(piece)
+        if self._arrival is None:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Let the first piece arrive, if there is one and the way is free."""
+        if self._arrival is not None or not self._sent:
+            return
+        peer = self.peer
+        if not peer.place.alive:
+            if peer.gone:  # its kernel lives, or lives again
+                self._sent.clear()
+                self._link.reset_answer(self)
+            else:
+                self._wait_long()
+            return
+        arrives_s = self._link.arrival_s()
+        if arrives_s is None:
+            self._link.stuck(self)
+            self._wait_long()
+            return
+        # Never before what was sent earlier.
+        self._last_s = arrives_s = max(arrives_s, self._last_s)
+        self._arrival = self._loop.deliver_at(arrives_s, self.peer.place, self._arrive)
+
+    def _wait_long(self) -> None:
+        """Nobody answers: the kernel tries for a quarter of an hour."""
+        if self._deadline is None and self.place.alive:
+            self._deadline = self._loop.deliver_at(
+                self._loop.time() + GIVE_UP_S, self.place, self._give_up
+            )
+
+    def _arrive(self) -> None:
+        """The first piece has come to the other side (this runs in its place)."""
+        self._arrival = None
+        if self._link.is_blocked:  # cut off meanwhile: it will be sent again
+            self.schedule()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        peer = self.peer
+        piece = self._sent.popleft()
+        if peer.gone:
+            self._sent.clear()
+            self._underway = 0
+            self.reset(ConnectionResetError(104, "Connection reset by peer"))
+            return
+        self._network.trace.feed(crc32(piece))
+        peer.arrived(piece)
+        self.schedule()
+
+    def arrived(self, piece: bytes) -> None:
+        """Bytes, or the end of the stream, have come to this end."""
+        self._held.append(piece)
+        self._read()
+
+    def _read(self) -> None:
+        """Give the protocol what has arrived."""
+        while self._held and self._reading and self._begun and not self.is_closing():
+            piece = self._held.popleft()
+            if piece == _EOF:
+                self._end_of_stream()
+                return
+            self.peer.was_read(len(piece))
+            self._protocol.data_received(piece)
+        if self._closing:
+            self._held.clear()
+
+    def _end_of_stream(self) -> None:
+        keep_open = self._protocol.eof_received()
+        if not keep_open:
+            self.close()
+
+    def was_read(self, size: int) -> None:
+        """The other side's program has taken so many bytes."""
+        self._underway = max(0, self._underway - size)
+        if self._closing and not self.closed and self.get_write_buffer_size() == 0:
+            self._loop.call_soon(self._lose, None, context=self.place.context)
+        self._sync_writing()
+
+    def _sync_writing(self) -> None:
+        """Tell the protocol when the buffer is above its mark, and when below again."""
+        size = self.get_write_buffer_size()
+        if self._paused:
+            if size <= self._low and not self.closed:
+                self._paused = False
+                self._loop.call_soon(self._resume, context=self.place.context)
+        elif size > self._high and not self.is_closing():
+            self._paused = True
+            self._protocol.pause_writing()
+
+    def _resume(self) -> None:
+        if not self.closed and not self._paused:
+            self._protocol.resume_writing()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _lose(self, error: Exception | None) -> None:
+        """Tell the protocol that it is over, once."""
+        if self.closed:
+            return
+        self.closed = self._closing = self.gone = True
+        self._held.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._network.ended(self)
+        self._protocol.connection_lost(error)
+
+    def _give_up(self) -> None:
+        self._sent.clear()
+        self.reset(TimeoutError(110, "Connection timed out"))
+
+    def begin(self) -> None:
+        """The protocol knows of the connection: what has arrived is for it."""
+        self._begun = True
+        if self._failure is not None:
+            self._loop.call_soon(self._lose, self._failure, context=self.place.context)
+        else:
+            self._read()
+
+    def reset(self, error: Exception) -> None:
+        """The connection is lost, with an error."""
+        if self.closed or self.gone:
+            return
+        self._closing = self.gone = True
+        self._held.clear()
+        self._failure = error
+        if not self._begun:
+            return
+        self._loop.call_soon(self._lose, error, context=self.place.context)
+
+    def reset_peer(self) -> None:
+        """Send the other side a reset: what it has not read is lost, and what is on its way."""
+        self.gone = True
+        self._sent.clear()
+        self._underway = 0
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        self._link.reset(self.peer)
+
+    def end(self, *, reset: bool) -> None:
+        """The program has ended without a word; the kernel closes or resets the connection."""
+        if self.gone:
+            return
+        if reset or self._held:
+            self.reset_peer()
+        else:
+            self.gone = True
+            if not self._eof_sent:
+                self._eof_sent = True
+                self._send(_EOF)
+        self.closed = True
+
+    def forgotten(self) -> None:
+        """The machine at the other end is up again, and knows nothing of this connection."""
+        if self._sent:
+            self._sent.clear()
+            self._link.reset_answer(self)
+        self.peer.gone = True
+
+    def vanish(self) -> None:
+        """The machine has lost power: nothing that was on its way from here arrives."""
+        self.closed = True
+        self._sent.clear()
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        self.peer.lost_touch()
+
+    def lost_touch(self) -> None:
+        """The other side's program has ended: what is on its way finds its kernel, or nobody."""
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        if self._sent:
+            self.schedule()

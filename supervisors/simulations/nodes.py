@@ -1,0 +1,261 @@
+"""A chat node on a simulated host: the real tree, listener and state machine on simulated ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from palaver.actors.chat import names
+from palaver.actors.chat.accounts import CodeSender
+from palaver.actors.chat.context import Acceptor
+from palaver.actors.chat.presence import WhoIsOnline
+from palaver.actors.chat.registry import MemoryRegistry
+from palaver.actors.chat.state import ChatMachine
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import Node, Observer
+from palaver.actors.simulation import Host, World
+from palaver.storage import StoreError
+from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
+from palaver.supervisors.trees.listener import ListenerPort
+from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
+from palaver.supervisors.trees.settings import Settings
+from palaver.transport.edge import EdgeStats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PORT", "ChatNode", "NoMedia", "WorldFaults"]
+
+PORT = 4400
+
+#: A service manager starts a node that has ended again after so many seconds.
+_RESTART_S = 1.0
+
+#: Processes that a node has for its connections, by the last part of their behaviour's name.
+_FOR_CONNECTIONS = frozenset({"Session", "DeviceQueue"})
+
+
+class NoMedia:
+    """Media where none are: a token that is good for nothing, nothing to sweep."""
+
+    def issue_token(self, account: str, device: int) -> tuple[str, int]:
+        """A token that no server takes."""
+        return f"{account}.{device}", 0
+
+    async def sweep(self, now_ms: int) -> int:
+        """Nothing has expired."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFaults:
+    """A disk's way to the tape of a world.
+
+    Attributes:
+        world: whose.
+        call: calls back on the host whose disk it is.
+    """
+
+    world: World
+    call: Callable[[float, Callable[[], None]], object]
+
+    def choose(self, name: str, options: int, rate: float) -> int:
+        """One of so many ways; 0 is the quiet one."""
+        return self.world.tape.choose(name, options, rate)
+
+    def call_later(self, delay_s: float, fn: Callable[[], None]) -> object:
+        """Call a function once, on the disk's host."""
+        return self.call(delay_s, fn)
+
+    def now_s(self) -> float:
+        """Virtual time."""
+        return self.world.now_s
+
+
+class ChatNode:
+    """A machine with a chat node; it survives whatever happens to its host.
+
+    Args:
+        world: where.
+        name: of the host; clients connect to ``ws://NAME:4400/ws``.
+        code_sender: brings one-time codes to phones.
+        settings: of the node; its folder and addresses are not used.
+        habits: of its disk.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        *,
+        code_sender: CodeSender,
+        settings: Settings,
+        habits: DiskHabits,
+    ) -> None:
+        self.world = world
+        self.settings = settings
+        self.host = world.host(name, self._boot)
+        self.stats = ChatStats()
+        self.edge_stats = EdgeStats()
+        self.registry = MemoryRegistry()
+        self.node: Node | None = None
+        self.store: SimulatedStore | None = None
+        self.chat: RunningChat | None = None
+        self.failed_starts = 0
+        self.gave_up = 0
+        self._code_sender = code_sender
+        self._habits = habits
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"ws://{self.host.name}:{PORT}/ws"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its tree runs, as far as an operator sees."""
+        return self.host.alive and self.chat is not None and self.chat.is_alive
+
+    def wall_ms(self) -> int:
+        """Its host's wall clock."""
+        return self.host.clock.time_ms()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def _boot(self, host: Host) -> None:
+        self.node = self.store = self.chat = None
+        try:
+            await self._start(host)
+        except StoreError as error:
+            self._ended(host, f"cannot open its store: {error}")
+            return
+        host.spawn(self._watch(host))
+
+    async def _start(self, host: Host) -> None:
+        settings, loop = self.settings, asyncio.get_running_loop()
+        world = self.world
+        disk = host.disk.get("disk")
+        if disk is None:
+            disk = host.disk["disk"] = self._new_disk(host)
+        host.on_end.append(lambda power: disk.power_off() if power else disk.killed())
+        store = self.store = self._open(disk, loop)
+        self.stats = ChatStats()
+        self.edge_stats = EdgeStats()
+        self.registry = MemoryRegistry()
+        node = self.node = await host.node(observer=_Counting(world))
+        self.chat = await RunningChat.start(
+            settings,
+            ChatPorts(
+                node=node,
+                store=store,
+                registry=self.registry,
+                code_sender=self._code_sender,
+                media=NoMedia(),
+                listener=self._listener,
+                stats=self.stats,
+                server="palaver/simulated",
+            ),
+        )
+
+    def _new_disk(self, host: Host) -> SimulatedDisk:
+        faults = WorldFaults(self.world, lambda delay_s, fn: host.clock.call_later(delay_s, fn))
+        return SimulatedDisk(faults, host.name, habits=self._habits)
+
+    def _open(self, disk: SimulatedDisk, loop: asyncio.AbstractEventLoop) -> SimulatedStore:
+        partitions = self.settings.partitions
+        return SimulatedStore.open(
+            disk,
+            lambda number: ChatMachine(number, partitions),
+            partitions=partitions,
+            call_later=loop.call_later,
+        )
+
+    def _listener(self, acceptor: Acceptor) -> ListenerPort:
+        return ListenerPort(
+            acceptor,
+            lambda: None,
+            host=self.host.name,
+            port=PORT,
+            ssl=None,
+            limits=edge_limits(self.settings),
+            stats=self.edge_stats,
+        )
+
+    async def _watch(self, host: Host) -> None:
+        """Do as a service manager does: start the node again when its tree has given up."""
+        assert self.chat is not None
+        reason = await self.chat.wait_failed()
+        self.gave_up += 1
+        self.world.reach("a node's supervisors gave up")
+        self._ended(host, reason)
+
+    def _ended(self, host: Host, reason: str) -> None:
+        world = self.world
+        world.trace.note("node", host.name, f"ends: {reason}")
+        world.network.later(0.0, host.crash)
+        world.network.later(_RESTART_S, host.boot)
+
+    async def stop(self) -> None:
+        """Drain and stop in order, as an operator does; call it on the node's host."""
+        assert self.chat is not None
+        assert self.node is not None
+        assert self.store is not None
+        await self.chat.drain()
+        await self.chat.listener.close()
+        await self.node.stop()
+        await self.store.close()
+
+    # -- to look into it -----------------------------------------------------------------------
+
+    def violations(self) -> Iterator[str]:
+        """What is wrong with the rows of its tables, and between its partitions."""
+        store = self.store
+        if store is None:
+            return
+        for number in range(self.settings.partitions):
+            machine = ChatMachine(number, self.settings.partitions)
+            found = store.view(number, lambda txn, n=number, m=machine: list(m.check(txn, n)))
+            yield from (f"{self.host.name}/{number}: {text}" for text in found)
+
+    async def left_behind(self, accounts: Sequence[str]) -> list[str]:
+        """What a node without connections still has of them; empty where it let go of all."""
+        node = self.node
+        assert node is not None
+        found = [
+            f"process {info.name or info.pid} ({info.behaviour})"
+            for info in node.processes()
+            if info.behaviour.rpartition(".")[2] in _FOR_CONNECTIONS
+        ]
+        for account in accounts:
+            if await self.registry.gateways(account):
+                found.append(f"registry entry of {account}")
+        online = await node.call(names.PRESENCE, WhoIsOnline(tuple(accounts)))
+        found += [f"{account} counts as online" for account in online]
+        if self.stats.sessions_now:
+            found.append(f"{self.stats.sessions_now} sessions are counted")
+        if self.edge_stats.connections_open:
+            found.append(f"{self.edge_stats.connections_open} connections are open")
+        return found
+
+
+class _Counting(Observer):
+    """Counts what the tree did in the world's coverage."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def process_crashed(self, report: object) -> None:
+        """The host's own observer keeps it."""
+
+    def child_restarted(self, supervisor: object, child_id: object, reason: object) -> None:
+        """A supervisor did its work."""
+        self._world.reach("a child was restarted")
+
+    def supervisor_gave_up(self, supervisor: object, reason: object) -> None:
+        """It did not help."""
+        self._world.reach("a supervisor gave up")
+
+    def handler_slow(self, pid: object, seconds: float) -> None:
+        """In virtual time no handler is."""

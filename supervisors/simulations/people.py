@@ -1,0 +1,343 @@
+"""People with their devices: the real client library, and somebody who uses it.
+
+A `Device` is the program on one machine: it signs up, opens the client with the machine's state,
+shows what arrives and says what its person wants to say. All that happens goes into the
+`Chronicle`. When its machine dies, the next `Device` on it goes on with what was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from palaver.supervisors.simulations.chronicle import Broken, Chronicle, DeviceLog
+from palaver.supervisors.simulations.machines import Machine
+from palaver.transport.client import (
+    AuthFailed,
+    Client,
+    ClientError,
+    ClientState,
+    CodeExpired,
+    CodeWrong,
+    ConnectionFailed,
+    Identity,
+    MembersChanged,
+    Outgoing,
+    ProtocolViolation,
+    RateLimited,
+    Replaced,
+    Revoked,
+    ServerError,
+    SignUp,
+    Snapshot,
+    StateChange,
+    StateError,
+    TransientError,
+)
+from palaver.transport.client.link import pause
+
+__all__ = ["Day", "Device", "Habits", "Person", "Writer"]
+
+_RETRY_S = 1.0
+
+
+class Writer(Client):
+    """The client, and the beginnings of a group and of a change of members as `Outgoing`."""
+
+    def begin_group(self, name: str, members: Sequence[str]) -> Outgoing:
+        """Put the making of a group on the outbox."""
+        return self._engine.outgoing(self._engine.core.make_group(name, members))
+
+    def begin_change(self, conv: bytes, add: Sequence[str], remove: Sequence[str]) -> Outgoing:
+        """Put a change of a group's members on the outbox."""
+        return self._engine.outgoing(self._engine.core.change_members(conv, add, remove))
+
+
+@dataclass(slots=True)
+class Day:
+    """How far the run is: people act by day, only listen in the evening, and stop at night."""
+
+    evening: bool = False
+    night: bool = False
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with a phone number, and whom they know.
+
+    Attributes:
+        account: the phone number, E.164.
+        contacts: the accounts that they write to.
+        groups: the groups that they know of, by the order in which they heard of them.
+        wishes: how many things this person still wants to do.
+    """
+
+    account: str
+    contacts: list[str] = field(default_factory=list)
+    groups: dict[bytes, None] = field(default_factory=dict)
+    wishes: int = 20
+
+
+class Habits(Protocol):
+    """What a person does while the client runs."""
+
+    async def spend(self, device: Device) -> float:
+        """Act until the person puts the device away; for how many seconds, before the next time."""
+
+
+class WatchedState:
+    """A client's state whose steps go into the chronicle."""
+
+    def __init__(self, inner: ClientState, chronicle: Chronicle, log: DeviceLog) -> None:
+        self._inner = inner
+        self._chronicle = chronicle
+        self._log = log
+        self.blocking = inner.blocking
+
+    def open(self, account: str, device: int) -> Snapshot:
+        """Open what was kept."""
+        snapshot = self._inner.open(account, device)
+        self._chronicle.opened(self._log)
+        return snapshot
+
+    def commit(self, change: StateChange) -> None:
+        """Keep a step, then note that it is durable."""
+        self._inner.commit(change)
+        self._chronicle.kept(self._log, change)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._inner.close()
+
+
+class Device:
+    """One device's program, from the start of its machine to the machine's end.
+
+    Args:
+        machine: what it runs on.
+        chronicle: where everything is noted.
+        person: whose it is.
+        habits: what the person does with it.
+        day: how far the run is.
+        label: the device's name as the account's list of devices shows it.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        chronicle: Chronicle,
+        person: Person,
+        habits: Habits,
+        day: Day,
+        label: str = "phone",
+    ) -> None:
+        self.machine = machine
+        self.chronicle = chronicle
+        self.person = person
+        self.day = day
+        self.client: Writer | None = None
+        self.ended = ""
+        """Why the device came to its end for good (revoked); empty while it goes on."""
+        self._habits = habits
+        self._label = label
+        self._log: DeviceLog | None = None
+
+    @property
+    def log(self) -> DeviceLog:
+        """The chronicle's page of this device; it is registered."""
+        assert self._log is not None, "the device is not registered yet"
+        return self._log
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it has signed up."""
+        return self._log is not None
+
+    async def sleep(self, delay_s: float) -> None:
+        """Let time pass."""
+        await pause(self.machine.clock, delay_s)
+
+    async def live(self) -> None:
+        """Sign up where that was not done, then use the client until night or the device's end."""
+        identity = await self._identity()
+        while not self.day.night and not self.ended:
+            away_s = await self._use(identity)
+            if not self.ended and not self.day.night:
+                await self._away(away_s)
+
+    async def _away(self, away_s: float) -> None:
+        """Put the device away; in the evening everybody takes theirs up again."""
+        while away_s > 0 and not self.day.evening:
+            some_s = min(away_s, 1.0)
+            await self.sleep(some_s)
+            away_s -= some_s
+        await self.sleep(0.05)
+
+    # -- signing up ----------------------------------------------------------------------------
+
+    async def _identity(self) -> Identity:
+        disk, account = self.machine.disk, self.person.account
+        raw = disk.get("key")
+        if raw is None:
+            raw = disk["key"] = self.machine.random.randbytes(32)
+        key = Ed25519PrivateKey.from_private_bytes(raw)
+        device = disk.get("device")
+        if device is None:
+            if "asked" not in disk:
+                disk["asked"] = self.chronicle.asking()
+            device = await self._sign_up(key)
+            disk["device"] = device
+            self._log = self.chronicle.registered(account, device, disk["asked"])
+        else:
+            self._log = self.chronicle.devices[account, device]
+        return Identity(account, device, key)
+
+    async def _sign_up(self, key: Ed25519PrivateKey) -> int:
+        machine, account = self.machine, self.person.account
+        while True:
+            asking = SignUp(machine.url, proxy=None, timeouts=machine.timeouts)
+            try:
+                await asking.request_code(account)
+                async with asyncio.timeout(machine.timeouts.request_s):
+                    code = await machine.codes.next_code(account)
+                identity = await asking.register(account, code, self._label, key)
+            except (CodeWrong, CodeExpired, RateLimited, ConnectionFailed, TransientError):
+                machine.happened("signing up took more than one try")
+            except TimeoutError:
+                machine.happened("a code was lost")
+            else:
+                if identity.account != account:
+                    raise Broken(f"{account} was registered as {identity.account}")
+                return identity.device
+            await self.sleep(_RETRY_S * (0.5 + machine.random.random()))
+
+    # -- using the client ----------------------------------------------------------------------
+
+    async def _use(self, identity: Identity) -> float:
+        machine = self.machine
+        self.client = client = Writer(
+            machine.url,
+            identity,
+            state=WatchedState(machine.state(), self.chronicle, self.log),
+            clock=machine.clock,
+            random=machine.random,
+            timeouts=machine.timeouts,
+            backoff=machine.backoff,
+            proxy=None,
+            connect_timeout_s=None,
+        )
+        tasks: list[asyncio.Task[object]] = []
+        try:
+            await client.start()
+            for outgoing in client.outbox:
+                self._follow(outgoing)
+                machine.happened("a message of an earlier run was on the outbox")
+            spending = asyncio.create_task(self._habits.spend(self))
+            tasks = [
+                spending,
+                *map(
+                    asyncio.create_task,
+                    (self._read(client), self._hear_receipts(client), self._hear_presence(client)),
+                ),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks[1:]:
+                if task.done():
+                    task.result()
+            return spending.result() if spending.done() else 0.0
+        except ClientError as error:
+            return self._client_ended(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
+
+    def _client_ended(self, error: ClientError) -> float:
+        match error:
+            case Revoked():
+                if self.log.revoked is None:
+                    raise Broken(f"{self.log} was told that it is revoked; nobody asked for it")
+                self.ended = "revoked"
+            case Replaced():
+                self.machine.happened("a newer connection replaced this one")
+            case StateError():
+                self.machine.happened("the client's state failed")
+            case AuthFailed() | ProtocolViolation() | ServerError():
+                raise Broken(f"{self.log}: the client ended with {error!r}") from error
+            case _:
+                raise error
+        return _RETRY_S
+
+    async def _read(self, client: Writer) -> None:
+        async for event in client.events():
+            self.chronicle.shown(self.log, event)
+            if isinstance(event, MembersChanged):
+                self.person.groups[event.conv] = None
+            if self.machine.choose("pause", 8) > 5:
+                await self.sleep(self.machine.random.random())
+
+    async def _hear_receipts(self, client: Writer) -> None:
+        async for receipt in client.receipts():
+            self.chronicle.receipt(self.log, receipt)
+
+    async def _hear_presence(self, client: Writer) -> None:
+        async for presence in client.presence():
+            self.chronicle.presence(self.log, presence)
+
+    def _follow(self, outgoing: Outgoing) -> None:
+        """Note what becomes of a message."""
+        log, cid = self.log, outgoing.cid
+
+        def over(future: asyncio.Future[object]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                self.chronicle.accepted(log, cid, future.result())  # type: ignore[arg-type]
+            elif isinstance(error, ServerError):
+                self.chronicle.refused(log, cid, error.code)
+
+        outgoing.acked.future.add_done_callback(over)
+
+    # -- what habits do with it ------------------------------------------------------------------
+
+    def say(self, to: str | bytes, text: str) -> None:
+        """Write a text; it goes when it can."""
+        assert self.client is not None
+        outgoing = self.client.enqueue_message(self.person.account, to, "text", text=text)
+        self.chronicle.composed(self.log, outgoing.cid, to, type="text", body=text.encode())
+        self._follow(outgoing)
+
+    def make_group(self, name: str, members: tuple[str, ...]) -> None:
+        """Make a group with others."""
+        assert self.client is not None
+        outgoing = self.client.begin_group(name, members)
+        self.chronicle.composed(self.log, outgoing.cid, name, kind="group", members=members)
+        self._follow(outgoing)
+
+        def made(future: asyncio.Future[object]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self.person.groups[future.result().conv] = None  # type: ignore[attr-defined]
+
+        outgoing.acked.future.add_done_callback(made)
+
+    def change_group(self, conv: bytes, add: tuple[str, ...], remove: tuple[str, ...]) -> None:
+        """Add members to a group and remove others."""
+        assert self.client is not None
+        outgoing = self.client.begin_change(conv, add, remove)
+        self.chronicle.composed(
+            self.log, outgoing.cid, conv, kind="members", members=(*add, *remove)
+        )
+        self._follow(outgoing)
+
+    async def ask(self, question: Awaitable[object]) -> object | None:
+        """Ask something that may fail while servers come and go; None where it did."""
+        try:
+            return await question
+        except ClientError:
+            return None

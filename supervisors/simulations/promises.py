@@ -1,0 +1,235 @@
+"""The promises of the messaging system, read out of a chronicle when all is quiet.
+
+What can be seen at once (a message shown twice, a stamp that does not rise) the chronicle says
+itself; here is what can only be said of the whole: that nothing is missing, and that nobody was
+told more than was true.
+
+1. **Always enqueued**: what was kept in an outbox is accepted, and lies on every device it is for.
+2. **Durable**: what was answered is there, whatever crashed since.
+3. **Exactly once**: a message has one place, is shown once, and its retry is given the same answer.
+4. **One order**: seqs are gap-free from 1, and the same everywhere.
+5. **Causality**: stamps rise in every conversation and along what people saw; `seen` is true.
+6. **Queues per device**, bodies unchanged.
+7. **Identity**: a message is from whom wrote it.
+8. **Presence and receipts** rise, are not doubled, and are never ahead of the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from palaver.supervisors.simulations.chronicle import Chronicle, DeviceLog, Said
+from palaver.transport.client import MembersChanged
+
+__all__ = ["Membership", "membership", "missing", "verify"]
+
+#: Why a message of each kind may be refused for good, where people and groups come and go.
+_LEGAL = {
+    "message": frozenset({"not_a_member", "no_such_conversation", "unreachable"}),
+    "group": frozenset({"unreachable"}),
+    "members": frozenset({"not_a_member", "not_allowed", "no_such_conversation", "unreachable"}),
+}
+
+
+class Membership(NamedTuple):
+    """Who belongs to a conversation at which of its seqs."""
+
+    direct: frozenset[str]
+    changes: tuple[MembersChanged, ...]
+
+    def has(self, account: str, seq: int) -> bool:
+        """Whether the account gets what stands at this seq."""
+        if self.direct:
+            return account in self.direct
+        inside = False
+        for change in self.changes:
+            if change.seq > seq:
+                break
+            if change.seq == seq and account in change.removed:
+                return True  # one who is removed is told so
+            inside = account in change.members
+        return inside
+
+
+def membership(chronicle: Chronicle, conversation: bytes) -> Membership:
+    """Who belongs to a conversation, by what was shown of it."""
+    places = chronicle.said.get(conversation, {})
+    if conversation in chronicle.groups:
+        seqs = sorted(chronicle.groups[conversation])
+        changes = [chronicle.events[conversation, seq] for seq in seqs]
+        return Membership(frozenset(), tuple(c for c in changes if isinstance(c, MembersChanged)))
+    for said in places.values():
+        written = chronicle.devices[said.account, said.device].composed[said.cid]
+        if isinstance(written.to, str) and written.kind == "message":
+            return Membership(frozenset((said.account, written.to)), ())
+    return Membership(frozenset(), ())
+
+
+def missing(chronicle: Chronicle) -> Iterator[str]:
+    """What has not come to where it belongs yet; nothing, some time after the last fault."""
+    for log in chronicle.devices.values():
+        if log.revoked is None:
+            for cid, written in log.composed.items():
+                over = written.answer is not None or written.refusal
+                if written.kept and not over and not _settled_unheard(chronicle, log, cid):
+                    yield f"{log} has no answer to message {cid}"
+    for conversation in chronicle.said:
+        members = membership(chronicle, conversation)
+        for log in chronicle.devices.values():
+            if log.revoked is None:
+                yield from _missing_on(chronicle, conversation, members, log)
+
+
+def _settled_unheard(chronicle: Chronicle, log: DeviceLog, cid: int) -> bool:
+    """Whether a message left its outbox without its person hearing how: a crash came between."""
+    return log.lost is not None and log.composed[cid].moment < log.lost or cid in log.settled
+
+
+def _missing_on(
+    chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog
+) -> Iterator[str]:
+    account = log.id[0]
+    shown = {event.seq for event in log.events.values() if event.conv == conversation}
+    for seq, said in chronicle.said[conversation].items():
+        if seq not in shown and said[:2] != log.id and members.has(account, seq):
+            written = chronicle.devices[said.account, said.device].composed[said.cid]
+            if written.moment > log.registered:
+                yield f"{log} misses {conversation.hex()[:6]}:{seq} of {said.account}"
+
+
+def verify(chronicle: Chronicle) -> None:
+    """Check everything that must hold when nothing is missing any more.
+
+    Raises:
+        Broken: a promise was not kept.
+    """
+    if chronicle.broken is not None:
+        raise chronicle.broken
+    for text in missing(chronicle):
+        chronicle.fail(text)
+    for log in chronicle.devices.values():
+        _refusals(chronicle, log)
+    for conversation, places in chronicle.said.items():
+        _one_order(chronicle, conversation, places)
+        _authors_order(chronicle, conversation, places)
+        _seen(chronicle, conversation)
+        members = membership(chronicle, conversation)
+        for log in chronicle.devices.values():
+            _queue(chronicle, conversation, members, log)
+    for log in chronicle.devices.values():
+        _receipts_are_true(chronicle, log)
+
+
+def _refusals(chronicle: Chronicle, log: DeviceLog) -> None:
+    for cid, written in log.composed.items():
+        if not written.refusal or written.refusal in _LEGAL[written.kind]:
+            continue
+        if log.lost is not None and written.refusal in ("stale_id", "id_conflict"):
+            continue
+        chronicle.fail(f"{log}: message {cid} was refused: {written.refusal}")
+
+
+def _one_order(chronicle: Chronicle, conversation: bytes, places: dict[int, Said]) -> None:
+    last_stamp = 0
+    for seq in sorted(places):
+        stamp = places[seq].stamp
+        if stamp <= last_stamp:
+            chronicle.fail(f"{conversation.hex()[:6]}:{seq} has stamp {stamp} after {last_stamp}")
+        last_stamp = stamp
+    gaps = sorted(set(range(1, max(places) + 1)) - set(places))
+    if gaps and not _fate_unknown(chronicle):
+        chronicle.fail(
+            f"nobody has {gaps} of {conversation.hex()[:6]}, which goes to {max(places)}"
+        )
+
+
+def _fate_unknown(chronicle: Chronicle) -> bool:
+    """Whether somebody wrote something that nobody can say the place of any more."""
+    return any(
+        written.kept and written.answer is None and not written.refusal
+        for log in chronicle.devices.values()
+        for written in log.composed.values()
+    )
+
+
+def _authors_order(chronicle: Chronicle, conversation: bytes, places: dict[int, Said]) -> None:
+    """What a device says in a conversation keeps its order."""
+    last: dict[tuple[str, int], int] = {}
+    for seq in sorted(places):
+        said = places[seq]
+        if said.cid < last.get(said[:2], 0):
+            chronicle.fail(
+                f"{conversation.hex()[:6]}: {said.account}/{said.device} said {said.cid} before "
+                f"{last[said[:2]]}, and they stand the other way round"
+            )
+        last[said[:2]] = said.cid
+
+
+def _seen(chronicle: Chronicle, conversation: bytes) -> None:
+    """No message says that its author had seen more than they had."""
+    places = chronicle.said[conversation]
+    for seq, said in places.items():
+        event = chronicle.events.get((conversation, seq))
+        if event is None or isinstance(event, MembersChanged) or not event.seen:
+            continue
+        written = chronicle.devices[said.account, said.device].composed[said.cid]
+        if event.seen > written.shown_most and places[event.seen][:2] != said[:2]:
+            chronicle.fail(
+                f"{event} says that its author saw {event.seen}; it was shown "
+                f"{written.shown_most} at most"
+            )
+
+
+def _queue(chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog) -> None:
+    """A device gets what is for its account, without a gap, and nothing else."""
+    account = log.id[0]
+    shown = sorted(event.seq for event in log.events.values() if event.conv == conversation)
+    if not shown:
+        return
+    for seq in shown:
+        if not members.has(account, seq):
+            chronicle.fail(f"{log} was shown {conversation.hex()[:6]}:{seq}, which is not for it")
+    places = chronicle.said[conversation]
+    known = set(shown)
+    for seq in range(shown[0], shown[-1]):
+        if seq not in known and members.has(account, seq) and places.get(seq, ())[:2] != log.id:
+            chronicle.fail(f"{log} was not shown {conversation.hex()[:6]}:{seq} between others")
+
+
+def _receipts_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
+    for moment, receipt in log.receipts:
+        delivered, read = _truth(chronicle, receipt.conv, receipt.account, moment)
+        if receipt.read > read:
+            chronicle.fail(f"{log} heard {receipt}; it had read {read}")
+        if receipt.delivered > max(delivered, read):
+            chronicle.fail(f"{log} heard {receipt}; it had received {delivered}")
+
+
+def _truth(chronicle: Chronicle, conv: bytes, account: str, moment: int) -> tuple[int, int]:
+    """How far an account had received and read a conversation at a moment, at most."""
+    read = max(
+        (seq for at, who, where, seq in chronicle.reads
+         if at <= moment and who == account and where == conv), default=0,
+    )  # fmt: skip
+    delivered = 0
+    for (owner, _), log in chronicle.devices.items():
+        if owner == account:
+            kept = max((upto for at, upto in log.kept_at if at <= moment), default=0)
+            delivered = max(
+                delivered,
+                max((event.seq for position, event in log.events.items()
+                     if event.conv == conv and position <= kept), default=0),
+            )  # fmt: skip
+    for seq, said in chronicle.said.get(conv, {}).items():
+        if said.account == account and _written_at(chronicle, said) <= moment:
+            delivered = max(delivered, seq)
+    for seq in chronicle.groups.get(conv, ()):
+        event = chronicle.events[conv, seq]
+        if isinstance(event, MembersChanged) and account in event.added:
+            delivered, read = max(delivered, seq), max(read, seq)
+    return delivered, read
+
+
+def _written_at(chronicle: Chronicle, said: Said) -> int:
+    return chronicle.devices[said.account, said.device].composed[said.cid].moment

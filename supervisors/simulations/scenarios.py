@@ -1,0 +1,242 @@
+"""The scenarios of `palaver simulate`: what kind of town, what kind of day, what must be reached.
+
+Every scenario draws its sizes from the tape, so that a failing run can be made smaller: fewer
+people, one node, one partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from palaver.actors.simulation import Faults, World
+from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations.town import Plan, Town
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+_TALK: Final = {
+    "say": 8, "burst": 1, "everyone": 1, "read": 4, "watch": 2, "unwatch": 1, "typing": 1,
+    "look": 1, "leave": 2,
+}  # fmt: skip
+_WORLDLY: Final = Faults(
+    crash=0.004, power=0.002, partition=0.004, oneway=0.002, clog=0.006, reset=0.01, pause=0.004,
+)  # fmt: skip
+_PHONES: Final = Faults(
+    crash=0.004, power=0.004, partition=0.006, oneway=0.003, clog=0.006, reset=0.01, pause=0.004,
+    jump=0.002,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A named scenario.
+
+    Attributes:
+        name: by which it is asked for.
+        summary: one line for people.
+        plan: draws a town from the tape of a world.
+        reach: what a long search has to reach; `palaver simulate` fails if it does not.
+        default: whether it is among those that run when none is named.
+    """
+
+    name: str
+    summary: str
+    plan: Callable[[World], Plan]
+    reach: tuple[str, ...] = ()
+    default: bool = True
+
+    async def __call__(self, world: World) -> None:
+        """Live through a day of it."""
+        world.coverage.declare(self.reach)
+        await Town(world, self.plan(world)).live()
+
+
+class _Sizes:
+    """Draws sizes from the tape; the quiet choice is the first of the options."""
+
+    def __init__(self, world: World) -> None:
+        self._tape = world.tape
+
+    def of(self, what: str, *options: int) -> int:
+        """One of some sizes."""
+        return options[self._tape.choose(f"size/{what}", len(options), rate=0.7)]
+
+
+def _talk(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3, 4),
+        devices=sizes.of("devices", 1, 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 5, 10, 20),
+        wishes=12,
+        habits=_TALK | {"group": 1, "members": 1, "vanish": 1},
+        node_faults=_with(_WORLDLY, kill=0.05),
+        device_faults=_PHONES,
+        state_failures=0.002,
+        lost_codes=0.05,
+    )
+
+
+def _offline(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 20, 60),
+        wishes=20,
+        habits={"say": 3, "burst": 2, "leave": 6, "vanish": 2, "read": 1, "flood": 1},
+        away_s=30.0,
+        node_faults=_with(_WORLDLY, crash=0.01),
+        device_faults=_PHONES,
+    )
+
+
+def _group(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 3, 4, 5),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 4, 8),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 5, 10, 20),
+        wishes=12,
+        habits={"group": 3, "members": 4, "say": 8, "everyone": 2, "read": 3, "look": 1,
+                "leave": 1, "burst": 1},
+        node_faults=_with(_WORLDLY, kill=0.03),
+        device_faults=_PHONES,
+    )  # fmt: skip
+
+
+def _devices(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 2, 3),
+        partitions=sizes.of("partitions", 1, 2),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 5, 15),
+        wishes=12,
+        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1},
+        node_faults=_WORLDLY,
+        device_faults=_with(_PHONES, crash=0.02),
+        state_failures=0.01,
+        lost_codes=0.1,
+    )
+
+
+def _presence(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3, 4),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 10, 30),
+        wishes=20,
+        habits={"watch": 6, "unwatch": 1, "leave": 5, "vanish": 2, "hide": 2, "say": 2,
+                "typing": 1},
+        node_faults=_with(_WORLDLY, kill=0.04, jump=0.004),
+        device_faults=_PHONES,
+    )  # fmt: skip
+
+
+def _storm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 3, 5),
+        devices=sizes.of("devices", 1, 2),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 10, 20),
+        wishes=12,
+        habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
+        away_s=1.0,
+        node_faults=_with(_WORLDLY, reset=0.3, crash=0.02, clog=0.05),
+        device_faults=_with(_PHONES, reset=0.1),
+    )
+
+
+def _power(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=1,
+        seconds=sizes.of("seconds", 10, 20),
+        wishes=16,
+        habits={"say": 5, "burst": 3, "read": 2, "leave": 1, "group": 1},
+        node_faults=_with(_WORLDLY, power=0.03, crash=0.02),
+        device_faults=_with(_PHONES, power=0.02),
+        disk=DiskHabits(full=0.01, fail=0.005, stall=0.01, slow=0.3),
+        state_failures=0.005,
+    )
+
+
+def _partitioned(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        nodes=sizes.of("nodes", 1, 2),
+        people=sizes.of("people", 2, 3),
+        partitions=sizes.of("partitions", 4, 8),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 10, 20),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2},
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
+    )
+
+
+def _supervisors(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 15),
+        wishes=16,
+        habits=_TALK | {"group": 1, "members": 1},
+        node_faults=Faults(kill=0.5, spare=()),
+    )
+
+
+def _quiet(_world: World) -> Plan:
+    return Plan(
+        nodes=3,
+        people=17,
+        partitions=2,
+        gateways=2,
+        seconds=600.0,
+        wishes=100,
+        habits={"say": 6, "read": 3, "watch": 1, "leave": 1},
+        pace_s=6.0,
+    )
+
+
+def _with(faults: Faults, **more: object) -> Faults:
+    return replace(faults, **more)  # type: ignore[arg-type]
+
+
+_ALL: Final = (
+    Scenario("talk", "a few people, everything that people do, some of every fault", _talk),
+    Scenario("offline", "long absences, queues that fill and drain", _offline),
+    Scenario("group", "groups whose members come and go", _group),
+    Scenario("devices", "several devices each, linked, revoked, lost, set back", _devices),
+    Scenario("presence", "who is online, who may know it, last seen", _presence),
+    Scenario("storm", "connections lost in crowds, everybody comes back at once", _storm),
+    Scenario("power", "power cuts, full disks, failing disks", _power),
+    Scenario("partitioned", "networks cut in two, one way or both, several partitions",
+             _partitioned),
+    Scenario("supervisors", "any actor is killed at any moment", _supervisors),
+    Scenario("quiet", "three nodes and 51 people, no faults: for speed", _quiet, default=False),
+)  # fmt: skip
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {one.name: one for one in _ALL}
+"""All scenarios by name."""

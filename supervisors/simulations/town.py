@@ -1,0 +1,314 @@
+"""A town: chat nodes, and people with their devices, in a simulated world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from palaver.actors.simulation import Faults, Host, World
+from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations.chronicle import Chronicle
+from palaver.supervisors.simulations.habits import Mixed
+from palaver.supervisors.simulations.machines import Machine
+from palaver.supervisors.simulations.nodes import ChatNode
+from palaver.supervisors.simulations.people import Day, Device, Person
+from palaver.supervisors.simulations.promises import missing, verify
+from palaver.supervisors.simulations.states import SimulatedState
+from palaver.supervisors.trees.settings import Settings
+from palaver.transport.client import Backoff, Timeouts
+
+__all__ = ["Plan", "Town"]
+
+#: The clients and servers of a simulation notice a silent peer in seconds, not minutes.
+_TIMEOUTS = Timeouts(handshake_s=5.0, request_s=5.0, answer_s=8.0, ping_s=4.0, close_s=1.0)
+_BACKOFF = Backoff(base_s=0.25, cap_s=4.0)
+_PATIENCE_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a town is like.
+
+    Attributes:
+        nodes: chat nodes, each with its own people.
+        people: at each node.
+        devices: of each person.
+        partitions, gateways: of each node.
+        seconds: how long the day is.
+        wishes: how many steps each person takes at most.
+        habits: by weight; see `Mixed`.
+        pace_s, away_s: see `Mixed`.
+        node_faults, device_faults: what happens to nodes and devices by day.
+        disk: of the nodes.
+        state_failures: how often a device's disk fails to keep a step.
+        lost_codes: how often a one-time code does not arrive.
+    """
+
+    nodes: int = 1
+    people: int = 2
+    devices: int = 1
+    partitions: int = 1
+    gateways: int = 1
+    seconds: float = 20.0
+    wishes: int = 20
+    habits: Mapping[str, int] = field(default_factory=lambda: {"say": 1})
+    pace_s: float = 0.5
+    away_s: float = 8.0
+    node_faults: Faults = field(default_factory=Faults)
+    device_faults: Faults = field(default_factory=Faults)
+    disk: DiskHabits = field(default_factory=DiskHabits)
+    state_failures: float = 0.0
+    lost_codes: float = 0.0
+
+
+class Post:
+    """The way of one-time codes to phones: what the nodes send by, and the people read from."""
+
+    def __init__(self, world: World, lost: float) -> None:
+        self._world = world
+        self._lost = lost
+        self._codes: dict[str, list[str]] = {}
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def send(self, phone: str, code: str) -> None:
+        """Bring a code to a phone; it may get lost."""
+        if self._world.tape.choose(f"post/{phone}", 2, rate=self._lost):
+            return
+        self._codes.setdefault(phone, []).append(code)
+        for waiting in self._waiting.pop(phone, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def next_code(self, phone: str) -> str:
+        """The newest code that nobody has read; waits until there is one."""
+        while not self._codes.get(phone):
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(phone, []).append(waiting)
+            await waiting
+        code = self._codes[phone].pop()
+        self._codes[phone].clear()
+        return code
+
+
+class Resident:
+    """A device's machine in the world."""
+
+    def __init__(self, town: Town, person: Person, number: int, url: str) -> None:
+        self.town = town
+        self.person = person
+        self.number = number
+        self.url = url
+        self.name = f"{person.account[-4:]}-{number}"
+        self.host = town.world.host(self.name, self._boot)
+        self.device: Device | None = None
+        self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
+
+    async def _boot(self, host: Host) -> None:
+        host.spawn(self._live(host))
+
+    async def _live(self, host: Host) -> None:
+        town = self.town
+        if host.disk.pop("forget", None) and "state" in host.disk:
+            del host.disk["state"]
+            town.chronicle.lost_state(
+                town.chronicle.devices[self.person.account, host.disk["device"]]
+            )
+            town.world.reach("a device lost its state")
+        self.device = Device(
+            self._machine(host), town.chronicle, self.person, town.habits, town.day, self.name
+        )
+        await self.device.live()
+
+    def _machine(self, host: Host) -> Machine:
+        world, name = self.town.world, self.name
+        failures = self.town.plan.state_failures
+        return Machine(
+            name=name,
+            url=self.url,
+            clock=host.clock,
+            random=host.random,
+            disk=host.disk,
+            state=lambda: SimulatedState(
+                host.disk,
+                blocking=self._blocking,
+                fails=lambda: bool(
+                    failures
+                    and not self.town.day.evening
+                    and world.tape.choose(f"disk-state/{name}", 2, rate=failures)
+                ),
+            ),
+            choose=lambda what, options: world.tape.choose(
+                f"work/{what}/{name}", options, rate=0.8 if what == "act" else 0.1
+            ),
+            codes=self.town.post,
+            vanish=self._vanish,
+            happened=world.reach,
+            timeouts=_TIMEOUTS,
+            backoff=_BACKOFF,
+        )
+
+    def _vanish(self, seconds: float) -> None:
+        network = self.town.world.network
+        network.later(0.0, self.host.power_off)
+        network.later(seconds, self.host.boot)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has come to the end of its program, or has nothing left to send."""
+        device = self.device
+        if device is None or not device.is_registered or not self.host.alive:
+            return False
+        if device.ended:
+            return True
+        client = device.client
+        return client is not None and client.online and not client.outbox
+
+
+class Town:
+    """Chat nodes and people, from the morning to the night.
+
+    Args:
+        world: where.
+        plan: what the town is like.
+    """
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.plan = plan
+        self.day = Day()
+        self.post = Post(world, plan.lost_codes)
+        self.habits = Mixed(plan.habits, pace_s=plan.pace_s, away_s=plan.away_s)
+        self.nodes: list[ChatNode] = []
+        self.residents: list[Resident] = []
+        self.people: list[Person] = []
+        self._latest_ms = 0
+        self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
+        self._settle(plan)
+        world.always(self._unbroken, "no promise is broken")
+
+    def _settle(self, plan: Plan) -> None:
+        for n in range(plan.nodes):
+            name = chr(ord("a") + n)
+            node = ChatNode(
+                self.world,
+                name,
+                code_sender=self.post,
+                settings=settings(plan),
+                habits=plan.disk,
+            )
+            self.nodes.append(node)
+            accounts = [f"+4915112{n:02d}{i:04d}" for i in range(plan.people)]
+            for account in accounts:
+                others = [other for other in accounts if other != account]
+                person = Person(account, others, wishes=plan.wishes)
+                self.people.append(person)
+                for number in range(1, plan.devices + 1):
+                    self.residents.append(Resident(self, person, number, node.url))
+
+    def _unbroken(self) -> bool:
+        if self.chronicle.broken is not None:
+            raise self.chronicle.broken
+        return True
+
+    def _no_server_is_later(self) -> int:
+        for node in self.nodes:
+            if node.host.incarnation:
+                self._latest_ms = max(self._latest_ms, node.wall_ms())
+        return self._latest_ms
+
+    # -- a day ---------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Live through a whole day: people talk, faults happen; then all must be well."""
+        await self.morning()
+        await self.world.sleep(self.plan.seconds)
+        await self.evening()
+        await self.at_night()
+
+    async def morning(self) -> None:
+        """Start the nodes, let the people begin, and let faults happen."""
+        world, plan = self.world, self.plan
+        await world.start_all()
+        nodes = [node.host for node in self.nodes]
+        world.nemesis(plan.node_faults, among=nodes)
+        world.nemesis(plan.device_faults, among=[one.host for one in self.residents])
+
+    async def evening(self) -> None:
+        """No more faults, no more wishes: everything that was said must arrive; then check."""
+        world = self.world
+        self.day.evening = True
+        await world.calm()
+        await self._eventually(lambda: all(node.is_up for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
+        await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
+        verify(self.chronicle)
+        await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
+        self.check_tables()
+
+    def _undelivered(self) -> Iterable[str]:
+        for log in self.chronicle.devices.values():
+            if log.revoked is None and log.durable < max(log.events, default=0):
+                yield str(log)
+
+    def check_tables(self) -> None:
+        """Check the tables of all nodes."""
+        for node in self.nodes:
+            for text in node.violations():
+                self.world.fail("the tables keep their invariants", text)
+
+    async def at_night(self) -> None:
+        """Everybody goes, in order or not; nothing of them may be left on the nodes."""
+        world = self.world
+        self.day.night = True
+        for one in self.residents:
+            if world.tape.choose(f"night/{one.name}", 2, rate=0.3):
+                one.host.power_off()
+        accounts = [person.account for person in self.people]
+        for node in self.nodes:
+            await self._nothing_left(node, accounts)
+        self.check_tables()
+
+    async def _nothing_left(self, node: ChatNode, accounts: list[str]) -> None:
+        deadline_s = self.world.now_s + _PATIENCE_S
+        while left := await node.left_behind(accounts):
+            if self.world.now_s > deadline_s:
+                self.world.fail("a node lets go of who is gone", "; ".join(left))
+            await self.world.sleep(0.5)
+
+    async def _eventually(self, condition: object, what: str) -> None:
+        deadline_s = self.world.now_s + _PATIENCE_S
+        while not condition():  # type: ignore[operator]
+            if self.world.now_s > deadline_s:
+                self.world.fail(f"eventually: {what}", self._state())
+            await self.world.sleep(0.25)
+
+    def _state(self) -> str:
+        lines = [f"{node.host!r} up={node.is_up}" for node in self.nodes]
+        for one in self.residents:
+            client = None if one.device is None else one.device.client
+            log = None if one.device is None or not one.device.is_registered else one.device.log
+            lines.append(
+                f"{one.host!r} online={client is not None and client.online} "
+                f"outbox={[] if client is None else [o.cid for o in client.outbox][:5]} "
+                f"shown={0 if log is None else max(log.events, default=0)} "
+                f"kept={0 if log is None else log.durable}"
+            )
+        lines += list(missing(self.chronicle))[:8]
+        return "\n".join(lines)
+
+
+def settings(plan: Plan) -> Settings:
+    """The settings of a simulated node: patience in seconds, no limit that people would meet."""
+    return Settings(
+        partitions=plan.partitions,
+        gateways=plan.gateways,
+        codes_per_hour=100_000,
+        codes_per_hour_per_address=100_000,
+        ping_s=4.0,
+        pong_timeout_s=3.0,
+        auth_timeout_s=10.0,
+        drain_s=5.0,
+        reconnect_spread_s=1.0,
+    )

@@ -1,0 +1,193 @@
+"""From ports to a running tree: how the parts of a chat node are put together, once.
+
+`ChatSystem` gives it a folder's store and a machine's sockets, a simulation gives it simulated
+ones; what is between them is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+
+from palaver.actors.chat import names
+from palaver.actors.chat.accounts import CodeSender, SignUpLimits
+from palaver.actors.chat.context import Acceptor, SessionContext, SessionLimits, TokenIssuer
+from palaver.actors.chat.media_sweeper import Sweepable
+from palaver.actors.chat.messages import Drain
+from palaver.actors.chat.names import Places
+from palaver.actors.chat.partition import PartitionPort
+from palaver.actors.chat.presence import WriteLastSeen
+from palaver.actors.chat.queries import QUERIES
+from palaver.actors.chat.registry import ConnectionRegistry
+from palaver.actors.chat.stamps import StampClock
+from palaver.actors.chat.stats import ChatStats
+from palaver.actors.runtime import Node, Pid, RuntimeFault
+from palaver.storage import ReadTxn
+from palaver.supervisors import Supervisor
+from palaver.supervisors.trees.chat import ChatParts, tree
+from palaver.supervisors.trees.listener import ListenerPort
+from palaver.supervisors.trees.settings import Settings
+from palaver.transport.edge import EdgeLimits
+
+__all__ = ["ChatPorts", "MediaParts", "RunningChat", "StorePort", "edge_limits"]
+
+log = structlog.get_logger("palaver")
+
+T = TypeVar("T")
+
+#: Clients of a draining node come back after at least this.
+_RECONNECT_LEAST_MS = 200
+
+
+class StorePort(PartitionPort, Protocol):
+    """What a chat node needs of a store: its partitions' appends and reads, and a first look."""
+
+    def view(self, partition: int, fn: Callable[[ReadTxn], T]) -> T:
+        """Run `fn` over a snapshot here and now."""
+
+
+class MediaParts(TokenIssuer, Sweepable, Protocol):
+    """What the tree needs of media: tokens for clients, and something to sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPorts:
+    """What a chat node takes from the world outside of its processes.
+
+    Attributes:
+        node: a node that runs; its clock and randomness are the tree's.
+        store: the tables, opened.
+        registry: where connection information is kept.
+        code_sender: brings one-time codes to phones.
+        media: uploads and downloads.
+        listener: makes the port of the listening socket, for the acceptor of its connections.
+        stats: where the processes count.
+        server: what the node calls itself to its clients.
+    """
+
+    node: Node
+    store: StorePort
+    registry: ConnectionRegistry
+    code_sender: CodeSender
+    media: MediaParts
+    listener: Callable[[Acceptor], ListenerPort]
+    stats: ChatStats
+    server: str
+
+
+class RunningChat:
+    """The processes of a chat node, from start to drain.
+
+    Attributes:
+        root: the root supervisor.
+        listener: the listening socket.
+        stamps: the node's hybrid logical clock.
+    """
+
+    def __init__(
+        self, settings: Settings, node: Node, root: Pid, listener: ListenerPort, stamps: StampClock
+    ) -> None:
+        self.root = root
+        self.listener = listener
+        self.stamps = stamps
+        self.draining = False
+        self._settings = settings
+        self._node = node
+
+    @classmethod
+    async def start(cls, settings: Settings, ports: ChatPorts) -> RunningChat:
+        """Put the parts together and start the tree; returns when it listens.
+
+        Raises:
+            StartError: a process of the tree could not begin; those before it were stopped.
+        """
+        node, store = ports.node, ports.store
+        places = Places(settings.partitions)
+        reserved = (store.view(n, QUERIES["reserved_stamp"]) for n in range(settings.partitions))
+        stamps = StampClock(node.clock.time_ms, max(reserved))
+        context = SessionContext(
+            server=ports.server,
+            places=places,
+            stamps=stamps,
+            stats=ports.stats,
+            tokens=ports.media,
+            limits=SessionLimits(authenticate_s=settings.auth_timeout_s),
+        )
+        acceptor = Acceptor(node, settings.gateways, context.limits)
+        listener = ports.listener(acceptor)
+        parts = ChatParts(
+            store=store,
+            registry=ports.registry,
+            code_sender=ports.code_sender,
+            sign_up_limits=SignUpLimits(
+                code_ttl_s=settings.code_ttl_s,
+                attempts_per_code=settings.code_attempts,
+                codes_per_phone_per_hour=settings.codes_per_hour,
+                codes_per_address_per_hour=settings.codes_per_hour_per_address,
+            ),
+            media=ports.media,
+            listener=listener,
+            acceptor=acceptor,
+            context=context,
+            gateways=settings.gateways,
+        )
+        try:
+            root = await node.start_server(
+                Supervisor, tree(parts), intensity=20, period_s=10.0, name="root"
+            )
+        except BaseException:
+            await listener.close()
+            raise
+        return cls(settings, node, root, listener, stamps)
+
+    async def drain(self) -> None:
+        """Take no new connection, answer what was accepted, tell every client to come back.
+
+        Takes at most `drain_s` seconds; what is still connected then is closed with the listener.
+        """
+        if self.draining:
+            return
+        self.draining = True
+        self.listener.stop_accepting()
+        settings, node = self._settings, self._node
+        order = Drain(_RECONNECT_LEAST_MS, int(settings.reconnect_spread_s * 1000))
+        gateways = [names.gateway_name(number) for number in range(settings.gateways)]
+        try:
+            async with asyncio.timeout(settings.drain_s):
+                await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
+                await node.call(names.PRESENCE, WriteLastSeen(), timeout_s=None)
+        except TimeoutError:
+            log.warning(
+                "drain_timeout", drain_s=settings.drain_s,
+                connections=self.listener.open_connections,
+            )  # fmt: skip
+        except RuntimeFault as error:
+            log.warning("last_seen_not_written", reason=str(error))
+
+    async def wait_failed(self) -> str:
+        """Wait until the tree has ended by itself (its supervisors gave up); the reason."""
+        return str(await self._node.wait(self.root))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the root supervisor runs."""
+        return self._node.is_alive(self.root)
+
+
+def edge_limits(settings: Settings) -> EdgeLimits:
+    """The limits of the listener that an operator's settings ask for."""
+    return EdgeLimits(
+        head_timeout_s=settings.head_timeout_s,
+        ping_s=settings.ping_s,
+        pong_timeout_s=settings.pong_timeout_s,
+        half_message_timeout_s=settings.half_message_timeout_s,
+        write_high_water_bytes=settings.write_high_bytes,
+        write_hard_limit_bytes=settings.write_hard_bytes,
+        write_timeout_s=settings.write_timeout_s,
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_address,
+    )
