@@ -225,11 +225,15 @@ class Lanes:
         """Let the partition go on, or ask it again when the next commit comes to it.
 
         What was decided has happened, so a partition that has no room to finish it has no room for
-        anything else either: what waits there fails.
+        anything else either: what waits there fails. So does what it is to decide as soon as others
+        have prepared: the writes that are finished later would lie over its own.
         """
         crossing: Crossing = commit.crossing
         if not isinstance(result, Outcome):
             self._unfinished[partition] = commit
+            standing = self._standing.get(partition)
+            if standing is not None:
+                self._pipeline.fail(standing, result)
             for waiting in list(self._lanes.get(partition, ())):
                 self._pipeline.fail(waiting, result)
             return

@@ -14,7 +14,7 @@ from palaver.actors.chat.presence import WhoIsOnline
 from palaver.actors.chat.registry import MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import Node, Observer
+from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
 from palaver.storage import StoreError
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
@@ -118,6 +118,12 @@ class ChatNode:
         """Whether its tree runs, as far as an operator sees."""
         return self.host.alive and self.chat is not None and self.chat.is_alive
 
+    def calm_disk(self) -> None:
+        """Let nothing more be wrong with its disk."""
+        disk: SimulatedDisk | None = self.host.disk.get("disk")
+        if disk is not None:
+            disk.habits = DiskHabits(slow=0.0, stall=0.0, late=0.0, slow_read=0.0)
+
     def wall_ms(self) -> int:
         """Its host's wall clock."""
         return self.host.clock.time_ms()
@@ -128,8 +134,9 @@ class ChatNode:
         self.node = self.store = self.chat = None
         try:
             await self._start(host)
-        except StoreError as error:
-            self._ended(host, f"cannot open its store: {error}")
+        except (StoreError, StartError) as error:
+            self.world.reach("a node could not start")
+            self._ended(host, f"cannot start: {error}")
             return
         host.spawn(self._watch(host))
 

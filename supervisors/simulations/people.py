@@ -37,12 +37,16 @@ from palaver.transport.client import (
     StateChange,
     StateError,
     TransientError,
+    UnsupportedVersion,
 )
 from palaver.transport.client.link import pause
 
 __all__ = ["Day", "Device", "Habits", "Person", "Writer"]
 
 _RETRY_S = 1.0
+
+#: What ends the client says nothing of the messages on its outbox.
+_ENDS = (AuthFailed, Replaced, Revoked, UnsupportedVersion)
 
 
 class Writer(Client):
@@ -299,7 +303,7 @@ class Device:
             error = future.exception()
             if error is None:
                 self.chronicle.accepted(log, cid, future.result())  # type: ignore[arg-type]
-            elif isinstance(error, ServerError):
+            elif isinstance(error, ServerError) and not isinstance(error, _ENDS):
                 self.chronicle.refused(log, cid, error.code)
 
         outgoing.acked.future.add_done_callback(over)

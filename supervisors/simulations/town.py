@@ -100,7 +100,7 @@ class Resident:
         self.person = person
         self.number = number
         self.url = url
-        self.name = f"{person.account[-4:]}-{number}"
+        self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
         self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
@@ -187,6 +187,7 @@ class Town:
         self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
         self._settle(plan)
         world.always(self._unbroken, "no promise is broken")
+        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
@@ -239,6 +240,8 @@ class Town:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
         world = self.world
         self.day.evening = True
+        for node in self.nodes:
+            node.calm_disk()
         await world.calm()
         await self._eventually(lambda: all(node.is_up for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
@@ -249,7 +252,7 @@ class Town:
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
-            if log.revoked is None and log.durable < max(log.events, default=0):
+            if log.revoked is None and log.lost is None and log.durable < max(log.events, default=0):
                 yield str(log)
 
     def check_tables(self) -> None:

@@ -17,6 +17,7 @@ from palaver.actors.chat.stamps import MAX_DRIFT_MS, StampClock, StampTooFarAhea
 from palaver.actors.chat.state import ChatMachine, consistent_cut
 from palaver.actors.chat.state import commands as cmd
 from palaver.storage import Outcome, Store
+from palaver.storage.simulated import Calm, SimulatedDisk, SimulatedStore
 from palaver.transport import wire
 
 PEOPLE = ("+4915112345001", "+4915112345002", "+4915112345003")
@@ -26,10 +27,17 @@ GROUP = b"G" * 16
 class Tables:
     """A store driven by hand; what goes between partitions is carried when `carry` says so."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path | SimulatedDisk, partitions: int) -> None:
+        self.folder = folder
         self.partitions = partitions
-        self.store = Store.open(
-            folder, lambda number: ChatMachine(number, partitions), partitions=partitions
+
+        def machine(number: int) -> ChatMachine:
+            return ChatMachine(number, partitions)
+
+        self.store = (
+            SimulatedStore.open(folder, machine, partitions=partitions)
+            if isinstance(folder, SimulatedDisk)
+            else Store.open(folder, machine, partitions=partitions)
         )
         self.stamp = 1
 
@@ -127,12 +135,20 @@ STEPS = st.lists(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_any_history_keeps_the_promises(partitions: int, steps: list[Any]) -> None:
+    """On both engines; and what they hold in the end is the same."""
     with tempfile.TemporaryDirectory() as folder:
-        history = History(Tables(Path(folder), partitions))
-        try:
-            history.run(steps)
-        finally:
-            history.tables.store.close_now()
+        found = []
+        for place in (Path(folder), SimulatedDisk(Calm(lambda *_: None, lambda: 0.0))):
+            history = History(Tables(place, partitions))
+            try:
+                history.run(steps)
+                store = history.tables.store
+                found.append(
+                    [(store.digest(n), store.content_digest(n)) for n in range(partitions)]
+                )
+            finally:
+                history.tables.store.close_now()
+        assert found[0] == found[1]
 
 
 class History:
@@ -206,10 +222,9 @@ class History:
         self.tables.carry(confirm=confirm, repeat=repeat)
 
     def do_reopen(self) -> None:
-        path = self.tables.store.path
         stamp = self.tables.stamp
         self.tables.store.close_now()
-        self.tables = Tables(path, self.tables.partitions)
+        self.tables = Tables(self.tables.folder, self.tables.partitions)
         self.tables.stamp = stamp
 
     def compare(self) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from palaver.actors.simulation.world.futures import SimulatedFuture, SimulatedTask
 from palaver.actors.simulation.world.place import HERE, Handle, Place, hush
 from palaver.actors.simulation.world.statements import SimulationError
 
@@ -59,6 +60,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._trace = trace
         self._report = report
         self._serial = 0
+        self._futures = 0
         self._timers: list[tuple[float, int, Handle]] = []
         self._waiting: list[Place] = []
         self._turn = tape.stream("turn", rate=0.2)
@@ -166,12 +168,14 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
             return False
         self._now_s = max(self._now_s, when)
         timers = self._timers
+        asked: list[Place] = []  # once a moment: else the more there is to do, the later it is
         while timers and timers[0][0] <= self._now_s:
             when, _, handle = heapq.heappop(timers)
             place = handle.place
             if handle.cancelled() or not place.alive:
                 continue
-            if place.late is not None:
+            if place.late is not None and place not in asked:
+                asked.append(place)
                 late = place.late.choose(len(_LATE_S))
                 if late:
                     # As on a busy machine, the whole place is late: its order stays.
@@ -239,13 +243,15 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        self._futures += 1
+        return SimulatedFuture(self, self._futures)
 
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any
     ) -> asyncio.Task[Any]:
         """A task, in the place of the caller or of its context."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._futures += 1
+        task = SimulatedTask(coro, self, self._futures, name, context)
         place = HERE.get(self.outside) if context is None else context.get(HERE, self.outside)
         if not place.alive:
             hush(task)

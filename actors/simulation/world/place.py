@@ -125,6 +125,7 @@ class Place:
         self.ready.clear()  # only now: some are held by nothing else
         for task in left:
             hush(task)
+        self.ready.clear()  # now: it may hold the last reference to a task that never ran
         return left
 
 
