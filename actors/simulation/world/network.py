@@ -52,6 +52,7 @@ class Link:
         tape = network.tape
         self._delay = tape.stream(f"delay/{source}>{target}", rate=0.05)
         self._split = tape.stream(f"split/{source}>{target}", rate=0.02)
+        self._loss = tape.stream(f"loss/{source}>{target}", rate=0.3)
         self._stuck: dict[SimulatedTransport, None] = {}
 
     @property
@@ -79,6 +80,10 @@ class Link:
         yield data[:at]
         if at < len(data):
             yield data[at:]
+
+    def loses(self) -> bool:
+        """Whether bytes that were on their way are lost when a reset follows: a choice."""
+        return self._loss.choose(2) == 1
 
     def stuck(self, transport: SimulatedTransport) -> None:
         """Something waits at this end until the way is free."""
