@@ -13,7 +13,7 @@ import random
 from typing import Any
 
 import pytest
-from endpoints import Endpoint, Listening, connect
+from endpoints import Endpoint, Listening
 from nets import Net
 
 LOST = (ConnectionResetError, BrokenPipeError, type(None))
@@ -757,7 +757,7 @@ def test_who_connects_where_nobody_listens_is_refused(net: Net) -> None:
 
 def test_who_connects_to_an_unknown_name_hears_so(net: Net) -> None:
     async def main() -> None:
-        with pytest.raises(OSError, match="not known|[Tt]emporary|resolution"):
+        with pytest.raises(OSError, match=r"not known|[Tt]emporary|resolution"):
             await net.connect(80, host="no-such-host.invalid")
 
     net.run(main)

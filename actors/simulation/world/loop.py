@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from palaver.actors.simulation.world.futures import SimulatedFuture, SimulatedTask
@@ -142,7 +143,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
     def _ready(self, handle: Handle) -> None:
         place = handle.place
         place.ready.append(handle)
-        if not place.waiting:
+        if not place.waiting and not place.waking:
             place.waiting = True
             self._waiting.append(place)
 
@@ -180,10 +181,9 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
                 if late:
                     # As on a busy machine, the whole place is late: its order stays.
                     place.pause(self._now_s + _LATE_S[late])
-            if place.paused_until_s > self._now_s:
-                self._push(handle, place.paused_until_s)
-            else:
-                self._ready(handle)
+            self._ready(handle)
+        # Of what happened, when is a part: two runs are the same only if their times are.
+        self._trace.feed(int(self._now_s * 1e9))
         return True
 
     def step(self) -> None:
@@ -204,11 +204,24 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         handle.run()
 
     def _set_aside(self, place: Place) -> None:
-        """A paused place goes on when its pause is over, with everything that waits."""
+        """A paused place waits, with all that is to run there, in its order."""
         self.forget(place)
-        ready, place.ready = place.ready, type(place.ready)()
-        for handle in ready:
-            self._push(handle, place.paused_until_s)
+        if not place.waking:
+            place.waking = True
+            self.deliver_at(place.paused_until_s, self.outside, partial(self._wake, place))
+
+    def _wake(self, place: Place) -> None:
+        place.waking = False
+        if place.paused_until_s > self._now_s:
+            self._set_aside(place)
+        elif place.ready and place.alive and not place.waiting:
+            place.waiting = True
+            self._waiting.append(place)
+
+    def resume(self, place: Place) -> None:
+        """End a pause now."""
+        place.paused_until_s = 0.0
+        self._wake(place)
 
     @contextmanager
     def running(self) -> Iterator[None]:

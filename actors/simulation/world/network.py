@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.simulation.world.place import HERE, Place
-from palaver.actors.simulation.world.transports import SimulatedSocket, SimulatedTransport
+from palaver.actors.simulation.world.sockets import SimulatedSocket
+from palaver.actors.simulation.world.transports import SimulatedTransport
 
 if TYPE_CHECKING:
     from palaver.actors.simulation.world.loop import SimulatedLoop

@@ -8,18 +8,18 @@ whose program has ended is closed or reset, and bytes for a closed one are answe
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from palaver.actors.simulation.world.place import Handle, Place
+from palaver.actors.simulation.world.sockets import SimulatedSocket
 
 if TYPE_CHECKING:
     from palaver.actors.simulation.world.network import Link, Network
 
-__all__ = ["KERNEL_BYTES", "SimulatedSocket", "SimulatedTransport"]
+__all__ = ["KERNEL_BYTES", "SimulatedTransport"]
 
 KERNEL_BYTES: Final = 64 * 1024
 """What is written and not read yet, up to which a transport's own buffer stays empty."""
@@ -32,41 +32,15 @@ _EOF: Final = b""
 GIVE_UP_S: Final = 924.0
 
 
-class SimulatedSocket:
-    """A socket to be asked for its names; options do nothing."""
-
-    family = socket.AF_INET
-    type = socket.SOCK_STREAM
-    proto = 0
-
-    def __init__(self, here: tuple[str, int], there: tuple[str, int] | None = None) -> None:
-        self._here, self._there = here, there
-
-    def getsockname(self) -> tuple[str, int]:
-        """The own address."""
-        return self._here
-
-    def getpeername(self) -> tuple[str, int]:
-        """The other side's address; raises OSError where there is none."""
-        if self._there is None:
-            raise OSError("not connected")
-        return self._there
-
-    def setsockopt(self, *_: Any) -> None:
-        """Options change nothing here."""
-
-    def fileno(self) -> int:
-        """None of the operating system's."""
-        return -1
-
-
 class SimulatedTransport(asyncio.Transport):
     """One end of a connection.
 
     Attributes:
         place: whose end it is.
         peer: the other end.
-        closed: `connection_lost` was or will be called; nothing is delivered any more.
+        closed: `connection_lost` was called, or the program has ended.
+        gone: this end is closed: what comes to it is answered by a reset.
+        unknown: its machine was without power since: so is even an end of the stream.
     """
 
     def __init__(
@@ -79,8 +53,8 @@ class SimulatedTransport(asyncio.Transport):
         self.place = place
         self.peer: SimulatedTransport
         self.closed = False
-        self.gone = False  # for the other side: what comes is answered by a reset
-        self.unknown = False  # its machine was without power since: even an end of file is
+        self.gone = False
+        self.unknown = False
         self._network = network
         self._loop = network.loop
         self._link = link  # the way from here to there
@@ -164,10 +138,10 @@ class SimulatedTransport(asyncio.Transport):
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        if self._eof_sent and not self.is_closing():
-            raise RuntimeError("Cannot call write() after write_eof()")
         if self.is_closing() or not data:
             return
+        if self._eof_sent:
+            raise RuntimeError("Cannot call write() after write_eof()")
         if self._failure is not None:  # Now the program hears of it.
             self._fail(self._failure)
             return
