@@ -39,6 +39,7 @@ _TALK: Final = {
 }  # fmt: skip
 _WORLDLY: Final = Faults(
     crash=0.004, power=0.002, partition=0.004, oneway=0.002, clog=0.006, reset=0.01, pause=0.004,
+    jump=0.004,
 )  # fmt: skip
 _PHONES: Final = Faults(
     crash=0.004, power=0.004, partition=0.006, oneway=0.003, clog=0.006, reset=0.01, pause=0.004,
@@ -144,7 +145,7 @@ def _devices(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
-        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1},
+        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1, "impersonate": 1},
         node_faults=_WORLDLY,
         device_faults=_with(_PHONES, crash=0.02),
         state_failures=0.01,
@@ -226,6 +227,7 @@ def _supervisors(world: World) -> Plan:
         wishes=16,
         habits=_TALK | {"group": 1, "members": 1},
         node_faults=Faults(kill=0.5, spare=()),
+        disk=DiskHabits(slow=0.3, stall=0.02, late=0.2),
     )
 
 

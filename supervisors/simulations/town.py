@@ -95,11 +95,11 @@ class Post:
 class Resident:
     """A device's machine in the world."""
 
-    def __init__(self, town: Town, person: Person, number: int, url: str) -> None:
+    def __init__(self, town: Town, person: Person, number: int, node: ChatNode) -> None:
         self.town = town
         self.person = person
         self.number = number
-        self.url = url
+        self.node = node
         self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
@@ -127,7 +127,7 @@ class Resident:
         failures = self.town.plan.state_failures
         return Machine(
             name=name,
-            url=self.url,
+            url=self.node.url,
             clock=host.clock,
             random=host.random,
             disk=host.disk,
@@ -214,7 +214,7 @@ class Town:
                 person = Person(account, others, wishes=plan.wishes)
                 self.people.append(person)
                 for number in range(1, plan.devices + 1):
-                    self.residents.append(Resident(self, person, number, node.url))
+                    self.residents.append(Resident(self, person, number, node))
 
     def _unbroken(self) -> bool:
         if self.chronicle.broken is not None:
@@ -259,6 +259,7 @@ class Town:
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
         for node in self.nodes:
             node.count_outboxes()
@@ -294,6 +295,14 @@ class Town:
                 and log.durable < max(log.events, default=0)
             ):
                 yield str(log)
+
+    def _still_used(self) -> Iterable[str]:
+        for one in self.residents:
+            device = one.device
+            if device is not None and device.is_registered and not device.ended:
+                log = device.log
+                if log.revoked is not None and not one.node.has_device(*log.id):
+                    yield one.name
 
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
