@@ -18,7 +18,8 @@ __all__ = ["WORDS", "Mixed"]
 
 #: Texts that a careless server would change: nothing, an emoji, a zero, a long line.
 WORDS: Final = (
-    "hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc", "y" * 23, "z" * 254,
+    "hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc",
+    "y" * 23, "z" * 254,
 )  # fmt: skip
 
 _BURST: Final = 24

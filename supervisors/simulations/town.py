@@ -266,7 +266,7 @@ class Town:
             node.count_reached()
 
     def _by_node(self) -> list[list[Resident]]:
-        return [[one for one in self.residents if one.url == node.url] for node in self.nodes]
+        return [[one for one in self.residents if one.node is node] for node in self.nodes]
 
     def _unseen(self, online: bool) -> Iterable[str]:
         """Of whom the watchmen have not heard that they are here, or gone."""
@@ -278,7 +278,7 @@ class Town:
             hidden = self.chronicle.hiders
             for one in self.residents:
                 account = one.person.account
-                if one.url != watchman.url or account == watchman.person.account:
+                if one.node is not watchman.node or account == watchman.person.account:
                     continue
                 if online and (hidden & {account, watchman.person.account} or not one.is_settled):
                     continue
