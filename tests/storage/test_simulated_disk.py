@@ -283,9 +283,15 @@ def test_nothing_is_answered_or_chosen_after_the_end() -> None:
     store.append(0, [say(4)], answers.append)
     assert store.applied(0) == 3
     disk.power_off()
-    clock.chosen.clear()
+    asked: list[str] = []
+
+    def decide(name: str, options: int, rate: float) -> int:
+        asked.append(name)
+        return 0
+
+    clock.decide = decide
     clock.run_out()
-    assert (len(answers), clock.chosen) == (1, {})
+    assert (len(answers), asked) == (1, [])
     assert len(bodies(SimulatedStore.open(disk, talk))) == 3
 
 
@@ -403,6 +409,7 @@ def test_folders_are_apart_and_their_owners_are_told_by_the_disk() -> None:
         SimulatedStore.open(disk, talk)
     beside = SimulatedStore.open(disk, talk, readonly=True)
     beside.close_now()
+    assert disk.folder("store").readers == []
     again.close_now()
     disk.remove("store")
     assert SimulatedStore.open(disk, talk, partitions=2).applied(1) == 0
