@@ -98,6 +98,7 @@ class Gateway(GenServer):
         self._session_class = session_class
         self._context = context
         self._stats = stats
+        stats.sessions_by_gateway[number] = 0  # those of an earlier one have ended with it
         self._peers_limit = recent_peers
         self._sessions: dict[str, dict[int, Pid]] = {}
         self._elsewhere: dict[str, tuple[Pid, ...]] = {}
@@ -196,7 +197,7 @@ class Gateway(GenServer):
         self.send(MANAGER, Announce(self.pid, account, device, session))
         self.send(PRESENCE, Present(self.pid, account, device, session, True))
         self._lines[session] = connection
-        self._stats.sessions_now += 1
+        self._stats.sessions_by_gateway[self._number] += 1
         if (account, device) in self._revoked:
             # It was revoked between the reading of its key and now.
             self._revoke(account, device)
@@ -223,7 +224,7 @@ class Gateway(GenServer):
         if owner is None:
             return
         account, device = owner
-        self._stats.sessions_now -= 1
+        self._stats.sessions_by_gateway[self._number] -= 1
         devices = self._sessions.get(account, {})
         if devices.get(device) is session:
             del devices[device]

@@ -106,6 +106,7 @@ class Presence(GenServer):
         """Begin knowing nothing; the gateways tell who is here."""
         self._places = places
         self._stats = stats
+        stats.accounts_online_now = 0
         self._online: dict[str, dict[Pid, _Home]] = {}  # account -> session
         self._homes: dict[_Home, _Home] = {}  # one object for all sessions that have an equal one
         self._gateways: dict[Any, Pid] = {}  # by monitor

@@ -76,7 +76,7 @@ class ChatStats:
     login_failures: int = 0
     signups: int = 0
     codes_sent: int = 0
-    sessions_now: int = 0
+    sessions_by_gateway: Counter[int] = field(default_factory=Counter)  # authenticated, now
     accounts_online_now: int = 0
     ack_seconds: Histogram = field(default_factory=Histogram)  # SEND read -> answer written
     queue_depth: Histogram = field(  # depth of a device's queue, seen when it authenticates
@@ -85,3 +85,8 @@ class ChatStats:
     cache_hits: Counter[str] = field(default_factory=Counter)  # by cache
     cache_misses: Counter[str] = field(default_factory=Counter)
     storage_failing: str = ""  # why the last commit could not be made; empty: it was
+
+    @property
+    def sessions_now(self) -> int:
+        """Authenticated connections of all gateways."""
+        return self.sessions_by_gateway.total()

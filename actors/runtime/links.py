@@ -40,8 +40,8 @@ def link(process: Process, pid: Pid) -> None:
 def unlink(process: Process, pid: Pid) -> None:
     """Undo a link, both ways."""
     other = pid.process_
-    if other is not None:
-        drop_link(process, other)
+    if other is not None and drop_link(process, other):
+        other.unlinked(process)
 
 
 def drop_link(process: Process, other: Process) -> bool:

@@ -358,6 +358,9 @@ class Process:
             self.wait = None
             self.scheduler.enqueue(self)
 
+    def unlinked(self, other: Process) -> None:
+        """`other` has undone its link; what stands in for a process elsewhere passes it on."""
+
     # -- driving a coroutine ------------------------------------------------------------------
 
     def drive(self) -> bool:

@@ -221,6 +221,28 @@ def test_a_paused_host_does_everything_later_in_order() -> None:
     assert told == [(1.0, 10.0), (2.0, 10.0), (3.0, 10.0)]
 
 
+def test_a_pause_that_ends_early_keeps_the_order() -> None:
+    told: list[int] = []
+
+    async def boot(host: Host) -> None:
+        loop = host.world.loop
+        for number in range(5):
+            loop.call_later(1.0 + number / 10, told.append, number)
+
+    async def scenario(world: World) -> None:
+        host = world.host("a", boot)
+        await host.start()
+        nemesis = world.nemesis(Faults())
+        await world.sleep(0.5)
+        host.pause(60)
+        await world.sleep(0.75)  # some are due by now, some are not
+        nemesis.stop()
+        await world.sleep(1.0)
+        assert told == [0, 1, 2, 3, 4]
+
+    assert run(scenario).failure is None
+
+
 def test_disks_are_told_of_the_end_and_of_power() -> None:
     told: list[bool] = []
 

@@ -14,8 +14,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from palaver.actors.simulation.world.futures import SimulatedFuture, SimulatedTask
 from palaver.actors.simulation.world.place import HERE, Handle, Place, hush
 from palaver.actors.simulation.world.statements import SimulationError
 
@@ -59,6 +61,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._trace = trace
         self._report = report
         self._serial = 0
+        self._futures = 0
         self._timers: list[tuple[float, int, Handle]] = []
         self._waiting: list[Place] = []
         self._turn = tape.stream("turn", rate=0.2)
@@ -140,7 +143,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
     def _ready(self, handle: Handle) -> None:
         place = handle.place
         place.ready.append(handle)
-        if not place.waiting:
+        if not place.waiting and not place.waking:
             place.waiting = True
             self._waiting.append(place)
 
@@ -166,20 +169,21 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
             return False
         self._now_s = max(self._now_s, when)
         timers = self._timers
+        asked: list[Place] = []  # once a moment: else the more there is to do, the later it is
         while timers and timers[0][0] <= self._now_s:
             when, _, handle = heapq.heappop(timers)
             place = handle.place
             if handle.cancelled() or not place.alive:
                 continue
-            if place.late is not None:
+            if place.late is not None and place not in asked:
+                asked.append(place)
                 late = place.late.choose(len(_LATE_S))
                 if late:
                     # As on a busy machine, the whole place is late: its order stays.
                     place.pause(self._now_s + _LATE_S[late])
-            if place.paused_until_s > self._now_s:
-                self._push(handle, place.paused_until_s)
-            else:
-                self._ready(handle)
+            self._ready(handle)
+        # Of what happened, when is a part: two runs are the same only if their times are.
+        self._trace.feed(int(self._now_s * 1e9))
         return True
 
     def step(self) -> None:
@@ -200,11 +204,24 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         handle.run()
 
     def _set_aside(self, place: Place) -> None:
-        """A paused place goes on when its pause is over, with everything that waits."""
+        """A paused place waits, with all that is to run there, in its order."""
         self.forget(place)
-        ready, place.ready = place.ready, type(place.ready)()
-        for handle in ready:
-            self._push(handle, place.paused_until_s)
+        if not place.waking:
+            place.waking = True
+            self.deliver_at(place.paused_until_s, self.outside, partial(self._wake, place))
+
+    def _wake(self, place: Place) -> None:
+        place.waking = False
+        if place.paused_until_s > self._now_s:
+            self._set_aside(place)
+        elif place.ready and place.alive and not place.waiting:
+            place.waiting = True
+            self._waiting.append(place)
+
+    def resume(self, place: Place) -> None:
+        """End a pause now."""
+        place.paused_until_s = 0.0
+        self._wake(place)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -239,13 +256,15 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        self._futures += 1
+        return SimulatedFuture(self, self._futures)
 
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any
     ) -> asyncio.Task[Any]:
         """A task, in the place of the caller or of its context."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._futures += 1
+        task = SimulatedTask(coro, self, self._futures, name, context)
         place = HERE.get(self.outside) if context is None else context.get(HERE, self.outside)
         if not place.alive:
             hush(task)

@@ -109,7 +109,7 @@ class Nemesis:
         self._world.network.unclog()
         for host in self._hosts():
             if host.alive:
-                host.place.paused_until_s = min(host.place.paused_until_s, self._world.loop.time())
+                self._world.loop.resume(host.place)
 
     # -- pulses --------------------------------------------------------------------------------
 

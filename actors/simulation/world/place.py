@@ -79,6 +79,7 @@ class Place:
         ready: what runs next.
         waiting: it has a place in the loop's list of those that have something to run.
         paused_until_s: it does nothing before that time.
+        waking: it waits for the end of a pause.
         late: the choices of how late it is for its timers; None: never.
     """
 
@@ -92,6 +93,7 @@ class Place:
         "ready",
         "tasks",
         "waiting",
+        "waking",
     )
 
     def __init__(
@@ -101,6 +103,7 @@ class Place:
         self.alive = True
         self.ready: deque[Handle] = deque()
         self.waiting = False
+        self.waking = False
         self.paused_until_s = 0.0
         self.late = late
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -125,6 +128,7 @@ class Place:
         self.ready.clear()  # only now: some are held by nothing else
         for task in left:
             hush(task)
+        self.ready.clear()  # now: it may hold the last reference to a task that never ran
         return left
 
 

@@ -302,7 +302,8 @@ class World:
             self.statements.unhandled(place.name, context)
 
     def _deviated(self, name: str, number: int, options: int, value: int) -> None:
-        self.trace.note("deviation", name, f"#{number}: {value} of {options}")
+        # No part of the hash: two schedules of which the same came are the same run.
+        self.trace.tell("deviation", name, f"#{number}: {value} of {options}")
 
 
 async def _coroutine(awaitable: Awaitable[T]) -> T:
