@@ -104,6 +104,7 @@ class SimulatedEnvironment(Environment):
         failure = self.plate.failure()
         if failure:
             self._fail(txn, failure)
+        self.plate.limbo = None  # whatever it was, a sound head is written over it
         txn.commit()
 
     def _fail(self, txn: Writing, failure: int) -> None:
