@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chat_kit import PATIENCE_S, Codes, running
+
 from palaver.supervisors.simulations.chronicle import Chronicle
 from palaver.supervisors.simulations.habits import Mixed
 from palaver.supervisors.simulations.machines import Machine
