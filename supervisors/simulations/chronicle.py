@@ -81,6 +81,14 @@ class HeardReceipt(NamedTuple):
     receipt: Receipt
 
 
+class HeardTicks(NamedTuple):
+    """What a device was told of an own message: everyone it is for has received or read it."""
+
+    moment: int
+    cid: int
+    read: bool
+
+
 @dataclass(slots=True)
 class DeviceLog:
     """One device, from its registration to its end."""
@@ -108,6 +116,7 @@ class DeviceLog:
     """The greatest seq by conversation, since the program began."""
     receipts: list[HeardReceipt] = field(default_factory=list)
     presences: list[HeardPresence] = field(default_factory=list)
+    reached: list[HeardTicks] = field(default_factory=list)
     marks: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
     revoked: int | None = None
     """The moment at which somebody asked to revoke it."""
@@ -398,6 +407,11 @@ class Chronicle:
         """A person says that they have read so far."""
         moment = self._next(log, f"has read {_short(conversation)} up to {seq}")
         self.reads.append((moment, log.id[0], conversation, seq))
+
+    def reached(self, log: DeviceLog, cid: int, *, read: bool) -> None:
+        """The device was told that an own message was delivered to, or read by, everyone."""
+        moment = self._next(log, f"hears that {cid} was {'read' if read else 'delivered'}")
+        log.reached.append(HeardTicks(moment, cid, read))
 
     def presence(self, log: DeviceLog, presence: Presence) -> None:
         """The device was told of an account's presence."""

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["WORDS", "Mixed"]
 
 #: Texts that a careless server would change: nothing, an emoji, a zero, a long line.
-WORDS: Final = ("hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc")
+WORDS: Final = (
+    "hi", "", "\u00e4\U0001f600\u200d", "a\0b", "x" * 700, " ", "1e9", "\u202eabc",
+    "y" * 23, "z" * 254,
+)  # fmt: skip
 
 _BURST: Final = 24
 _LONG_BURST: Final = 120
@@ -179,6 +182,11 @@ class Mixed:
             number = device.machine.random.choice(others)
             device.chronicle.revoking(account, number)
             await device.ask(device.client.revoke(number))
+
+    async def impersonate(self, device: Device) -> None:
+        """Try to sign in as somebody else."""
+        if device.person.contacts:
+            await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
         """Lose the device's state: the next start of its machine begins with none."""

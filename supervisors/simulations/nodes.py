@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from palaver.actors.chat import names
+from palaver.actors.chat import names, queries
 from palaver.actors.chat.accounts import CodeSender
 from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.presence import WhoIsOnline
@@ -293,6 +293,15 @@ class ChatNode:
             for number in range(self.settings.partitions):
                 if self.store.view(number, lambda txn: txn.first("inlast")) is not None:
                     self.world.reach("partitions sent each other commands")
+
+    def has_device(self, account: str, device: int) -> bool:
+        """Whether its tables know a device; True if they cannot be read now."""
+        store = self.store
+        if store is None:
+            return True
+        number = names.Places(self.settings.partitions).number_of(account)
+        rows = store.view(number, lambda txn: queries.devices(txn, account))
+        return any(row.device == device for row in rows)
 
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:
         """What a node without connections still has of them; empty where it let go of all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,6 +27,7 @@ from palaver.transport.client import (
     ConnectionFailed,
     Identity,
     MembersChanged,
+    MemoryState,
     Outgoing,
     ProtocolViolation,
     RateLimited,
@@ -321,7 +323,13 @@ class Device:
             elif isinstance(error, ServerError) and not isinstance(error, _ENDS):
                 self.chronicle.refused(log, cid, error.code)
 
+        def reached(read: bool, future: asyncio.Future[None]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self.chronicle.reached(log, cid, read=read)
+
         outgoing.acked.future.add_done_callback(over)
+        outgoing.delivered.future.add_done_callback(partial(reached, False))
+        outgoing.read.future.add_done_callback(partial(reached, True))
 
     # -- what habits do with it ------------------------------------------------------------------
 
@@ -353,6 +361,32 @@ class Device:
             self.log, outgoing.cid, conv, kind="members", members=(*add, *remove)
         )
         self._follow(outgoing)
+
+    async def impersonate(self, account: str) -> None:
+        """Sign in as somebody's first device, with a key of one's own: it must be refused."""
+        machine = self.machine
+        key = Ed25519PrivateKey.from_private_bytes(machine.random.randbytes(32))
+        stranger = Writer(
+            machine.url,
+            Identity(account, 1, key),
+            state=MemoryState(),
+            clock=machine.clock,
+            random=machine.random,
+            timeouts=machine.timeouts,
+            backoff=machine.backoff,
+            proxy=None,
+        )
+        try:
+            await stranger.start()
+            await stranger.wait_online(machine.timeouts.handshake_s)
+        except (AuthFailed, Revoked):
+            machine.happened("a stranger was refused")
+        except ClientError:
+            machine.happened("a stranger did not reach the server")
+        else:
+            raise Broken(f"{self.log} signed in as {account}, with another key")
+        finally:
+            await stranger.close()
 
     async def ask(self, question: Awaitable[object]) -> object | None:
         """Ask something that may fail while servers come and go; None where it did."""

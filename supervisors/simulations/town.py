@@ -97,11 +97,11 @@ class Post:
 class Resident:
     """A device's machine in the world."""
 
-    def __init__(self, town: Town, person: Person, number: int, url: str) -> None:
+    def __init__(self, town: Town, person: Person, number: int, node: ChatNode) -> None:
         self.town = town
         self.person = person
         self.number = number
-        self.url = url
+        self.node = node
         self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
@@ -142,7 +142,7 @@ class Resident:
         failures = self.town.plan.state_failures
         return Machine(
             name=name,
-            url=self.url,
+            url=self.node.url,
             clock=host.clock,
             random=host.random,
             disk=host.disk,
@@ -229,7 +229,7 @@ class Town:
                 person = Person(account, others, wishes=plan.wishes)
                 self.people.append(person)
                 for number in range(1, plan.devices + 1):
-                    self.residents.append(Resident(self, person, number, node.url))
+                    self.residents.append(Resident(self, person, number, node))
 
     def _unbroken(self) -> bool:
         if self.chronicle.broken is not None:
@@ -281,13 +281,14 @@ class Town:
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
         for node in self.nodes:
             node.count_outboxes()
             node.count_reached()
 
     def _by_node(self) -> list[list[Resident]]:
-        return [[one for one in self.residents if one.url == node.url] for node in self.nodes]
+        return [[one for one in self.residents if one.node is node] for node in self.nodes]
 
     def _unseen(self, online: bool) -> Iterable[str]:
         """Of whom the watchmen have not heard that they are here, or gone."""
@@ -299,7 +300,7 @@ class Town:
             hidden = self.chronicle.hiders
             for one in self.residents:
                 account = one.person.account
-                if one.url != watchman.url or account == watchman.person.account:
+                if one.node is not watchman.node or account == watchman.person.account:
                     continue
                 if online and (hidden & {account, watchman.person.account} or not one.is_settled):
                     continue
@@ -316,6 +317,14 @@ class Town:
                 and log.durable < max(log.events, default=0)
             ):
                 yield str(log)
+
+    def _still_used(self) -> Iterable[str]:
+        for one in self.residents:
+            device = one.device
+            if device is not None and device.is_registered and not device.ended:
+                log = device.log
+                if log.revoked is not None and not one.node.has_device(*log.id):
+                    yield one.name
 
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
