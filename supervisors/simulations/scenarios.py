@@ -110,6 +110,7 @@ def _talk(world: World) -> Plan:
         wishes=12,
         habits=_TALK | {"group": 1, "members": 1, "vanish": 1},
         node_faults=_with(_WORLDLY, kill=0.05),
+        drains=0.01,
         device_faults=_PHONES,
         state_failures=0.002,
         lost_codes=0.05,
@@ -174,9 +175,12 @@ def _devices(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
-        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1, "impersonate": 1},
+        habits=_TALK
+        | {"revoke": 1, "forget": 1, "backup": 1, "restore": 1, "vanish": 3, "hide": 1}
+        | {"impersonate": 1},
         node_faults=_WORLDLY,
-        device_faults=_with(_PHONES, crash=0.02),
+        # Who lost the state counts on a clock that goes up: see the protocol's "exactly once".
+        device_faults=_with(_PHONES, crash=0.02, jump=0.0),
         state_failures=0.01,
         lost_codes=0.1,
     )
@@ -209,6 +213,7 @@ def _storm(world: World) -> Plan:
         habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
         away_s=1.0,
         node_faults=_with(_WORLDLY, reset=0.3, crash=0.02, clog=0.05),
+        drains=0.02,
         device_faults=_with(_PHONES, reset=0.1),
     )
 
@@ -303,7 +308,8 @@ group: Final = Scenario(
 )  # fmt: skip
 devices: Final = Scenario(
     "devices", "several devices each, linked, revoked, set back", _town(_devices),
-    (*_COMMON, "a device lost its state", "a revoked device was disconnected",
+    (*_COMMON, "a device lost its state", "a device came back with old state",
+     "a revoked device was disconnected",
      "the client's state failed", "signing up took more than one try"),
 )  # fmt: skip
 presence: Final = Scenario(
