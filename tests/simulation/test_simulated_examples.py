@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
+
 from palaver.actors.runtime import KILL
 from palaver.actors.simulation import Seeded, check_deterministic, run
 from palaver.actors.simulation.driving import check, explore, replay, search, strategies

@@ -1,0 +1,39 @@
+"""Real chat nodes, tables and client libraries: the tape alone says what happens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from palaver.actors.simulation import World, check_deterministic
+from palaver.supervisors.simulations.scenarios import SCENARIOS
+from palaver.supervisors.simulations.tables import tables
+
+
+async def talk(world: World) -> None:
+    await SCENARIOS["talk"](world)
+
+
+async def storm(world: World) -> None:
+    await SCENARIOS["storm"](world)
+
+
+async def supervisors(world: World) -> None:
+    await SCENARIOS["supervisors"](world)
+
+
+async def presence(world: World) -> None:
+    await SCENARIOS["presence"](world)
+
+
+async def transactions(world: World) -> None:
+    await tables(world)
+
+
+@pytest.mark.parametrize(
+    "scenario", [talk, presence, storm, supervisors, transactions], ids=lambda s: s.__name__
+)
+def test_two_runs_of_one_tape_are_the_same(scenario: Callable[..., Any]) -> None:
+    check_deterministic(scenario, 11, hash_seeds=(1,))
