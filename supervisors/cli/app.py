@@ -18,6 +18,7 @@ from palaver.supervisors.cli.options import help_of
 from palaver.supervisors.cli.output import EXIT_FAILED, CommandError, console, print_error
 from palaver.supervisors.cli.serve import serve_command
 from palaver.supervisors.cli.settings_command import settings_command
+from palaver.supervisors.cli.simulate import simulate_command
 from palaver.supervisors.cli.tables import tables_app
 from palaver.supervisors.cli.top import top_command
 from palaver.supervisors.cli.user import user_app
@@ -45,6 +46,7 @@ for _name, _command, _panel in (
     ("backup", backup_command, _OPERATE),
     ("restore", restore_command, _OPERATE),
     ("estimate", estimate_command, _PLAN),
+    ("simulate", simulate_command, _PLAN),
 ):
     app.command(_name, help=help_of(_command), rich_help_panel=_panel)(_command)
 app.add_typer(user_app, name="user", rich_help_panel=_OPERATE)

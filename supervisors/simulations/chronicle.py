@@ -81,6 +81,14 @@ class HeardReceipt(NamedTuple):
     receipt: Receipt
 
 
+class HeardTicks(NamedTuple):
+    """What a device was told of an own message: everyone it is for has received or read it."""
+
+    moment: int
+    cid: int
+    read: bool
+
+
 @dataclass(slots=True)
 class DeviceLog:
     """One device, from its registration to its end."""
@@ -108,12 +116,15 @@ class DeviceLog:
     """The greatest seq by conversation, since the program began."""
     receipts: list[HeardReceipt] = field(default_factory=list)
     presences: list[HeardPresence] = field(default_factory=list)
+    reached: list[HeardTicks] = field(default_factory=list)
     marks: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
     revoked: int | None = None
     """The moment at which somebody asked to revoke it."""
     lost: int | None = None
     """The moment at which it last lost its state."""
     starts: int = 0
+    online: int = 0
+    """The moment at which it last came online."""
 
     def __str__(self) -> str:
         return f"{self.id[0]}/{self.id[1]}"
@@ -125,12 +136,14 @@ class Chronicle:
     Args:
         now_ms: the wall clock that no server may be ahead of, for "last seen".
         note: told of everything in words, for a trace: (who, what).
+        happened: counts interesting states that were reached.
     """
 
     def __init__(
         self,
         now_ms: Callable[[], int],
         note: Callable[[str, str], None] | None = None,
+        happened: Callable[[str], None] | None = None,
     ) -> None:
         self.devices: dict[DeviceId, DeviceLog] = {}
         self.said: dict[bytes, dict[int, Said]] = {}
@@ -142,10 +155,14 @@ class Chronicle:
         """The greatest stamp that each account knows."""
         self.groups: dict[bytes, list[int]] = {}
         """By group, the seqs of the changes of its members that are known."""
+        self.hiders: set[str] = set()
+        """Who has ever asked to be hidden."""
         self.moment = 0
         self.broken: Broken | None = None
         """The first promise that was seen to be broken, wherever the exception ended."""
         self._places: dict[tuple[str, int, int], tuple[bytes, int]] = {}
+        self._placed_at: dict[tuple[str, int, int], int] = {}
+        self._happened = happened or _nothing
         self._now_ms = now_ms
         self._note = note
 
@@ -187,6 +204,10 @@ class Chronicle:
         for cid in [cid for cid, composed in log.composed.items() if not composed.kept]:
             del log.composed[cid]
         self._next(log, f"opens its state at position {log.durable}")
+
+    def online(self, log: DeviceLog) -> None:
+        """The device's client has signed in."""
+        log.online = self._next(log, "is online")
 
     def lost_state(self, log: DeviceLog) -> None:
         """The device's state is gone: what waited in it will not be sent."""
@@ -259,6 +280,8 @@ class Chronicle:
         if composed.answer not in (None, sent):
             self.fail(f"{log}: message {cid} was answered {composed.answer}, now {sent}")
         composed.answer = sent
+        if self._placed_at.get((*log.id, cid), log.online) < log.online:
+            self._happened("a retry got the first answer")
         composed.conversation = sent.conv
         self._place(sent.conv, sent.seq, Said(*log.id, cid, sent.stamp))
         self._knows(log, sent.stamp)
@@ -288,6 +311,7 @@ class Chronicle:
                     f"{_short(other[0])}:{other[1]} and {_short(conversation)}:{seq}"
                 )
             self._places[key] = (conversation, seq)
+            self._placed_at[key] = self.moment
             places[seq] = said
             self._in_causal_order(said)
 
@@ -309,6 +333,7 @@ class Chronicle:
         self._in_order(log, event)
         before = log.events.get(event.position)
         if before is not None:
+            self._happened("a message was shown again after a crash")
             if before != event:
                 self.fail(f"{log}: position {event.position} was {before}, is {event}")
         else:
@@ -320,6 +345,8 @@ class Chronicle:
         self._same_for_all(event)
         said = Said(event.sender, event.device, event.cid, event.stamp)
         self._place(event.conv, event.seq, said)
+        if self._placed_at[said[:3]] < log.online:
+            self._happened("a queue was drained after an absence")
         if said[:2] == log.id:
             self.fail(f"{log} is shown its own message {event.cid}")
         if isinstance(event, Message):
@@ -381,6 +408,11 @@ class Chronicle:
         moment = self._next(log, f"has read {_short(conversation)} up to {seq}")
         self.reads.append((moment, log.id[0], conversation, seq))
 
+    def reached(self, log: DeviceLog, cid: int, *, read: bool) -> None:
+        """The device was told that an own message was delivered to, or read by, everyone."""
+        moment = self._next(log, f"hears that {cid} was {'read' if read else 'delivered'}")
+        log.reached.append(HeardTicks(moment, cid, read))
+
     def presence(self, log: DeviceLog, presence: Presence) -> None:
         """The device was told of an account's presence."""
         moment = self._next(
@@ -392,6 +424,10 @@ class Chronicle:
         if presence.last_seen_ms is not None and presence.last_seen_ms > self._now_ms():
             self.fail(f"{log}: {heard} was seen in the future; it is {self._now_ms()}")
         log.presences.append(heard)
+
+
+def _nothing(_: str) -> None:
+    """Count nothing."""
 
 
 def _short(value: str | bytes) -> str:

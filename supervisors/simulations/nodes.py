@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from palaver.actors.chat import names
+from palaver.actors.chat import names, queries
 from palaver.actors.chat.accounts import CodeSender
 from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.presence import WhoIsOnline
@@ -16,12 +17,13 @@ from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
-from palaver.storage import StoreError
+from palaver.storage import ReadTxn, StoreError
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
 from palaver.supervisors.trees.settings import Settings
 from palaver.transport.edge import EdgeStats
+from palaver.transport.wire import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,16 @@ _RESTART_S = 1.0
 
 #: Processes that a node has for its connections, by the last part of their behaviour's name.
 _FOR_CONNECTIONS = frozenset({"Session", "DeviceQueue"})
+
+
+#: Close codes of the edge that tell of something interesting.
+_CLOSED = {
+    int(CloseCode.REPLACED): "a session was replaced by a newer one",
+    int(CloseCode.REVOKED): "a revoked device was disconnected",
+    int(CloseCode.GOING_AWAY): "a connection was asked to come back",
+    int(CloseCode.INTERNAL): "a connection lost its session",
+    int(CloseCode.TOO_SLOW): "a connection was too slow",
+}
 
 
 class NoMedia:
@@ -147,6 +159,7 @@ class ChatNode:
         if disk is None:
             disk = host.disk["disk"] = self._new_disk(host)
         host.on_end.append(lambda power: disk.power_off() if power else disk.killed())
+        host.on_end.append(lambda power: self.count_reached())
         store = self.store = self._open(disk, loop)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
@@ -222,9 +235,38 @@ class ChatNode:
         if store is None:
             return
         for number in range(self.settings.partitions):
-            machine = ChatMachine(number, self.settings.partitions)
-            found = store.view(number, lambda txn, n=number, m=machine: list(m.check(txn, n)))
+            found = store.view(number, partial(self._check, number))
             yield from (f"{self.host.name}/{number}: {text}" for text in found)
+
+    def _check(self, number: int, txn: ReadTxn) -> list[str]:
+        return list(ChatMachine(number, self.settings.partitions).check(txn, number))
+
+    def count_reached(self) -> None:
+        """Count in the world's coverage what this run of the node has met; at its end."""
+        reach = self.world.reach
+        for code, name in _CLOSED.items():
+            if self.edge_stats.closed_total.get(code):
+                reach(name)
+        for error in self.stats.errors:
+            reach(f"answered: {error}")
+        if self.stats.cache_hits["recent_peers"]:
+            reach("a gateway knew where a recent peer is")
+
+    def count_outboxes(self) -> None:
+        """Count whether its partitions have sent each other anything."""
+        if self.store is not None:
+            for number in range(self.settings.partitions):
+                if self.store.view(number, lambda txn: txn.first("inlast")) is not None:
+                    self.world.reach("partitions sent each other commands")
+
+    def has_device(self, account: str, device: int) -> bool:
+        """Whether its tables know a device; True if they cannot be read now."""
+        store = self.store
+        if store is None:
+            return True
+        number = names.Places(self.settings.partitions).number_of(account)
+        rows = store.view(number, lambda txn: queries.devices(txn, account))
+        return any(row.device == device for row in rows)
 
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:
         """What a node without connections still has of them; empty where it let go of all."""
@@ -235,9 +277,8 @@ class ChatNode:
             for info in node.processes()
             if info.behaviour.rpartition(".")[2] in _FOR_CONNECTIONS
         ]
-        for account in accounts:
-            if await self.registry.gateways(account):
-                found.append(f"registry entry of {account}")
+        known = [account for account in accounts if await self.registry.gateways(account)]
+        found += [f"registry entry of {account}" for account in known]
         online = await node.call(names.PRESENCE, WhoIsOnline(tuple(accounts)))
         found += [f"{account} counts as online" for account in online]
         if self.stats.sessions_now:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,11 +27,13 @@ from palaver.transport.client import (
     ConnectionFailed,
     Identity,
     MembersChanged,
+    MemoryState,
     Outgoing,
     ProtocolViolation,
     RateLimited,
     Replaced,
     Revoked,
+    SentMessage,
     ServerError,
     SignUp,
     Snapshot,
@@ -63,10 +66,14 @@ class Writer(Client):
 
 @dataclass(slots=True)
 class Day:
-    """How far the run is: people act by day, only listen in the evening, and stop at night."""
+    """How far the run is: people act by day, only listen in the evening, and stop at night.
+
+    Who is `watching` looks at the presence of all contacts meanwhile.
+    """
 
     evening: bool = False
     night: bool = False
+    watching: bool = False
 
 
 @dataclass(slots=True)
@@ -245,7 +252,12 @@ class Device:
                 spending,
                 *map(
                     asyncio.create_task,
-                    (self._read(client), self._hear_receipts(client), self._hear_presence(client)),
+                    (
+                        self._read(client),
+                        self._hear_receipts(client),
+                        self._hear_presence(client),
+                        self._hear_connectivity(client),
+                    ),
                 ),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -289,6 +301,11 @@ class Device:
         async for receipt in client.receipts():
             self.chronicle.receipt(self.log, receipt)
 
+    async def _hear_connectivity(self, client: Writer) -> None:
+        async for online in client.connectivity():
+            if online:
+                self.chronicle.online(self.log)
+
     async def _hear_presence(self, client: Writer) -> None:
         async for presence in client.presence():
             self.chronicle.presence(self.log, presence)
@@ -297,16 +314,22 @@ class Device:
         """Note what becomes of a message."""
         log, cid = self.log, outgoing.cid
 
-        def over(future: asyncio.Future[object]) -> None:
+        def over(future: asyncio.Future[SentMessage]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
             if error is None:
-                self.chronicle.accepted(log, cid, future.result())  # type: ignore[arg-type]
+                self.chronicle.accepted(log, cid, future.result())
             elif isinstance(error, ServerError) and not isinstance(error, _ENDS):
                 self.chronicle.refused(log, cid, error.code)
 
+        def reached(read: bool, future: asyncio.Future[None]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self.chronicle.reached(log, cid, read=read)
+
         outgoing.acked.future.add_done_callback(over)
+        outgoing.delivered.future.add_done_callback(partial(reached, False))
+        outgoing.read.future.add_done_callback(partial(reached, True))
 
     # -- what habits do with it ------------------------------------------------------------------
 
@@ -324,9 +347,9 @@ class Device:
         self.chronicle.composed(self.log, outgoing.cid, name, kind="group", members=members)
         self._follow(outgoing)
 
-        def made(future: asyncio.Future[object]) -> None:
+        def made(future: asyncio.Future[SentMessage]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self.person.groups[future.result().conv] = None  # type: ignore[attr-defined]
+                self.person.groups[future.result().conv] = None
 
         outgoing.acked.future.add_done_callback(made)
 
@@ -338,6 +361,32 @@ class Device:
             self.log, outgoing.cid, conv, kind="members", members=(*add, *remove)
         )
         self._follow(outgoing)
+
+    async def impersonate(self, account: str) -> None:
+        """Sign in as somebody's first device, with a key of one's own: it must be refused."""
+        machine = self.machine
+        key = Ed25519PrivateKey.from_private_bytes(machine.random.randbytes(32))
+        stranger = Writer(
+            machine.url,
+            Identity(account, 1, key),
+            state=MemoryState(),
+            clock=machine.clock,
+            random=machine.random,
+            timeouts=machine.timeouts,
+            backoff=machine.backoff,
+            proxy=None,
+        )
+        try:
+            await stranger.start()
+            await stranger.wait_online(machine.timeouts.handshake_s)
+        except (AuthFailed, Revoked):
+            machine.happened("a stranger was refused")
+        except ClientError:
+            machine.happened("a stranger did not reach the server")
+        else:
+            raise Broken(f"{self.log} signed in as {account}, with another key")
+        finally:
+            await stranger.close()
 
     async def ask(self, question: Awaitable[object]) -> object | None:
         """Ask something that may fail while servers come and go; None where it did."""

@@ -51,6 +51,15 @@ class Membership(NamedTuple):
             inside = account in change.members
         return inside
 
+    def lasting(self, seq: int) -> frozenset[str]:
+        """Who belongs to it from this seq on, as far as is known."""
+        if self.direct:
+            return self.direct
+        before = [change for change in self.changes if change.seq <= seq]
+        after = [change for change in self.changes if change.seq > seq]
+        lasting = set(before[-1].members) if before else set()
+        return frozenset(lasting.intersection(*(change.members for change in after)))
+
 
 def membership(chronicle: Chronicle, conversation: bytes) -> Membership:
     """Who belongs to a conversation, by what was shown of it."""
@@ -83,7 +92,7 @@ def missing(chronicle: Chronicle) -> Iterator[str]:
 
 def _settled_unheard(chronicle: Chronicle, log: DeviceLog, cid: int) -> bool:
     """Whether a message left its outbox without its person hearing how: a crash came between."""
-    return log.lost is not None and log.composed[cid].moment < log.lost or cid in log.settled
+    return (log.lost is not None and log.composed[cid].moment < log.lost) or cid in log.settled
 
 
 def _missing_on(
@@ -119,6 +128,7 @@ def verify(chronicle: Chronicle) -> None:
             _queue(chronicle, conversation, members, log)
     for log in chronicle.devices.values():
         _receipts_are_true(chronicle, log)
+        _ticks_are_true(chronicle, log)
 
 
 def _refusals(chronicle: Chronicle, log: DeviceLog) -> None:
@@ -204,6 +214,19 @@ def _receipts_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
             chronicle.fail(f"{log} heard {receipt}; it had read {read}")
         if receipt.delivered > max(delivered, read):
             chronicle.fail(f"{log} heard {receipt}; it had received {delivered}")
+
+
+def _ticks_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
+    for moment, cid, read in log.reached:
+        answer = log.composed[cid].answer
+        if answer is None:
+            chronicle.fail(f"{log} heard that {cid} arrived, and not where it stands")
+            continue
+        for account in membership(chronicle, answer.conv).lasting(answer.seq) - {log.id[0]}:
+            has = _truth(chronicle, answer.conv, account, moment)
+            if max(has[read:]) < answer.seq:
+                word = "read" if read else "received"
+                chronicle.fail(f"{log} heard that all have {word} {cid}; {account} had {has}")
 
 
 def _truth(chronicle: Chronicle, conv: bytes, account: str, moment: int) -> tuple[int, int]:

@@ -95,14 +95,15 @@ class Post:
 class Resident:
     """A device's machine in the world."""
 
-    def __init__(self, town: Town, person: Person, number: int, url: str) -> None:
+    def __init__(self, town: Town, person: Person, number: int, node: ChatNode) -> None:
         self.town = town
         self.person = person
         self.number = number
-        self.url = url
+        self.node = node
         self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
+        self.day = town.day
         self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
 
     async def _boot(self, host: Host) -> None:
@@ -117,7 +118,7 @@ class Resident:
             )
             town.world.reach("a device lost its state")
         self.device = Device(
-            self._machine(host), town.chronicle, self.person, town.habits, town.day, self.name
+            self._machine(host), town.chronicle, self.person, town.habits, self.day, self.name
         )
         await self.device.live()
 
@@ -126,7 +127,7 @@ class Resident:
         failures = self.town.plan.state_failures
         return Machine(
             name=name,
-            url=self.url,
+            url=self.node.url,
             clock=host.clock,
             random=host.random,
             disk=host.disk,
@@ -184,10 +185,17 @@ class Town:
         self.residents: list[Resident] = []
         self.people: list[Person] = []
         self._latest_ms = 0
-        self.chronicle = Chronicle(self._no_server_is_later, partial(world.trace.note, "person"))
+        self.chronicle = Chronicle(
+            self._no_server_is_later, partial(world.trace.note, "person"), world.reach
+        )
         self._settle(plan)
+        # Of each node's people one stays up, to see that the others have gone.
+        self.watchmen = [node[0] for node in self._by_node() if len(node) > 1]
+        for one in self.watchmen:
+            one.day = Day()
         world.always(self._unbroken, "no promise is broken")
-        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
+        if plan.node_faults.jump:
+            world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
@@ -206,7 +214,7 @@ class Town:
                 person = Person(account, others, wishes=plan.wishes)
                 self.people.append(person)
                 for number in range(1, plan.devices + 1):
-                    self.residents.append(Resident(self, person, number, node.url))
+                    self.residents.append(Resident(self, person, number, node))
 
     def _unbroken(self) -> bool:
         if self.chronicle.broken is not None:
@@ -240,6 +248,8 @@ class Town:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
         world = self.world
         self.day.evening = True
+        for one in self.watchmen:
+            one.day.evening = one.day.watching = True
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
@@ -248,12 +258,51 @@ class Town:
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
+        await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
+        for node in self.nodes:
+            node.count_outboxes()
+            node.count_reached()
+
+    def _by_node(self) -> list[list[Resident]]:
+        return [[one for one in self.residents if one.node is node] for node in self.nodes]
+
+    def _unseen(self, online: bool) -> Iterable[str]:
+        """Of whom the watchmen have not heard that they are here, or gone."""
+        for watchman in self.watchmen:
+            device = watchman.device
+            if device is None or not device.is_registered or device.ended:
+                continue
+            latest = {heard.account: heard.online for heard in device.log.presences}
+            hidden = self.chronicle.hiders
+            for one in self.residents:
+                account = one.person.account
+                if one.node is not watchman.node or account == watchman.person.account:
+                    continue
+                if online and (hidden & {account, watchman.person.account} or not one.is_settled):
+                    continue
+                if online and one.device is not None and one.device.ended:
+                    continue
+                if latest.get(account) is not online:
+                    yield account
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
-            if log.revoked is None and log.lost is None and log.durable < max(log.events, default=0):
+            if (
+                log.revoked is None
+                and log.lost is None
+                and log.durable < max(log.events, default=0)
+            ):
                 yield str(log)
+
+    def _still_used(self) -> Iterable[str]:
+        for one in self.residents:
+            device = one.device
+            if device is not None and device.is_registered and not device.ended:
+                log = device.log
+                if log.revoked is not None and not one.node.has_device(*log.id):
+                    yield one.name
 
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
@@ -266,8 +315,11 @@ class Town:
         world = self.world
         self.day.night = True
         for one in self.residents:
-            if world.tape.choose(f"night/{one.name}", 2, rate=0.3):
+            if one not in self.watchmen and world.tape.choose(f"night/{one.name}", 2, rate=0.3):
                 one.host.power_off()
+        await self._eventually(lambda: not any(self._unseen(False)), "who is gone is seen gone")
+        for one in self.watchmen:
+            one.day.night = True
         accounts = [person.account for person in self.people]
         for node in self.nodes:
             await self._nothing_left(node, accounts)

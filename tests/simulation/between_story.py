@@ -181,7 +181,7 @@ class Story:
             await world.sleep(chance.choice([0.0, 0.001, 0.01, 0.1, 0.3]))
         await world.calm()
         await world.eventually(self.together, "all nodes are connected", within_s=60.0)
-        await world.sleep(20.0)
+        await world.sleep(70.0)  # more than the longest pause
 
     def together(self) -> bool:
         return self.fabric.connected(*(host.nodes[0] for host in self.hosts if host.nodes))

@@ -180,6 +180,12 @@ class Beside:
         assert real.digest(0) == simulated.digest(0)
         assert real.content_digest(0) == simulated.content_digest(0)
         assert real.view(0, everything) == simulated.view(0, everything)
+        content = self.disk.folder("store").plates[0].content
+        assert content.size_bytes == sum(
+            len(key) + len(stored)
+            for rows in content.tables.values()
+            for key, stored in rows.values.items()
+        )
         for ours, theirs in self.looks:
             assert everything(ours) == everything(theirs)
         counts = [

@@ -23,6 +23,7 @@ from palaver.storage import (
     StoreLocked,
 )
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
+from palaver.storage.simulated.tables import Rows
 
 PARTITIONS = 2
 ROUGH = DiskHabits(
@@ -432,3 +433,22 @@ def test_appends_behind_one_that_fails_are_not_concerned() -> None:
     machine = store._machines[0]
     assert isinstance(machine, Talk)
     assert machine.cache == {b"c": 2}
+
+
+def test_a_large_table_stays_sorted_whatever_comes_and_goes() -> None:
+    random = Random(5)
+    rows = Rows()
+    model: dict[bytes, bytes] = {}
+    for _ in range(300):
+        for _ in range(random.choice((1, 2, 40))):
+            key = random.randbytes(2)
+            if key not in model:
+                rows.add(key, b"x")
+                model[key] = b"x"
+        if model and random.random() < 0.5:
+            gone = random.choice(sorted(model))
+            del model[gone]
+            rows.drop(gone)
+        assert rows.order() == sorted(model)
+    assert rows.values == model
+    assert len(model) > 1000

@@ -1,0 +1,20 @@
+"""The scenarios that mutations are hunted with, by name."""
+
+from __future__ import annotations
+
+from signal_scenarios import names, signals
+from supervision_scenarios import supervision
+
+from palaver.actors.simulation.world.running import Scenario
+from palaver.supervisors.simulations import scenarios
+from palaver.supervisors.simulations.tables import tables
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS: dict[str, Scenario] = {
+    "names": names,
+    "signals": signals,
+    "supervision": supervision,
+    "tables": tables,
+    **scenarios.SCENARIOS,
+}

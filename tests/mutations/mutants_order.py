@@ -1,0 +1,262 @@
+"""Bugs in the order of a conversation, in its stamps, and on the way between partitions."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutation
+
+from palaver.actors.chat import partition
+from palaver.actors.chat.forwarder import Forwarder
+from palaver.actors.chat.lanes import Lanes, _Lane
+from palaver.actors.chat.partition import PartitionServer
+from palaver.actors.chat.sequencer import Sequencer
+from palaver.actors.chat.stamps import StampClock
+from palaver.actors.chat.state import conversations, machine
+from palaver.actors.chat.state.step import Step
+
+ORDER = "one gap-free order of a conversation"
+SENDERS = "a sender's messages stay in order"
+CAUSAL = "stamps respect causality"
+BETWEEN = "between partitions nothing is lost, doubled or reordered"
+
+MUTATIONS = [
+    Mutation(
+        "seq-from-a-clock",
+        "The seq is the time, in milliseconds: it only rises as well.",
+        ORDER,
+        [
+            Edit(
+                conversations.send,
+                """
+                seq += 1
+                last_stamp = max(stamp, last_stamp + 1)
+                """,
+                """
+                last_stamp = max(stamp, last_stamp + 1)
+                seq = max(seq, last_stamp >> 16)
+                """,
+            )
+        ],
+    ),
+    Mutation(
+        "gap-at-a-retry",
+        "A seq is taken before it is known whether the message is a retry.",
+        ORDER,
+        [
+            Edit(
+                conversations.send,
+                """
+                known = ledger.find(message.client_id, conversation)
+                if known is not None:
+                    answers.append(known)
+                    continue
+                seq += 1
+                """,
+                """
+                known = ledger.find(message.client_id, conversation)
+                seq += 1
+                if known is not None:
+                    answers.append(known)
+                    step.put_head(conversation, seq, last_stamp)
+                    continue
+                """,
+            )
+        ],
+    ),
+    Mutation(
+        "head-not-written",
+        "The last seq is kept in the cache and written only with every tenth message.",
+        ORDER,
+        [
+            Edit(
+                Step.put_head,
+                'self.txn.put("heads", conversation, PAIR.pack(seq, stamp))',
+                """
+                if seq % 10 == 1:
+                    self.txn.put("heads", conversation, PAIR.pack(seq, stamp))
+                """,
+            )
+        ],
+    ),
+    Mutation(
+        "previous-not-checked",
+        "A message is accepted although the one before it was not.",
+        SENDERS,
+        [
+            Edit(
+                conversations.send,
+                "if previous and not ledger.knows(previous):",
+                "if previous and False:",
+            )
+        ],
+    ),
+    Mutation(
+        "previous-not-named",
+        "A session does not say which message has to be accepted before.",
+        SENDERS,
+        [
+            Edit(
+                _Lane.before,
+                "if not self.open:",
+                "if True:",
+            )
+        ],
+    ),
+    Mutation(
+        "resubmitted-backwards",
+        "What was open when a sequencer died is put back in the wrong order.",
+        SENDERS,
+        [
+            Edit(
+                Lanes.lost,
+                "lane.waiting.extendleft(reversed(again))",
+                "lane.waiting.extendleft(again)",
+            )
+        ],
+    ),
+    Mutation(
+        "open-forgotten",
+        "What a sequencer had not answered when it died is never submitted again.",
+        "what a client sends is answered",
+        [
+            Edit(
+                Lanes.lost,
+                "lane.waiting.extendleft(reversed(again))",
+                "pass",
+            )
+        ],
+    ),
+    Mutation(
+        "stamps-not-reserved",
+        "After a restart nobody knows which stamps were given out; the wall clock will do.",
+        CAUSAL,
+        [Edit(conversations._reserve, "if reserved < stamp:", "if False:")],
+    ),
+    Mutation(
+        "stamps-of-the-wall",
+        "A stamp is the wall clock's time, without regard to the stamps before.",
+        CAUSAL,
+        [
+            Edit(
+                StampClock.take,
+                "first = max(self._time_ms() << _COUNTER_BITS, self._last + 1)",
+                "first = self._time_ms() << _COUNTER_BITS",
+            )
+        ],
+    ),
+    Mutation(
+        "clock-of-its-own",
+        "Each sequencer makes a stamp clock of its own, which knows nothing of the others.",
+        CAUSAL,
+        [
+            Edit(
+                Sequencer.init,
+                "self._stamps = stamps",
+                "self._stamps = type(stamps)(self.clock.time_ms)",
+            )
+        ],
+    ),
+    Mutation(
+        "seen-of-the-server",
+        "`seen` says what the conversation had, not what the sender had seen.",
+        CAUSAL,
+        [
+            Edit(
+                conversations.send,
+                "seen = min(message.seen, seq - 1)",
+                "seen = seq - 1",
+            )
+        ],
+    ),
+    Mutation(
+        "outbox-applied-twice",
+        "What another partition delivers again is applied again.",
+        BETWEEN,
+        [
+            Edit(machine._deliver, "if number <= last:", "if False:"),
+            Edit(machine._deliver, "if number != last + 1:", "if False:"),
+        ],
+    ),
+    Mutation(
+        "outbox-confirmed-at-once",
+        "The outbox is emptied when its commands were sent, not when they were applied.",
+        BETWEEN,
+        [
+            Edit(
+                Forwarder._deliver,
+                "self.send(partition_name(target), Append(self.pid, tag, command))",
+                """
+                self.send(partition_name(target), Append(self.pid, tag, command))
+                confirm = (cmd.CONFIRM, target, tag.last)
+                self.send(partition_name(self._number), Append(None, None, confirm))
+                """,
+            )
+        ],
+    ),
+    Mutation(
+        "outbox-forgotten-at-restart",
+        "A new forwarder waits until something new is put into the outbox.",
+        BETWEEN,
+        [
+            Edit(Forwarder.init, "self._read()", ""),
+            Edit(PartitionServer.init, "self.send(forwarder_name(number), Poke())", ""),
+        ],
+    ),
+    Mutation(
+        "outbox-from-its-end",
+        "What another partition delivered is applied beginning with the newest.",
+        BETWEEN,
+        [
+            Edit(
+                machine._deliver,
+                "for number, inner in enumerate(forwarded, first):",
+                """
+                news = [item for item in enumerate(forwarded, first) if item[0] > last]
+                if news:
+                    for number, inner in reversed(news):
+                        step.deliver(tuple(inner))
+                    last = news[-1][0]
+                for number, inner in enumerate(forwarded, first):
+                """,
+            )
+        ],
+    ),
+    Mutation(
+        "poke-lost-while-reading",
+        "A poke that comes while the outbox is read is dropped.",
+        BETWEEN,
+        [
+            Edit(
+                Forwarder._read,
+                """
+                if self._reading:
+                    self._again = True
+                    return
+                """,
+                """
+                if self._reading:
+                    return
+                """,
+            ),
+            Edit(
+                Forwarder.handle_info,
+                """
+                self._busy.discard(target)
+                self._read()
+                """,
+                "self._busy.discard(target)",
+            ),
+        ],
+    ),
+    Mutation(
+        "runs-joined",
+        "Events that were committed together go to a queue as one run, whatever their positions.",
+        ORDER,
+        [
+            Edit(
+                partition._gather,
+                "if runs and runs[-1].first + len(runs[-1].events) == effect.position:",
+                "if runs:",
+            )
+        ],
+    ),
+]
