@@ -189,8 +189,17 @@ class Mixed:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start begins with none."""
-        device.machine.disk["forget"] = True
+        """Lose the device's state: the next start of its machine begins with none."""
+        device.machine.disk["set back"] = "forget"
+
+    async def backup(self, device: Device) -> None:
+        """Make a backup of the device's state."""
+        account, number = device.log.id
+        device.machine.disk["backup"] = device.machine.state().open(account, number)
+
+    async def restore(self, device: Device) -> None:
+        """Put the backup back: the next start of the machine begins with old state."""
+        device.machine.disk["set back"] = "restore"
 
 
 def _text(device: Device) -> str:
