@@ -34,6 +34,19 @@ SAYS = {
         "told of: [('ann', '1-934'), ('ann', '0-596')]",
     ],
     "embedded_node.py": ["stored as seq 1", "hello from a library"],
+    "simulated_bank.py": [
+        "careful accounts: 60 runs, no money was made or lost",
+        "careless accounts: found by seed",
+        "no money is made or lost: ",
+        "deviations became 1 in ",
+    ],
+    "simulated_jobs.py": [
+        "with leases: 60 runs, all jobs done in each",
+        "without: found by seed",
+        "eventually: all jobs are done: not within 10 s",
+        "deviations became 1 in ",
+        "is killed",
+    ],
     "rate_limiter.py": [
         "mallory's logins allowed: 3 of 10",
         "ann's login allowed: True",

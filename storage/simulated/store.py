@@ -286,4 +286,4 @@ def _make(place: Folder, machine: Callable[[int], Machine], partitions: int) -> 
         )
         raw = environment.begin()
         write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
-        raw.commit()
+        raw.commit()  # not the environment's: the disk does not choose here

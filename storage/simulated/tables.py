@@ -146,7 +146,6 @@ class Snapshot(_Reading):
         for db, key, stored in journal:
             if db not in self._frozen:
                 self._before.setdefault(db, {}).setdefault(key, stored)
-                db.changes += 1
 
     def rows(self, db: Rows) -> Rows:
         """Return the table as it was."""

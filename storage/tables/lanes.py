@@ -202,6 +202,9 @@ class Lanes:
     def _decided(self, commit: Commit, result: Result) -> None:
         crossing: Crossing = commit.crossing
         if not isinstance(result, Outcome):
+            if self._pipeline.unknown(crossing.coordinator, result):
+                self._stand_still(commit, result)
+                return
             self._cancel(commit)
             self._pipeline.fail(commit, result)
             self.go_on()
@@ -212,6 +215,18 @@ class Lanes:
         self._release(commit, crossing.others)  # in the same way
         self._pipeline.durable(commit)
         self.go_on()
+
+    def _stand_still(self, commit: Commit, cause: Exception) -> None:
+        """Leave what was prepared to the next start: whether it was decided cannot be known now.
+
+        The coordinator's disk failed and cannot be read. It may hold the decision, and a power cut
+        may bring it to light; whoever had cancelled by then, or gone on, would contradict it.
+        """
+        self._pipeline.refuse()
+        self._pipeline.fail(commit, cause)
+        for partition in commit.parts:
+            for waiting in list(self._lanes.get(partition, ())):
+                self._pipeline.fail(waiting, cause)
 
     def _finish(self, commit: Commit, partition: int) -> None:
         self._pipeline.send(

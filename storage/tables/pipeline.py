@@ -243,6 +243,11 @@ class Pipeline:
                     tell()
         self._deliver()
 
+    def unknown(self, partition: int, result: Result) -> bool:
+        """Whether a failed command may be there all the same, and nobody can look."""
+        assert self._log is not None
+        return isinstance(result, StoreFailed) and self._log.found(partition) is None
+
     def _broken(self, partition: int, expected: int, cause: Exception) -> Result:
         """Hear that a command has failed, the first one after a success; return what is true.
 

@@ -94,7 +94,8 @@ def simulate_command(
     Ends with 1 if a promise was broken, or if something that has to be reached in a long search
     never was.
     """
-    sys.path.insert(0, "")  # a scenario of one's own is where one is
+    if "" not in sys.path:  # a scenario of one's own is where one is
+        sys.path.insert(0, "")
     if show_list:
         _print_list(as_json)
         return

@@ -160,6 +160,8 @@ class Chronicle:
         """The greatest stamp that each account knows."""
         self.groups: dict[bytes, list[int]] = {}
         """By group, the seqs of the changes of its members that are known."""
+        self.hiders: set[str] = set()
+        """Who has ever asked to be hidden."""
         self.moment = 0
         self.broken: Broken | None = None
         """The first promise that was seen to be broken, wherever the exception ended."""
@@ -212,10 +214,10 @@ class Chronicle:
         """The device's client has signed in."""
         log.online = self._next(log, "is online")
 
-    def lost_state(self, log: DeviceLog) -> None:
-        """The device's state is gone: what waited in it will not be sent."""
-        log.lost = self._next(log, "has lost its state")
-        log.durable = 0
+    def lost_state(self, log: DeviceLog, position: int = 0) -> None:
+        """The device's state is gone, or set back: what waited in it will perhaps not be sent."""
+        log.lost = self._next(log, f"has lost its state; it is at position {position}")
+        log.durable = position
 
     def revoking(self, account: str, device: int) -> None:
         """Somebody asks to revoke a device."""

@@ -48,9 +48,12 @@ class Mixed:
     async def spend(self, device: Device) -> float:
         """Act until the person puts the device away; for how many seconds."""
         machine, person, day = device.machine, device.person, device.day
+        watched: set[str] = set()
         while not day.night:
             await device.sleep(self._pace_s * machine.random.uniform(0.2, 1.8))
             if day.evening or person.wishes <= 0:
+                if day.watching:
+                    await self._watch_all(device, watched)
                 await device.sleep(0.25)
                 continue
             person.wishes -= 1
@@ -91,7 +94,8 @@ class Mixed:
 
     async def everyone(self, device: Device) -> None:
         """Write one message to everybody."""
-        for to in (*device.person.contacts, *device.person.groups):
+        everyone: list[str | bytes] = [*device.person.contacts, *device.person.groups]
+        for to in everyone:
             device.say(to, _text(device))
 
     async def group(self, device: Device) -> None:
@@ -120,11 +124,21 @@ class Mixed:
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""
-        if device.person.contacts and device.client is not None:
-            account = device.machine.random.choice(device.person.contacts)
-            found = await device.ask(device.client.watch(account))
-            if isinstance(found, Presence):
-                device.chronicle.presence(device.log, found)
+        if device.person.contacts:
+            await self._watch_one(device, device.machine.random.choice(device.person.contacts))
+
+    async def _watch_one(self, device: Device, account: str) -> bool:
+        assert device.client is not None
+        found = await device.ask(device.client.watch(account))
+        if not isinstance(found, Presence):
+            return False
+        device.chronicle.presence(device.log, found)
+        return True
+
+    async def _watch_all(self, device: Device, watched: set[str]) -> None:
+        for account in device.person.contacts:
+            if account not in watched and await self._watch_one(device, account):
+                watched.add(account)
 
     async def unwatch(self, device: Device) -> None:
         """Look at somebody's presence no longer."""
@@ -136,6 +150,7 @@ class Mixed:
         """Hide the own last seen, or show it again."""
         if device.client is not None:
             hidden = device.machine.random.random() < 0.5
+            device.chronicle.hiders.add(device.person.account)
             await device.ask(device.client.hide_last_seen(hidden))
 
     async def typing(self, device: Device) -> None:
@@ -177,8 +192,17 @@ class Mixed:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start begins with none."""
-        device.machine.disk["forget"] = True
+        """Lose the device's state: the next start of its machine begins with none."""
+        device.machine.disk["set back"] = "forget"
+
+    async def backup(self, device: Device) -> None:
+        """Make a backup of the device's state."""
+        account, number = device.log.id
+        device.machine.disk["backup"] = device.machine.state().open(account, number)
+
+    async def restore(self, device: Device) -> None:
+        """Put the backup back: the next start of the machine begins with old state."""
+        device.machine.disk["set back"] = "restore"
 
 
 def _text(device: Device) -> str:

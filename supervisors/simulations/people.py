@@ -33,6 +33,7 @@ from palaver.transport.client import (
     RateLimited,
     Replaced,
     Revoked,
+    SentMessage,
     ServerError,
     SignUp,
     Snapshot,
@@ -70,10 +71,14 @@ class Writer(Client):
 
 @dataclass(slots=True)
 class Day:
-    """How far the run is: people act by day, only listen in the evening, and stop at night."""
+    """How far the run is: people act by day, only listen in the evening, and stop at night.
+
+    Who is `watching` looks at the presence of all contacts meanwhile.
+    """
 
     evening: bool = False
     night: bool = False
+    watching: bool = False
 
 
 @dataclass(slots=True)
@@ -324,12 +329,12 @@ class Device:
         """Note what becomes of a message."""
         log, cid = self.log, outgoing.cid
 
-        def over(future: asyncio.Future[object]) -> None:
+        def over(future: asyncio.Future[SentMessage]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
             if error is None:
-                self.chronicle.accepted(log, cid, future.result())  # type: ignore[arg-type]
+                self.chronicle.accepted(log, cid, future.result())
             elif isinstance(error, ServerError) and not isinstance(error, _ENDS):
                 self.chronicle.refused(log, cid, error.code)
 
@@ -357,9 +362,9 @@ class Device:
         self.chronicle.composed(self.log, outgoing.cid, name, kind="group", members=members)
         self._follow(outgoing)
 
-        def made(future: asyncio.Future[object]) -> None:
+        def made(future: asyncio.Future[SentMessage]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self.person.groups[future.result().conv] = None  # type: ignore[attr-defined]
+                self.person.groups[future.result().conv] = None
 
         outgoing.acked.future.add_done_callback(made)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from palaver.actors.simulation import Faults, Host, World
+from palaver.actors.simulation import Fault, Faults, Host, World
 from palaver.storage.simulated import DiskHabits
 from palaver.supervisors.simulations.chronicle import Chronicle
 from palaver.supervisors.simulations.habits import Mixed
@@ -15,9 +15,9 @@ from palaver.supervisors.simulations.machines import Machine
 from palaver.supervisors.simulations.nodes import ChatNode
 from palaver.supervisors.simulations.people import Day, Device, Person
 from palaver.supervisors.simulations.promises import marks, missing, unheard, verify
-from palaver.supervisors.simulations.states import SimulatedState
+from palaver.supervisors.simulations.states import SimulatedState, state_of
 from palaver.supervisors.trees.settings import Settings
-from palaver.transport.client import Backoff, Client, ClientError, Timeouts
+from palaver.transport.client import Backoff, Client, ClientError, Snapshot, Timeouts
 
 __all__ = ["Plan", "Town"]
 
@@ -44,6 +44,7 @@ class Plan:
         disk: of the nodes.
         state_failures: how often a device's disk fails to keep a step.
         lost_codes: how often a one-time code does not arrive.
+        drains: how often, at a pulse, an operator has a node drained and started again.
         hints_arrive: whether receipts must arrive, as they must where nothing fails.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     disk: DiskHabits = field(default_factory=DiskHabits)
     state_failures: float = 0.0
     lost_codes: float = 0.0
+    drains: float = 0.0
     hints_arrive: bool = False
 
 
@@ -105,6 +107,7 @@ class Resident:
         self.name = f"{person.account[-6:]}-{number}"
         self.host = town.world.host(self.name, self._boot)
         self.device: Device | None = None
+        self.day = town.day
         self._blocking = bool(town.world.tape.choose(f"work/slow disk/{self.name}", 2, rate=0.5))
 
     async def _boot(self, host: Host) -> None:
@@ -112,16 +115,29 @@ class Resident:
 
     async def _live(self, host: Host) -> None:
         town = self.town
-        if host.disk.pop("forget", None) and "state" in host.disk:
-            del host.disk["state"]
-            town.chronicle.lost_state(
-                town.chronicle.devices[self.person.account, host.disk["device"]]
-            )
-            town.world.reach("a device lost its state")
+        self._set_back(host)
         self.device = Device(
-            self._machine(host), town.chronicle, self.person, town.habits, town.day, self.name
+            self._machine(host), town.chronicle, self.person, town.habits, self.day, self.name
         )
         await self.device.live()
+
+    def _set_back(self, host: Host) -> None:
+        """Lose the device's state, or take it from a backup, if its person has had such luck."""
+        town, disk = self.town, host.disk
+        how = disk.pop("set back", None)
+        if how is None or "state" not in disk or "device" not in disk:
+            return
+        backup: Snapshot | None = disk.get("backup") if how == "restore" else None
+        if backup is None:
+            del disk["state"]
+            town.world.reach("a device lost its state")
+        else:
+            # As the protocol wants it: ids far above every one that may have been used.
+            backup = replace(backup, next_cid=host.clock.time_ms() << 10)
+            disk["state"] = state_of(self.person.account, disk["device"], backup)
+            town.world.reach("a device came back with old state")
+        log = town.chronicle.devices[self.person.account, disk["device"]]
+        town.chronicle.lost_state(log, 0 if backup is None else backup.position)
 
     def _machine(self, host: Host) -> Machine:
         world, name = self.town.world, self.name
@@ -190,8 +206,13 @@ class Town:
             self._no_server_is_later, partial(world.trace.note, "person"), world.reach
         )
         self._settle(plan)
+        # Of each node's people one stays up, to see that the others have gone.
+        self.watchmen = [node[0] for node in self._by_node() if len(node) > 1]
+        for one in self.watchmen:
+            one.day = Day()
         world.always(self._unbroken, "no promise is broken")
-        world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
+        if plan.node_faults.jump:
+            world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
     def _settle(self, plan: Plan) -> None:
         for n in range(plan.nodes):
@@ -237,21 +258,31 @@ class Town:
         world, plan = self.world, self.plan
         await world.start_all()
         nodes = [node.host for node in self.nodes]
-        world.nemesis(plan.node_faults, among=nodes)
+        drain = Fault("drain", plan.drains, 1, self._drain)
+        faults = replace(plan.node_faults, own=(*plan.node_faults.own, drain))
+        world.nemesis(faults, among=nodes)
         world.nemesis(plan.device_faults, among=[one.host for one in self.residents])
+
+    def _drain(self, host: Host, _way: int) -> None:
+        for node in self.nodes:
+            if node.host is host:
+                node.stop(host)
 
     async def evening(self) -> None:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
         world = self.world
         self.day.evening = True
+        for one in self.watchmen:
+            one.day.evening = one.day.watching = True
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
-        await self._eventually(lambda: all(node.is_up for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(node.is_whole for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
+        await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
         await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
         if "hide" not in self.plan.habits:
             await self._eventually(lambda: not any(self._thought_away()), "who is here is seen")
@@ -262,6 +293,28 @@ class Town:
         for node in self.nodes:
             node.count_outboxes()
             node.count_reached()
+
+    def _by_node(self) -> list[list[Resident]]:
+        return [[one for one in self.residents if one.node is node] for node in self.nodes]
+
+    def _unseen(self, online: bool) -> Iterable[str]:
+        """Of whom the watchmen have not heard that they are here, or gone."""
+        for watchman in self.watchmen:
+            device = watchman.device
+            if device is None or not device.is_registered or device.ended:
+                continue
+            latest = {heard.account: heard.online for heard in device.log.presences}
+            hidden = self.chronicle.hiders
+            for one in self.residents:
+                account = one.person.account
+                if one.node is not watchman.node or account == watchman.person.account:
+                    continue
+                if online and (hidden & {account, watchman.person.account} or not one.is_settled):
+                    continue
+                if online and one.device is not None and one.device.ended:
+                    continue
+                if latest.get(account) is not online:
+                    yield account
 
     def _undelivered(self) -> Iterable[str]:
         for log in self.chronicle.devices.values():
@@ -302,17 +355,29 @@ class Town:
         for node in self.nodes:
             for text in node.violations():
                 self.world.fail("the tables keep their invariants", text)
+        for conversation, places in self.chronicle.said.items():
+            heads = [node.head(conversation) for node in self.nodes]
+            if max(heads) < max(places):
+                what = "what was answered is in the tables"
+                self.world.fail(what, f"{conversation.hex()[:6]}: {heads} < {max(places)}")
 
     async def at_night(self) -> None:
         """Everybody goes, in order or not; nothing of them may be left on the nodes."""
         world = self.world
         self.day.night = True
         for one in self.residents:
-            if world.tape.choose(f"night/{one.name}", 2, rate=0.3):
+            if one not in self.watchmen and world.tape.choose(f"night/{one.name}", 2, rate=0.3):
                 one.host.power_off()
+        await self._eventually(lambda: not any(self._unseen(False)), "who is gone is seen gone")
+        for one in self.watchmen:
+            one.day.night = True
         accounts = [person.account for person in self.people]
         for node in self.nodes:
             await self._nothing_left(node, accounts)
+        # Whatever was answered must be there after a power cut, too.
+        for node in self.nodes:
+            node.host.power_off()
+            await node.host.start()
         self.check_tables()
 
     async def _nothing_left(self, node: ChatNode, accounts: list[str]) -> None:

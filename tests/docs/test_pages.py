@@ -24,6 +24,7 @@ WHOLE = [
     "observing",
     "tables",
     "queries",
+    "simulation",
 ]
 PROGRAMS = [
     program

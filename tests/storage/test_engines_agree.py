@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from engines import Clockwork
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -180,6 +181,12 @@ class Beside:
         assert real.digest(0) == simulated.digest(0)
         assert real.content_digest(0) == simulated.content_digest(0)
         assert real.view(0, everything) == simulated.view(0, everything)
+        content = self.disk.folder("store").plates[0].content
+        assert content.size_bytes == sum(
+            len(key) + len(stored)
+            for rows in content.tables.values()
+            for key, stored in rows.values.items()
+        )
         for ours, theirs in self.looks:
             assert everything(ours) == everything(theirs)
         counts = [
@@ -199,11 +206,7 @@ class Beside:
         self.open()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS, max_batch=st.integers(1, 9))
-def test_a_random_program_has_the_same_answers_on_both_engines(
-    steps: list[Any], max_batch: int
-) -> None:
+def run_beside(steps: list[Any], max_batch: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         beside = Beside(place, max_batch)
         try:
@@ -215,3 +218,20 @@ def test_a_random_program_has_the_same_answers_on_both_engines(
             beside.exits.close()
             for store in beside.stores:
                 store.close_now()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, max_batch=st.integers(1, 9))
+def test_a_random_program_has_the_same_answers_on_both_engines(
+    steps: list[Any], max_batch: int
+) -> None:
+    run_beside(steps, max_batch)
+
+
+@pytest.mark.long
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, max_batch=st.integers(1, 9))
+def test_any_random_program_has_the_same_answers_on_both_engines(
+    steps: list[Any], max_batch: int
+) -> None:
+    run_beside(steps, max_batch)

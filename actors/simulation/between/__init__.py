@@ -6,6 +6,7 @@ from palaver.actors.simulation.between.distribution import Carrier, Distribution
 from palaver.actors.simulation.between.fabric import Fabric
 from palaver.actors.simulation.between.nodes import Nodedown, Nodeup
 from palaver.actors.simulation.between.probe import Probe, ProbeFailed
+from palaver.actors.simulation.between.wholeness import assert_tree_whole
 
 __all__ = [
     "CannotCross",
@@ -18,4 +19,5 @@ __all__ = [
     "ProbeFailed",
     "RemoteName",
     "RemotePid",
+    "assert_tree_whole",
 ]

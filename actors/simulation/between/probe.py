@@ -93,6 +93,9 @@ class Probe:
         self._taken = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._monitors: dict[Any, Ref] = {}
+        # Monitors that nobody has asked for, and what they have told: no message of the test's.
+        self._own_monitors: dict[Any, Ref] = {}
+        self._own_downs: dict[Ref, _Arrived] = {}
         self._forgotten: dict[Ref, None] = {}
         self._reason: object = None
         self._alive = True
@@ -117,9 +120,13 @@ class Probe:
         if isinstance(message, Response) and message.ref in self._forgotten:
             del self._forgotten[message.ref]
             return  # too late: the call has timed out
+        arrived = _Arrived(self._loop.time() - self._began_s, message)
+        if isinstance(message, Down) and message.ref in self._own_monitors.values():
+            self._own_downs[message.ref] = arrived
+            return
         if len(self._inbox) >= MAX_MESSAGES:
             raise OverflowError(f"a probe keeps {MAX_MESSAGES} messages: take some")
-        self._inbox.append(_Arrived(self._loop.time() - self._began_s, message))
+        self._inbox.append(arrived)
         self._wake()
 
     def ended(self, reason: object) -> None:
@@ -162,7 +169,9 @@ class Probe:
         self._ctx.reply(request.from_ if isinstance(request, Request) else request, value)
 
     def exit(self, pid: Pid, reason: object) -> None:
-        """Send an exit signal from it."""
+        """Send an exit signal from it; `assert_down` then knows with which reason `pid` exits."""
+        if pid not in self._monitors and pid not in self._own_monitors:
+            self._own_monitors[pid] = self._ctx.monitor(pid)
         self._ctx.exit(pid, reason)
 
     def link(self, pid: Pid) -> None:
@@ -238,13 +247,16 @@ class Probe:
     async def assert_down(self, dest: Any, *, reason: Any = _ANY, within_s: float = 1.0) -> Down:
         """State that `dest` exits within `within_s`, with a reason that matches.
 
-        It is monitored now, unless it was before by `monitor`; that takes the `Down` from the
-        messages. If it has exited already and was not monitored, the reason is `NOPROC`.
+        It is monitored now, unless it was before by `monitor` or `exit`; the `Down` is taken from
+        the messages. If it had exited before it was monitored, the reason is `NOPROC`.
 
         Raises:
             ProbeFailed: it has not exited, or with another reason.
         """
-        ref = self._monitors.pop(dest, None) or self._ctx.monitor(dest)
+        own = self._own_monitors.pop(dest, None)
+        ref = self._monitors.pop(dest, None) or own or self._ctx.monitor(dest)
+        if own is not None and own in self._own_downs:
+            self._inbox.append(self._own_downs.pop(own))
 
         def is_it(message: Any) -> bool:
             return isinstance(message, Down) and message.ref is ref

@@ -169,6 +169,10 @@ class Wire(asyncio.Protocol):
         else:
             self.abort()
 
+    def eof_received(self) -> None:
+        """The other side has closed it: nothing that is sent now would arrive."""
+        self.over = True
+
     def connection_lost(self, error: Exception | None) -> None:
         """It is over."""
         self.over = True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from palaver.actors.runtime import Node, Pid
+from palaver.actors.simulation.between.addresses import Remote, RemoteName
 from palaver.actors.simulation.world.place import HERE
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class Labels:
         return name
 
     def process(self, process: Process) -> str:
-        """The label of a process."""
+        """The label of a process; of one of another node, as it is called there."""
+        if isinstance(process, Remote):
+            found = self.behind(process)
+            return self.process(found) if found is not None else str(process)
         label = self._labels.get(process.pid)
         if label is None:
             host = self.host(process.scheduler.node)
@@ -61,6 +65,20 @@ class Labels:
             for name in process.names:
                 self.aliases[f"{label.partition('/')[0]}/{name}"] = label
         return label
+
+    def behind(self, remote: Remote) -> Process | None:
+        """The process that a node means by the address of one elsewhere, if it is there now."""
+        where = remote.where
+        for host in {} if self.world is None else self.world.hosts.values():
+            for node in host.nodes:
+                if node.name != where.node_name:
+                    continue
+                if isinstance(remote, RemoteName):
+                    pid = node.whereis(remote.name)
+                else:
+                    pid = next((pid for pid in node.table if pid.serial == where.key), None)
+                return None if pid is None else pid.process_
+        return None
 
     def pid(self, pid: Pid) -> str:
         """The label of a process that may have exited."""

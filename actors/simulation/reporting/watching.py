@@ -19,6 +19,7 @@ from palaver.actors.runtime.observer import shorten
 from palaver.actors.runtime.population import Population
 from palaver.actors.runtime.process import Process
 from palaver.actors.runtime.timers import Timers
+from palaver.actors.simulation.between.addresses import Remote
 from palaver.actors.simulation.reporting.labels import Labels
 from palaver.actors.simulation.reporting.tree import TreeLine, trees
 from palaver.actors.simulation.reporting.words import Words
@@ -217,7 +218,12 @@ class Watch:
         return self.labels.pid(pid), process is not None and self._hides(process)
 
     def _hides(self, process: Process) -> bool:
-        return not self._secrets and _has_status(process)
+        if self._secrets:
+            return False
+        if isinstance(process, Remote):
+            found = self.labels.behind(process)
+            return found is None or _has_status(found)
+        return _has_status(process)
 
     def _fire(self, original: Wrap) -> Wrap:
         def fire(timers: Timers) -> None:

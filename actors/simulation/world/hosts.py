@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from palaver.actors.runtime import CrashReport, Node, Observer, Pid, SupervisorReport
+from palaver.actors.simulation.errors import NotReached
 from palaver.actors.simulation.world.clocks import HostClock
 from palaver.actors.simulation.world.run_queue import TapeQueue
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 Boot = Callable[["Host"], Awaitable[object]]
 """What a host does when it starts; its first task."""
+
+BOOT_S: Final = 3600.0
+"""So much virtual time a boot may take."""
 
 #: Seconds of a host's clock in a second: the quiet choice is exact.
 _RATES = (1.0, 1.0001, 0.9999, 1.01, 0.99)
@@ -97,14 +101,19 @@ class Host:
     async def start(self) -> None:
         """Boot, and wait until its boot has ended; raises what that raised.
 
-        If the host crashes before, it is waited for until one boot has come to its end.
+        If the host crashes before, it is waited for until one boot has come to its end. Raises
+        `NotReached` if a boot takes more than `BOOT_S`: what goes on for ever is no boot.
         """
         self.boot()
         while True:
             task = self._boot_task
             if task is None:
                 return
-            await self.world.until(partial(self._is_over, task), what="a boot")
+            if not await self.world.until(partial(self._is_over, task), within_s=BOOT_S):
+                raise NotReached(
+                    f"the boot of {self.name} ends",
+                    f"not within {BOOT_S:g} s; what goes on for ever belongs into `host.spawn`",
+                )
             if task is self._boot_task:
                 if not task.cancelled() and (error := task.exception()) is not None:
                     raise error

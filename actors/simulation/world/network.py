@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from palaver.actors.simulation.world.place import HERE, Place
-from palaver.actors.simulation.world.transports import SimulatedSocket, SimulatedTransport
+from palaver.actors.simulation.world.sockets import SimulatedSocket
+from palaver.actors.simulation.world.transports import SimulatedTransport
 
 if TYPE_CHECKING:
     from palaver.actors.simulation.world.loop import SimulatedLoop
@@ -52,6 +53,7 @@ class Link:
         tape = network.tape
         self._delay = tape.stream(f"delay/{source}>{target}", rate=0.05)
         self._split = tape.stream(f"split/{source}>{target}", rate=0.02)
+        self._loss = tape.stream(f"loss/{source}>{target}", rate=0.3)
         self._stuck: dict[SimulatedTransport, None] = {}
 
     @property
@@ -79,6 +81,10 @@ class Link:
         yield data[:at]
         if at < len(data):
             yield data[at:]
+
+    def loses(self) -> bool:
+        """Whether bytes that were on their way are lost when a reset follows: a choice."""
+        return self._loss.choose(2) == 1
 
     def stuck(self, transport: SimulatedTransport) -> None:
         """Something waits at this end until the way is free."""

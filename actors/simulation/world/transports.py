@@ -8,18 +8,18 @@ whose program has ended is closed or reset, and bytes for a closed one are answe
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from palaver.actors.simulation.world.place import Handle, Place
+from palaver.actors.simulation.world.sockets import SimulatedSocket
 
 if TYPE_CHECKING:
     from palaver.actors.simulation.world.network import Link, Network
 
-__all__ = ["KERNEL_BYTES", "SimulatedSocket", "SimulatedTransport"]
+__all__ = ["KERNEL_BYTES", "SimulatedTransport"]
 
 KERNEL_BYTES: Final = 64 * 1024
 """What is written and not read yet, up to which a transport's own buffer stays empty."""
@@ -32,41 +32,15 @@ _EOF: Final = b""
 GIVE_UP_S: Final = 924.0
 
 
-class SimulatedSocket:
-    """A socket to be asked for its names; options do nothing."""
-
-    family = socket.AF_INET
-    type = socket.SOCK_STREAM
-    proto = 0
-
-    def __init__(self, here: tuple[str, int], there: tuple[str, int] | None = None) -> None:
-        self._here, self._there = here, there
-
-    def getsockname(self) -> tuple[str, int]:
-        """The own address."""
-        return self._here
-
-    def getpeername(self) -> tuple[str, int]:
-        """The other side's address; raises OSError where there is none."""
-        if self._there is None:
-            raise OSError("not connected")
-        return self._there
-
-    def setsockopt(self, *_: Any) -> None:
-        """Options change nothing here."""
-
-    def fileno(self) -> int:
-        """None of the operating system's."""
-        return -1
-
-
 class SimulatedTransport(asyncio.Transport):
     """One end of a connection.
 
     Attributes:
         place: whose end it is.
         peer: the other end.
-        closed: `connection_lost` was or will be called; nothing is delivered any more.
+        closed: `connection_lost` was called, or the program has ended.
+        gone: this end is closed: what comes to it is answered by a reset.
+        unknown: its machine was without power since: so is even an end of the stream.
     """
 
     def __init__(
@@ -79,7 +53,8 @@ class SimulatedTransport(asyncio.Transport):
         self.place = place
         self.peer: SimulatedTransport
         self.closed = False
-        self.gone = False  # for the other side: what comes is answered by a reset
+        self.gone = False
+        self.unknown = False
         self._network = network
         self._loop = network.loop
         self._link = link  # the way from here to there
@@ -88,10 +63,11 @@ class SimulatedTransport(asyncio.Transport):
         self._eof_sent = False
         self._reading = True
         self._begun = False  # the protocol knows of the connection
+        self._losing = False  # `_lose` is about to be called
         self._failure: Exception | None = None
         self._held: deque[bytes] = deque()  # arrived, and not read by the protocol
-        # The way out: what is on its way, and when the first of it arrives.
-        self._sent: deque[bytes] = deque()
+        # The way out: what is on its way (None: a reset), and when the first of it arrives.
+        self._sent: deque[bytes | None] = deque()
         self._underway = 0
         self._arrival: Handle | None = None
         self._last_s = 0.0
@@ -127,7 +103,7 @@ class SimulatedTransport(asyncio.Transport):
         if self._reading or self.is_closing():
             return
         self._reading = True
-        if self._held:
+        if self._held or self._failure is not None:
             self._loop.call_soon(self._read, context=self.place.context)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -154,11 +130,21 @@ class SimulatedTransport(asyncio.Transport):
         return True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, in order; dropped if the connection is gone."""
-        if self.closed or self._closing or not data:
+        """Send bytes, in order; dropped if the connection is closed or gone.
+
+        Raises:
+            RuntimeError: `write_eof` was called.
+            TypeError: not bytes.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        if self.is_closing() or not data:
             return
         if self._eof_sent:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if self._failure is not None:  # Now the program hears of it.
+            self._fail(self._failure)
+            return
         piece = bytes(data)
         self._underway += len(piece)
         for part in self._link.pieces(piece):
@@ -171,35 +157,53 @@ class SimulatedTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Say that nothing more comes; what the other side sends still arrives."""
-        if not (self._eof_sent or self._closing or self.closed):
-            self._eof_sent = True
-            self._send(_EOF)
+        if not (self._eof_sent or self.is_closing()):
+            self._send_eof()
 
     def close(self) -> None:
-        """Send what was written, then the end; nothing is given to the protocol any more."""
-        if self._closing or self.closed:
+        """Send what was written, then the end; nothing is given to the protocol any more.
+
+        If something has arrived by then and is not read, the other side gets a reset, as from a
+        kernel.
+        """
+        if self.is_closing():
             return
         self._closing = True
-        if not self._eof_sent:
-            self._eof_sent = True
-            self._send(_EOF)
         if self.get_write_buffer_size() == 0:
-            self._loop.call_soon(self._lose, None, context=self.place.context)
+            self._lose_soon(None)
 
     def abort(self) -> None:
-        """End at once: the other side gets a reset."""
-        if self.closed or self.gone:
+        """End at once; what the kernel has not taken yet is lost, and then it is as `close`."""
+        if self.closed or self._losing:
             return
         self._closing = True
-        self.reset_peer()
-        self._loop.call_soon(self._lose, None, context=self.place.context)
+        self._drop_unsent()
+        self._lose_soon(None)
 
     # -- out -----------------------------------------------------------------------------------
 
-    def _send(self, piece: bytes) -> None:
+    def _send(self, piece: bytes | None) -> None:
         self._sent.append(piece)
         if self._arrival is None:
             self.schedule()
+
+    def _send_eof(self) -> None:
+        if not self._eof_sent:
+            self._eof_sent = True
+            self._send(_EOF)
+
+    def _drop_unsent(self) -> None:
+        """Forget what the kernel has not taken: it ends with the program."""
+        excess = self.get_write_buffer_size()
+        self._underway -= excess
+        while excess > 0 and self._sent:
+            piece = self._sent.pop()
+            if piece == _EOF:
+                self._eof_sent = False
+            elif piece is not None:
+                if len(piece) > excess:
+                    self._sent.append(piece[: len(piece) - excess])
+                excess -= len(piece)
 
     def schedule(self) -> None:
         """Let the first piece arrive, if there is one and the way is free."""
@@ -208,8 +212,9 @@ class SimulatedTransport(asyncio.Transport):
         peer = self.peer
         if not peer.place.alive:
             if peer.gone:  # its kernel lives, or lives again
+                if self._is_refused():
+                    self._link.reset_answer(self)
                 self._sent.clear()
-                self._link.reset_answer(self)
             else:
                 self._wait_long()
             return
@@ -222,6 +227,10 @@ class SimulatedTransport(asyncio.Transport):
         self._last_s = arrives_s = max(arrives_s, self._last_s)
         self._arrival = self._loop.deliver_at(arrives_s, self.peer.place, self._arrive)
 
+    def _is_refused(self) -> bool:
+        """Whether what is on its way is answered by a reset: the other end is gone."""
+        return self.peer.gone and (self.peer.unknown or any(self._sent))
+
     def _wait_long(self) -> None:
         """Nobody answers: the kernel tries for a quarter of an hour."""
         if self._deadline is None and self.place.alive:
@@ -232,18 +241,27 @@ class SimulatedTransport(asyncio.Transport):
     def _arrive(self) -> None:
         """The first piece has come to the other side (this runs in its place)."""
         self._arrival = None
-        if self._link.is_blocked:  # cut off meanwhile: it will be sent again
+        if self._link.is_blocked:  # cut off meanwhile: it will be sent again, but for a reset
+            if None in self._sent:
+                self._sent.clear()
             self.schedule()
             return
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        if not self._sent:
+            return
         peer = self.peer
-        piece = self._sent.popleft()
         if peer.gone:
+            refused = self._is_refused()
             self._sent.clear()
             self._underway = 0
-            self.reset(ConnectionResetError(104, "Connection reset by peer"))
+            if refused:
+                self.reset(ConnectionResetError(104, "Connection reset by peer"))
+            return
+        piece = self._sent.popleft()
+        if piece is None:
+            peer.reset(ConnectionResetError(104, "Connection reset by peer"))
             return
         self._network.trace.feed(crc32(piece))
         peer.arrived(piece)
@@ -260,11 +278,11 @@ class SimulatedTransport(asyncio.Transport):
             piece = self._held.popleft()
             if piece == _EOF:
                 self._end_of_stream()
-                return
+                continue
             self.peer.was_read(len(piece))
             self._protocol.data_received(piece)
-        if self._closing:
-            self._held.clear()
+        if self._failure is not None and self._reading and self._begun:
+            self._fail(self._failure)
 
     def _end_of_stream(self) -> None:
         keep_open = self._protocol.eof_received()
@@ -274,8 +292,8 @@ class SimulatedTransport(asyncio.Transport):
     def was_read(self, size: int) -> None:
         """The other side's program has taken so many bytes."""
         self._underway = max(0, self._underway - size)
-        if self._closing and not self.closed and self.get_write_buffer_size() == 0:
-            self._loop.call_soon(self._lose, None, context=self.place.context)
+        if self._closing and self.get_write_buffer_size() == 0:
+            self._lose_soon(None)
         self._sync_writing()
 
     def _sync_writing(self) -> None:
@@ -295,16 +313,31 @@ class SimulatedTransport(asyncio.Transport):
 
     # -- the end -------------------------------------------------------------------------------
 
+    def _lose_soon(self, error: Exception | None) -> None:
+        if not (self._losing or self.closed):
+            self._losing = True
+            self._loop.call_soon(self._lose, error, context=self.place.context)
+
     def _lose(self, error: Exception | None) -> None:
-        """Tell the protocol that it is over, once."""
+        """Tell the protocol that it is over, once; the kernel closes what is open."""
         if self.closed:
             return
-        self.closed = self._closing = self.gone = True
+        self.closed = self._closing = True
+        if not self.gone:
+            self._hang_up()
+        self.gone = True
         self._held.clear()
         if self._deadline is not None:
             self._deadline.cancel()
         self._network.ended(self)
         self._protocol.connection_lost(error)
+
+    def _hang_up(self) -> None:
+        """What a kernel does at the end of a socket: FIN, or RST if something was not read."""
+        if any(self._held):
+            self.reset_peer()
+        else:
+            self._send_eof()
 
     def _give_up(self) -> None:
         self._sent.clear()
@@ -313,25 +346,32 @@ class SimulatedTransport(asyncio.Transport):
     def begin(self) -> None:
         """The protocol knows of the connection: what has arrived is for it."""
         self._begun = True
-        if self._failure is not None:
-            self._loop.call_soon(self._lose, self._failure, context=self.place.context)
-        else:
-            self._read()
+        self._read()
 
     def reset(self, error: Exception) -> None:
-        """The connection is lost, with an error."""
+        """The connection is lost, with an error.
+
+        The program hears of it when it reads or writes: one that reads nothing, and has nothing to
+        write, does not look at its socket.
+        """
         if self.closed or self.gone:
             return
-        self._closing = self.gone = True
-        self._held.clear()
+        self.gone = True
         self._failure = error
-        if not self._begun:
-            return
-        self._loop.call_soon(self._lose, error, context=self.place.context)
+        if self._begun and (self._reading or self._closing or self.get_write_buffer_size() > 0):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._closing = True
+        self._held.clear()
+        self._lose_soon(error)
 
     def reset_peer(self) -> None:
-        """Send the other side a reset: what it has not read is lost, and what is on its way."""
+        """Send the other side a reset, behind what is on its way or instead of it: a choice."""
         self.gone = True
+        if self._sent and not self._link.is_blocked and not self._link.loses():
+            self._send(None)
+            return
         self._sent.clear()
         self._underway = 0
         if self._arrival is not None:
@@ -341,23 +381,22 @@ class SimulatedTransport(asyncio.Transport):
 
     def end(self, *, reset: bool) -> None:
         """The program has ended without a word; the kernel closes or resets the connection."""
+        self.closed = True
         if self.gone:
             return
-        if reset or self._held:
+        self._drop_unsent()
+        if reset:
             self.reset_peer()
         else:
-            self.gone = True
-            if not self._eof_sent:
-                self._eof_sent = True
-                self._send(_EOF)
-        self.closed = True
+            self._hang_up()
+        self.gone = True
 
     def forgotten(self) -> None:
         """The machine at the other end is up again, and knows nothing of this connection."""
         if self._sent:
             self._sent.clear()
             self._link.reset_answer(self)
-        self.peer.gone = True
+        self.peer.gone = self.peer.unknown = True
 
     def vanish(self) -> None:
         """The machine has lost power: nothing that was on its way from here arrives."""

@@ -1,0 +1,9 @@
+"""Puts the kits of these tests on their path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "chat")]

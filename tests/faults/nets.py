@@ -1,0 +1,186 @@
+"""Where connections are made: real sockets under a real loop, or the simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+from endpoints import Endpoint, Listening, connect
+
+from palaver.actors.simulation.world.sources import Quiet, Seeded
+from palaver.actors.simulation.world.tape import Tape
+from palaver.actors.simulation.world.world import World
+
+T = TypeVar("T")
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+PATIENCE_S = 30.0
+
+#: Late and cut bytes much more often than in a scenario.
+RATES = {"delay": 0.3, "split": 0.3, "turn": 0.3, "late": 0.2}
+
+
+class Net(Protocol):
+    """One of them.
+
+    Attributes:
+        host: where the server is, as a client names it.
+        address: the same, as a transport names it.
+        bind: where a server listens.
+        far_more: bytes, more than kernels and transports hold.
+    """
+
+    host: str
+    address: str
+    bind: str
+    far_more: int
+
+    def run(self, main: Main) -> None:
+        """Run a test, in every way there is."""
+
+    def listening(self, *, keep_open: bool = False) -> Listening:
+        """A server to be opened."""
+
+    async def connect(self, port: int, *, keep_open: bool = False, host: str = "") -> Endpoint:
+        """Connect from the client's side."""
+
+    async def there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something at the server's side."""
+
+    async def here(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something at the client's side."""
+
+    async def a_moment(self) -> None:
+        """Let whatever is on its way arrive."""
+
+    async def arrived(self, end: Endpoint) -> None:
+        """Wait until there is something to read at an end that reads nothing."""
+
+    def reset(self, end: Endpoint) -> None:
+        """End the connection here, and have the other side get a reset."""
+
+
+class Opened:
+    """What a test has opened, to be closed also when it fails: uvloop hangs on what is left."""
+
+    host: str
+
+    def __init__(self) -> None:
+        self._servers: list[Listening] = []
+        self._clients: list[Endpoint] = []
+
+    def listening(self, *, keep_open: bool = False) -> Listening:
+        self._servers.append(Listening(keep_open=keep_open))
+        return self._servers[-1]
+
+    async def here(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
+
+    async def connect(self, port: int, *, keep_open: bool = False, host: str = "") -> Endpoint:
+        client = await self.here(connect(host or self.host, port, keep_open=keep_open))
+        self._clients.append(client)
+        return client
+
+    async def close_all(self) -> None:
+        ends = [end for server in self._servers for end in server.ends] + self._clients
+        for end in ends:
+            if end.transport is not None and not end.is_lost:
+                end.transport.abort()
+        for server in self._servers:
+            if server.server is not None:
+                server.server.close()
+        self._servers.clear()
+        self._clients.clear()
+
+
+class RealNet(Opened):
+    """The loopback, under a loop."""
+
+    host = address = bind = "127.0.0.1"
+    far_more = 16 * 1024 * 1024
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._factory: Any = uvloop.new_event_loop if kind == "uvloop" else asyncio.new_event_loop
+
+    def run(self, main: Main) -> None:
+        async def bounded() -> None:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await main()
+            finally:
+                await self.close_all()
+                await self.a_moment()
+
+        with asyncio.Runner(loop_factory=self._factory) as runner:
+            runner.run(bounded())
+
+    async def there(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
+
+    async def a_moment(self) -> None:
+        # What the kernel has is seen in the next turn of the loop; on the loopback it has it.
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def arrived(self, end: Endpoint) -> None:
+        poll = select.poll()
+        poll.register(end.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        while not poll.poll(0):
+            await asyncio.sleep(0)
+
+    def reset(self, end: Endpoint) -> None:
+        sock = end.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end.transport.abort()
+
+
+class SimulatedNet(Opened):
+    """Two hosts in a world; a test runs in a quiet world and in many that are not."""
+
+    host = address = "server"
+    bind = "0.0.0.0"
+    far_more = 500_000
+
+    def __init__(self, seeds: int) -> None:
+        super().__init__()
+        self._seeds = seeds
+        self._world: World
+
+    def run(self, main: Main) -> None:
+        for source in (Quiet(), *(Seeded(seed, rates=RATES) for seed in range(self._seeds))):
+            with World(Tape(source), max_virtual_s=10_000) as world:
+                self._world = world
+                for name in ("server", "client"):
+                    world.host(name).boot()
+                try:
+                    world.run(main())
+                except BaseException as error:
+                    error.add_note(f"{type(source).__name__}, seed {source.seed}")
+                    raise
+                self._servers.clear()
+                self._clients.clear()
+
+    async def _at(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        return await self._world.hosts[name].spawn(work)
+
+    async def there(self, work: Coroutine[Any, Any, T]) -> T:
+        return await self._at("server", work)
+
+    async def here(self, work: Coroutine[Any, Any, T]) -> T:
+        return await self._at("client", work)
+
+    async def a_moment(self) -> None:
+        await asyncio.sleep(5.0)
+
+    async def arrived(self, end: Endpoint) -> None:
+        await asyncio.sleep(5.0)
+
+    def reset(self, end: Endpoint) -> None:
+        end.transport.reset_peer()
+        end.transport.abort()
