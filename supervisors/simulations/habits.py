@@ -189,8 +189,9 @@ class Mixed:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start of its machine begins with none."""
+        """Lose the device's state: the machine starts again with none."""
         device.machine.disk["set back"] = "forget"
+        device.machine.vanish(1.0)
 
     async def backup(self, device: Device) -> None:
         """Make a backup of the device's state."""
@@ -198,8 +199,10 @@ class Mixed:
         device.machine.disk["backup"] = device.machine.state().open(account, number)
 
     async def restore(self, device: Device) -> None:
-        """Put the backup back: the next start of the machine begins with old state."""
-        device.machine.disk["set back"] = "restore"
+        """Put the backup back: the machine starts again with old state, if it has any."""
+        if "backup" in device.machine.disk:
+            device.machine.disk["set back"] = "restore"
+            device.machine.vanish(1.0)
 
 
 def _text(device: Device) -> str:
