@@ -66,9 +66,10 @@ def test_the_accounts_that_a_killed_presence_knew_are_not_counted_for_ever() -> 
         for one in town.residents:
             one.host.power_off()
         assert node.node is not None
-        presence = node.node.whereis(names.PRESENCE)
-        assert presence is not None
-        node.node.exit(presence, KILL)
+        for name in (names.PRESENCE, names.gateway_name(0)):  # nobody is left to tell a new one
+            pid = node.node.whereis(name)
+            assert pid is not None
+            node.node.exit(pid, KILL)
         assert await world.until(lambda: not node.stats.accounts_online_now, within_s=30.0)
 
     tell(story, Plan(people=2, habits={}))
