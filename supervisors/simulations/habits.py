@@ -120,8 +120,7 @@ class Mixed:
         events = device.log.events
         if events and device.client is not None:
             event = events[max(events)]
-            device.chronicle.reading(device.log, event.conv, event.seq)
-            await device.ask(device.client.mark_read(event.conv, event.seq))
+            await device.read(event.conv, event.seq)
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""
@@ -158,17 +157,25 @@ class Mixed:
         """Type something that is not said."""
         to = _somebody(device)
         if to is not None and device.client is not None:
+            device.chronicle.typing(device.log, to)
             device.client.set_typing(to)
 
     async def look(self, device: Device) -> None:
         """Look through conversations, marks and devices."""
         if device.client is not None:
-            await device.ask(device.client.conversations())
-            await device.ask(device.client.devices())
+            moment = device.chronicle.moment
+            conversations = await device.ask(device.client.conversations())
+            if isinstance(conversations, list):
+                device.chronicle.conversations(device.log, moment, conversations)
+            devices = await device.ask(device.client.devices())
+            if isinstance(devices, list):
+                device.chronicle.own_devices(device.log, devices)
             to = _somebody(device)
             if to is not None:
                 conv = to if isinstance(to, bytes) else device.client.conversation_with(to)
-                await device.ask(device.client.marks(conv))
+                marks = await device.ask(device.client.marks(conv))
+                if isinstance(marks, list):
+                    device.chronicle.marks(device.log, conv, marks)
 
     async def revoke(self, device: Device) -> None:
         """Revoke another device of the same person."""

@@ -257,6 +257,7 @@ class Device:
                         self._hear_receipts(client),
                         self._hear_presence(client),
                         self._hear_connectivity(client),
+                        self._hear_typing(client),
                     ),
                 ),
             ]
@@ -305,6 +306,10 @@ class Device:
         async for online in client.connectivity():
             if online:
                 self.chronicle.online(self.log)
+
+    async def _hear_typing(self, client: Writer) -> None:
+        async for typing in client.typing():
+            self.chronicle.sees_typing(self.log, typing)
 
     async def _hear_presence(self, client: Writer) -> None:
         async for presence in client.presence():
@@ -361,6 +366,16 @@ class Device:
             self.log, outgoing.cid, conv, kind="members", members=(*add, *remove)
         )
         self._follow(outgoing)
+
+    async def read(self, conv: bytes, seq: int) -> None:
+        """Say that a conversation was read so far."""
+        assert self.client is not None
+        self.chronicle.reading(self.log, conv, seq)
+        try:
+            await self.client.mark_read(conv, seq)
+        except ClientError:
+            return
+        self.chronicle.has_read(self.log, conv, seq)
 
     async def impersonate(self, account: str) -> None:
         """Sign in as somebody's first device, with a key of one's own: it must be refused."""

@@ -14,8 +14,9 @@ from palaver.supervisors.simulations.scenarios import SCENARIOS
 
 #: Seeds of each scenario in an ordinary run of the tests: two minutes on two processors.
 SEEDS = {
-    "talk": 300, "offline": 140, "group": 180, "devices": 220, "presence": 220, "storm": 160,
-    "power": 140, "partitioned": 200, "supervisors": 240, "brief": 700, "tables": 200,
+    "talk": 300, "brief": 700, "calm": 140, "offline": 140, "group": 180, "devices": 220,
+    "presence": 220, "storm": 160, "power": 140, "partitioned": 200, "supervisors": 240,
+    "tables": 200,
 }  # fmt: skip
 JOBS = min(2, os.cpu_count() or 1)
 
