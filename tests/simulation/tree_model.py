@@ -272,6 +272,7 @@ class Reader:
         """How a start goes: up, ignored or failed."""
         child.restarting = False
         child.pid = None
+        self.tolerated.discard(child.spec.id)  # it would have reported that by now
         event = yield from self.next("init", "start_error", child=child)
         if event.kind == "start_error":
             return "failed"  # killed before its `init`
