@@ -6,18 +6,21 @@ people, one node, one partition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from palaver.actors.simulation import Faults, World
 from palaver.actors.simulation.driving import Runner
 from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations import tables as transactions
 from palaver.supervisors.simulations.town import Plan, Town
 
 __all__ = [
     "SCENARIOS",
     "Scenario",
+    "brief",
+    "calm",
     "devices",
     "group",
     "offline",
@@ -27,6 +30,7 @@ __all__ = [
     "quiet",
     "storm",
     "supervisors",
+    "tables",
     "talk",
 ]
 
@@ -54,14 +58,14 @@ class Scenario:
     Attributes:
         name: by which it is asked for.
         summary: one line for people.
-        plan: draws a town from the tape of a world.
+        story: what happens in a world; see `_town` and `tables`.
         reach: what a long search has to reach; `palaver simulate` fails if it does not.
         default: whether it is among those that run when none is named.
     """
 
     name: str
     summary: str
-    plan: Callable[[World], Plan]
+    story: Callable[[World], Awaitable[None]]
     reach: tuple[str, ...] = ()
     default: bool = True
 
@@ -73,7 +77,16 @@ class Scenario:
     async def __call__(self, world: World) -> None:
         """Live through a day of it."""
         world.coverage.declare(self.reach)
-        await Town(world, self.plan(world)).live()
+        await self.story(world)
+
+
+def _town(plan: Callable[[World], Plan]) -> Callable[[World], Awaitable[None]]:
+    """A day of a town that is drawn from the tape of a world."""
+
+    async def live(world: World) -> None:
+        await Town(world, plan(world)).live()
+
+    return live
 
 
 class _Sizes:
@@ -98,9 +111,42 @@ def _talk(world: World) -> Plan:
         wishes=12,
         habits=_TALK | {"group": 1, "members": 1, "vanish": 1},
         node_faults=_with(_WORLDLY, kill=0.05),
+        drains=0.01,
         device_faults=_PHONES,
         state_failures=0.002,
         lost_codes=0.05,
+    )
+
+
+def _brief(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        partitions=sizes.of("partitions", 1, 2),
+        gateways=sizes.of("gateways", 1, 2),
+        seconds=sizes.of("seconds", 2, 4),
+        wishes=6,
+        habits=_TALK | {"group": 1, "vanish": 1},
+        node_faults=Faults(
+            crash=0.02, power=0.02, kill=0.1, partition=0.01, oneway=0.01, clog=0.02, reset=0.03,
+            pause=0.02, jump=0.01,
+        ),
+        device_faults=_with(_PHONES, crash=0.02, power=0.01, reset=0.03),
+        disk=DiskHabits(slow=0.2, stall=0.01, late=0.1, full=0.003, fail=0.003),
+    )  # fmt: skip
+
+
+def _calm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 10),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "hide": 1, "flood": 1, "leave": 1},
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
+        hints_arrive=True,
     )
 
 
@@ -145,9 +191,12 @@ def _devices(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
-        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1, "impersonate": 1},
+        habits=_TALK
+        | {"revoke": 1, "forget": 1, "backup": 1, "restore": 1, "vanish": 3, "hide": 1}
+        | {"impersonate": 1},
         node_faults=_WORLDLY,
-        device_faults=_with(_PHONES, crash=0.02),
+        # Who lost the state counts on a clock that goes up: see the protocol's "exactly once".
+        device_faults=_with(_PHONES, crash=0.02, jump=0.0),
         state_failures=0.01,
         lost_codes=0.1,
     )
@@ -180,6 +229,7 @@ def _storm(world: World) -> Plan:
         habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
         away_s=1.0,
         node_faults=_with(_WORLDLY, reset=0.3, crash=0.02, clog=0.05),
+        drains=0.02,
         device_faults=_with(_PHONES, reset=0.1),
     )
 
@@ -211,7 +261,8 @@ def _partitioned(world: World) -> Plan:
         seconds=sizes.of("seconds", 10, 20),
         wishes=12,
         habits=_TALK | {"group": 2, "members": 2},
-        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02, kill=0.05),
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2, full=0.003),
         device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
     )
 
@@ -255,52 +306,66 @@ _COMMON: Final = (
 )
 
 talk: Final = Scenario(
-    "talk", "a few people, everything that people do, some of every fault", _talk,
+    "talk", "a few people, everything that people do, some of every fault", _town(_talk),
     (*_COMMON, "a child was restarted", "a session was replaced by a newer one",
      "a connection was asked to come back", "a message was shown again after a crash",
      "partitions sent each other commands", "a gateway knew where a recent peer is"),
 )  # fmt: skip
+brief: Final = Scenario(
+    "brief", "two people, a few seconds, many faults: for many seeds", _town(_brief),
+    (*_COMMON, "a child was restarted"),
+)  # fmt: skip
+calm: Final = Scenario(
+    "calm", "no faults, but for slow disks: what a reconnection would cure", _town(_calm), _COMMON
+)
 offline: Final = Scenario(
-    "offline", "long absences, queues that fill and drain", _offline, _COMMON
+    "offline", "long absences, queues that fill and drain", _town(_offline), _COMMON
 )  # fmt: skip
 group: Final = Scenario(
-    "group", "groups whose members come and go", _group,
+    "group", "groups whose members come and go", _town(_group),
     (*_COMMON, "answered: not_allowed", "answered: not_a_member",
      "partitions sent each other commands"),
 )  # fmt: skip
 devices: Final = Scenario(
-    "devices", "several devices each, linked, revoked, set back", _devices,
-    (*_COMMON, "a device lost its state", "a revoked device was disconnected",
+    "devices", "several devices each, linked, revoked, set back", _town(_devices),
+    (*_COMMON, "a device lost its state", "a device came back with old state",
+     "a revoked device was disconnected",
      "the client's state failed", "signing up took more than one try"),
 )  # fmt: skip
 presence: Final = Scenario(
-    "presence", "who is online, who may know it, last seen", _presence,
+    "presence", "who is online, who may know it, last seen", _town(_presence),
     ("a child was restarted",),
 )  # fmt: skip
 storm: Final = Scenario(
-    "storm", "connections lost in crowds, everybody comes back at once", _storm,
+    "storm", "connections lost in crowds, everybody comes back at once", _town(_storm),
     (*_COMMON, "a session was replaced by a newer one"),
 )  # fmt: skip
 power: Final = Scenario(
-    "power", "power cuts, full disks, failing disks", _power,
+    "power", "power cuts, full disks, failing disks", _town(_power),
     (*_COMMON, "answered: unavailable"),
 )  # fmt: skip
 partitioned: Final = Scenario(
-    "partitioned", "networks cut in two, one way or both, several partitions", _partitioned,
+    "partitioned", "networks cut in two, one way or both, several partitions", _town(_partitioned),
     (*_COMMON, "partitions sent each other commands"),
 )  # fmt: skip
 supervisors: Final = Scenario(
-    "supervisors", "any actor is killed at any moment", _supervisors,
+    "supervisors", "any actor is killed at any moment", _town(_supervisors),
     ("a child was restarted", "a supervisor gave up", "a node's supervisors gave up",
      "a connection was asked to come back", "a connection lost its session"),
 )  # fmt: skip
+tables: Final = Scenario(
+    "tables", "transactions of the tables over crashes, power cuts and failing disks",
+    transactions.tables, transactions.REACH,
+)  # fmt: skip
 quiet: Final = Scenario(
-    "quiet", "three nodes and 51 people, no faults: for speed", _quiet, default=False
+    "quiet", "three nodes and 51 people, no faults: for speed", _town(_quiet), default=False
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
-    for one in (talk, offline, group, devices, presence, storm, power, partitioned, supervisors,
-                quiet)
+    for one in (
+        talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
+        supervisors, tables, quiet,
+    )
 }  # fmt: skip
 """All scenarios by name."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
@@ -225,3 +226,12 @@ def test_a_boot_that_never_ends_is_told_of() -> None:
     failure = run(boots_for_ever).failure
     assert isinstance(failure, NotReached)
     assert "host.spawn" in str(failure)
+
+
+async def reads_a_file(world: World) -> None:
+    Path(__file__).read_text()
+
+
+def test_files_are_refused_in_a_world_where_that_is_asked_for() -> None:
+    assert run(reads_a_file).failure is None
+    assert isinstance(run(reads_a_file, no_files=True).failure, NonDeterminism)

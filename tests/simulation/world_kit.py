@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from palaver.actors.runtime import CallFailed, GenServer
+from palaver.actors.runtime import CallFailed, GenServer, StartError
 from palaver.actors.simulation import Faults, Host, World
 
 ALL_FAULTS = Faults(
@@ -31,7 +31,9 @@ class Counter(GenServer):
 async def counting_server(host: Host) -> None:
     """A node whose counter is raised by a line on port 80, and answers with where it stands."""
     node = await host.node()
-    await node.start_server(Counter, name="counter")
+    while node.whereis("counter") is None:
+        with contextlib.suppress(StartError):  # killed before it had begun
+            await node.start_server(Counter, name="counter")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, CallFailed):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from palaver.actors.runtime.reasons import Crash
 from palaver.actors.simulation.driving.runner import Runner
 from palaver.actors.simulation.driving.tapes import RecordedTape
 from palaver.actors.simulation.reporting.tree import TreeLine
@@ -14,11 +16,12 @@ from palaver.actors.simulation.reporting.watching import Watch
 from palaver.actors.simulation.world.running import Outcome
 from palaver.actors.simulation.world.sources import Quiet
 from palaver.actors.simulation.world.trace import KEPT_LINES, Line
+from palaver.actors.simulation.world.world import World
 
 if TYPE_CHECKING:
     from palaver.actors.runtime import CrashReport
 
-__all__ = ["Comparison", "Deviation", "Facts", "gather"]
+__all__ = ["Comparison", "Deviation", "Facts", "gather", "observed"]
 
 #: Lines of these kinds, right after a deviation, are what it did.
 _EFFECTS: Final = frozenset({"fault", "host"})
@@ -78,10 +81,15 @@ class Facts:
 
 def gather(runner: Runner, tape: RecordedTape, *, secrets: bool = False) -> Facts:
     """Run a tape and the quiet one, watching both closely."""
+    handled = sys.exc_info()[1]
     with Watch(secrets=secrets) as watch:
         outcome = runner(tape.source, prepare=watch.prepare)
     with Watch(secrets=secrets) as quiet_watch:
         quiet = runner(Quiet(tape.seed), prepare=quiet_watch.prepare)
+    _detach(outcome.failure, handled)
+    for crash in watch.crashes:
+        if isinstance(crash.reason, Crash):
+            _detach(crash.reason.exception, handled)
     lines = _lines(outcome, watch)
     return Facts(
         outcome=outcome,
@@ -90,6 +98,27 @@ def gather(runner: Runner, tape: RecordedTape, *, secrets: bool = False) -> Fact
         trees=watch.trees,
         crashes=watch.crashes,
         comparison=_compare(lines, _lines(quiet, quiet_watch), quiet, outcome.virtual_s),
+    )
+
+
+def _detach(error: BaseException | None, handled: BaseException | None) -> None:
+    """Forget that an exception of the run was raised while another was being handled outside."""
+    seen: set[int] = set()
+    while error is not None and handled is not None and id(error) not in seen:
+        seen.add(id(error))
+        if error.__context__ is handled:
+            error.__context__ = None
+        error = error.__cause__ or error.__context__
+
+
+def observed(world: World, failure: Exception, watch: Watch) -> Facts:
+    """What a watch has seen of a world that was driven by hand."""
+    outcome = Outcome(
+        failure, world.tape, world.trace, world.coverage, world.now_s, world.loop.steps
+    )
+    lines = _lines(outcome, watch)
+    return Facts(
+        outcome, lines, _deviations(outcome, watch, lines), watch.trees, watch.crashes, None
     )
 
 

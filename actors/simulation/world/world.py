@@ -64,6 +64,7 @@ class World:
         max_steps: callbacks.
         allow: packages that get virtual time and values of the tape when they ask the machine.
         strict: see hidden calls too, such as `datetime.now()`; three times as slow.
+        no_files: refuse real files too.
 
     Attributes:
         hosts: by name.
@@ -80,6 +81,7 @@ class World:
         max_steps: int = DEFAULT_MAX_STEPS,
         allow: Iterable[str] = (),
         strict: bool = False,
+        no_files: bool = False,
     ) -> None:
         self.tape = tape = tape or Tape(Quiet())
         self.trace = Trace(lambda: self.now_s)
@@ -97,6 +99,7 @@ class World:
         self._collects = False
         self._allow = tuple(allow)
         self._strict = strict
+        self._no_files = no_files
         self._guard = ExitStack()
         tape.on_deviation = self._deviated
 
@@ -118,6 +121,7 @@ class World:
                 tell=self.statements.found,
                 allow=self._allow,
                 strict=self._strict,
+                no_files=self._no_files,
             )
         )
         return self
