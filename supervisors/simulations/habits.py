@@ -120,8 +120,7 @@ class Mixed:
         events = device.log.events
         if events and device.client is not None:
             event = events[max(events)]
-            device.chronicle.reading(device.log, event.conv, event.seq)
-            await device.ask(device.client.mark_read(event.conv, event.seq))
+            await device.read(event.conv, event.seq)
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""
@@ -189,8 +188,17 @@ class Mixed:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start begins with none."""
-        device.machine.disk["forget"] = True
+        """Lose the device's state: the next start of its machine begins with none."""
+        device.machine.disk["set back"] = "forget"
+
+    async def backup(self, device: Device) -> None:
+        """Make a backup of the device's state."""
+        account, number = device.log.id
+        device.machine.disk["backup"] = device.machine.state().open(account, number)
+
+    async def restore(self, device: Device) -> None:
+        """Put the backup back: the next start of the machine begins with old state."""
+        device.machine.disk["set back"] = "restore"
 
 
 def _text(device: Device) -> str:

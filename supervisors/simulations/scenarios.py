@@ -20,6 +20,7 @@ __all__ = [
     "SCENARIOS",
     "Scenario",
     "brief",
+    "calm",
     "devices",
     "group",
     "offline",
@@ -110,6 +111,7 @@ def _talk(world: World) -> Plan:
         wishes=12,
         habits=_TALK | {"group": 1, "members": 1, "vanish": 1},
         node_faults=_with(_WORLDLY, kill=0.05),
+        drains=0.01,
         device_faults=_PHONES,
         state_failures=0.002,
         lost_codes=0.05,
@@ -131,6 +133,21 @@ def _brief(world: World) -> Plan:
         device_faults=_with(_PHONES, crash=0.02, power=0.01, reset=0.03),
         disk=DiskHabits(slow=0.2, stall=0.01, late=0.1, full=0.003, fail=0.003),
     )  # fmt: skip
+
+
+def _calm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 10),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "hide": 1, "flood": 1, "leave": 1},
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
+        hints_arrive=True,
+    )
 
 
 def _offline(world: World) -> Plan:
@@ -174,9 +191,12 @@ def _devices(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
-        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1, "impersonate": 1},
+        habits=_TALK
+        | {"revoke": 1, "forget": 1, "backup": 1, "restore": 1, "vanish": 3, "hide": 1}
+        | {"impersonate": 1},
         node_faults=_WORLDLY,
-        device_faults=_with(_PHONES, crash=0.02),
+        # Who lost the state counts on a clock that goes up: see the protocol's "exactly once".
+        device_faults=_with(_PHONES, crash=0.02, jump=0.0),
         state_failures=0.01,
         lost_codes=0.1,
     )
@@ -209,6 +229,7 @@ def _storm(world: World) -> Plan:
         habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
         away_s=1.0,
         node_faults=_with(_WORLDLY, reset=0.3, crash=0.02, clog=0.05),
+        drains=0.02,
         device_faults=_with(_PHONES, reset=0.1),
     )
 
@@ -240,7 +261,8 @@ def _partitioned(world: World) -> Plan:
         seconds=sizes.of("seconds", 10, 20),
         wishes=12,
         habits=_TALK | {"group": 2, "members": 2},
-        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02, kill=0.05),
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2, full=0.003),
         device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
     )
 
@@ -293,6 +315,9 @@ brief: Final = Scenario(
     "brief", "two people, a few seconds, many faults: for many seeds", _town(_brief),
     (*_COMMON, "a child was restarted"),
 )  # fmt: skip
+calm: Final = Scenario(
+    "calm", "no faults, but for slow disks: what a reconnection would cure", _town(_calm), _COMMON
+)
 offline: Final = Scenario(
     "offline", "long absences, queues that fill and drain", _town(_offline), _COMMON
 )  # fmt: skip
@@ -303,7 +328,8 @@ group: Final = Scenario(
 )  # fmt: skip
 devices: Final = Scenario(
     "devices", "several devices each, linked, revoked, set back", _town(_devices),
-    (*_COMMON, "a device lost its state", "a revoked device was disconnected",
+    (*_COMMON, "a device lost its state", "a device came back with old state",
+     "a revoked device was disconnected",
      "the client's state failed", "signing up took more than one try"),
 )  # fmt: skip
 presence: Final = Scenario(
@@ -338,8 +364,8 @@ quiet: Final = Scenario(
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
-        talk, brief, offline, group, devices, presence, storm, power, partitioned, supervisors,
-        tables, quiet,
+        talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
+        supervisors, tables, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

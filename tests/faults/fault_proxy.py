@@ -6,7 +6,7 @@
         ...connect to proxy.port...
         proxy.change("down", Conditions(delay_s=0.05))      # all connections, and those to come
         proxy.passages[0].way("up").end_after(10, "reset")  # one: in the middle of a frame
-        await proxy.refuse()                                # connection refused, until accept()
+        proxy.refuse()                                      # connection refused, until accept()
         proxy.calm()
 
 Only what TCP allows happens: a way loses, doubles or reorders nothing while its connection lives;
@@ -110,9 +110,13 @@ class Passage:
             if self._end == "reset":
                 for side in self._sides():
                     side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            for side in self._sides():
-                side.close()
-            self._done.set()
+            self.close()
+
+    def close(self) -> None:
+        """Close both sockets; the proxy calls it too, for one whose life never began."""
+        for side in self._sides():
+            side.close()
+        self._done.set()
 
     def _sides(self) -> list[socket.socket]:
         return [side for side in (self._client, self._server) if side is not None]
@@ -171,25 +175,21 @@ class FaultProxy:
         self.conditions: dict[Name, Conditions] = {name: Conditions() for name in WAYS}
         self.counts: Counter[str] = Counter()
         self._lives: dict[Passage, asyncio.Task[None]] = {}
-        self._listener: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
         self._changed = asyncio.Event()
 
     # Life.
 
-    async def start(self) -> None:
-        """Listen, on a free port the first time."""
-        await self.accept()
-
     async def close(self) -> None:
         """End everything at once."""
-        await self.refuse()
+        self.refuse()
         lives = list(self._lives.values())
         for task in lives:
             task.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        self.accept()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -205,26 +205,26 @@ class FaultProxy:
     @property
     def accepting(self) -> bool:
         """Whether new connections are taken."""
-        return self._listener is not None
+        return self._socket is not None
 
-    async def refuse(self) -> None:
+    def refuse(self) -> None:
         """Listen no more: who connects is refused by the operating system."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
             self.counts["refuse"] += 1
 
-    async def accept(self) -> None:
-        """Listen again."""
-        if self._listener is not None:
+    def accept(self) -> None:
+        """Listen (again), on a free port the first time."""
+        if self._socket is not None:
             return
-        sock = _new_socket()
+        self._socket = sock = _new_socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", self.port))
         sock.listen(_BACKLOG)
         self.port = sock.getsockname()[1]
-        self._listener = asyncio.create_task(self._listen(sock))
+        asyncio.get_running_loop().add_reader(sock, self._take, sock)
 
     def change(self, name: Name, conditions: Conditions) -> None:
         """Treat one direction of all connections, and of those to come, in another way."""
@@ -259,22 +259,23 @@ class FaultProxy:
 
     # Connections.
 
-    async def _listen(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with sock:
-            while True:
-                client, _ = await loop.sock_accept(sock)
-                client.setblocking(False)
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.counts["connect"] += 1
-                passage = Passage(self, self.counts["connect"], client)
-                task = asyncio.create_task(passage.run())
-                self._lives[passage] = task
-                task.add_done_callback(self._ended(passage))
+    def _take(self, sock: socket.socket) -> None:
+        try:
+            client, _ = sock.accept()
+        except OSError:  # It was gone before it was taken.
+            return
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.counts["connect"] += 1
+        passage = Passage(self, self.counts["connect"], client)
+        task = asyncio.create_task(passage.run())
+        self._lives[passage] = task
+        task.add_done_callback(self._ended(passage))
 
     def _ended(self, passage: Passage) -> Callable[[asyncio.Task[None]], None]:
         def done(task: asyncio.Task[None]) -> None:
             del self._lives[passage]
+            passage.close()
             self.note()
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error  # A fault of the proxy itself: the loop's exception handler reports it.

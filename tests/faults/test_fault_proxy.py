@@ -253,12 +253,12 @@ def test_a_delay_ends_when_it_is_calm(run: Any) -> None:
 def test_refusing_and_accepting_again(run: Any) -> None:
     async def main() -> None:
         async with line() as it:
-            await it.proxy.refuse()
+            it.proxy.refuse()
             with pytest.raises(ConnectionRefusedError):
                 await connect(HOST, it.proxy.port)
             it.client.transport.write(b"those that are there stay")
             await it.server.until_data(25)
-            await it.proxy.accept()
+            it.proxy.accept()
             other = await connect(HOST, it.proxy.port)
             await it.proxy.until(lambda: len(it.proxy.passages) == 2)
             other.transport.abort()

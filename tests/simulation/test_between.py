@@ -47,6 +47,8 @@ from palaver.actors.simulation import (
     SimulationError,
     World,
 )
+from palaver.actors.simulation.between.signals import Hello
+from palaver.actors.simulation.between.wires import Wire
 
 # -- messages ------------------------------------------------------------------------------------
 
@@ -479,6 +481,21 @@ def test_both_sides_agree_on_links_made_and_undone_at_the_same_time() -> None:
     in_cluster(test)
 
 
+def test_the_exit_of_a_link_that_was_undone_is_not_that_of_a_new_one() -> None:
+    async def test(c: Cluster) -> None:
+        a, b = Probe(c.nodes["a"]), Probe(c.nodes["b"])
+        b_there = c.fabric.remote(on=c.nodes["a"], pid=b.pid)
+        a.link(b_there)
+        await c.world.sleep(0.1)
+        c.nodes["b"].exit(b.pid, KILL)
+        a.unlink(b_there)
+        a.link(b_there)
+        assert await a.assert_receive(Exit) == Exit(b_there, NOPROC)
+        await a.refute_receive(for_s=1.0)
+
+    in_cluster(test)
+
+
 def test_exit_signals_follow_the_rules_of_one_node() -> None:
     async def test(c: Cluster) -> None:
         a, b = Probe(c.nodes["a"]), Probe(c.nodes["b"])
@@ -650,6 +667,23 @@ def test_a_node_that_stops_closes_its_connections() -> None:
         await c.hosts["a"].spawn(c.nodes["a"].stop())
         await probe.assert_receive(Nodedown("a"), within_s=0.1)
         await probe.refute_receive(for_s=60.0)
+
+    in_cluster(test)
+
+
+def test_a_connection_of_an_earlier_life_or_attempt_is_refused() -> None:
+    async def test(c: Cluster) -> None:
+        station = c.fabric._stations["b"]
+        wire = Wire(station, None)
+        for hello, accepted in (
+            (Hello("a", 1, 1), False),  # which is there
+            (Hello("a", 1, 3), True),
+            (Hello("a", 1, 2), False),
+            (Hello("a", 2, 1), True),
+            (Hello("a", 1, 9), False),
+            (Hello("b", 9, 9), False),  # itself
+        ):
+            assert station.accepts(wire, hello) == accepted, hello
 
     in_cluster(test)
 
