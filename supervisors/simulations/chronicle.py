@@ -60,6 +60,8 @@ class Composed:
     """What its device had ever been shown there; beyond it may only say what is its own."""
     after: int = 0
     """The greatest stamp that its author knew."""
+    start: int = 0
+    """Which start of its author's program wrote it."""
     kept: bool = False
     answer: SentMessage | None = None
     refusal: str = ""
@@ -151,6 +153,8 @@ class Chronicle:
         self.events: dict[tuple[bytes, int], Event] = {}
         self.reads: list[tuple[int, str, bytes, int]] = []
         """(moment, account, conversation, seq): READ was asked for."""
+        self.kept_reads: dict[tuple[bytes, str], int] = {}
+        """By conversation and account, how far the server has answered that it was read."""
         self.stamps: dict[str, int] = {}
         """The greatest stamp that each account knows."""
         self.groups: dict[bytes, list[int]] = {}
@@ -263,6 +267,7 @@ class Chronicle:
             0 if conversation is None else log.fresh.get(conversation, 0),
             0 if conversation is None else log.heads.get(conversation, 0),
             self.stamps.get(account, 0),
+            log.starts,
         )
         log.composed[cid] = written
         return written
@@ -407,6 +412,11 @@ class Chronicle:
         """A person says that they have read so far."""
         moment = self._next(log, f"has read {_short(conversation)} up to {seq}")
         self.reads.append((moment, log.id[0], conversation, seq))
+
+    def has_read(self, log: DeviceLog, conversation: bytes, seq: int) -> None:
+        """The server keeps that somebody has read so far."""
+        key = (conversation, log.id[0])
+        self.kept_reads[key] = max(seq, self.kept_reads.get(key, 0))
 
     def reached(self, log: DeviceLog, cid: int, *, read: bool) -> None:
         """The device was told that an own message was delivered to, or read by, everyone."""

@@ -120,8 +120,7 @@ class Mixed:
         events = device.log.events
         if events and device.client is not None:
             event = events[max(events)]
-            device.chronicle.reading(device.log, event.conv, event.seq)
-            await device.ask(device.client.mark_read(event.conv, event.seq))
+            await device.read(event.conv, event.seq)
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""

@@ -303,6 +303,13 @@ class ChatNode:
         rows = store.view(number, lambda txn: queries.devices(txn, account))
         return any(row.device == device for row in rows)
 
+    def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
+        """How far an account has received and read a conversation, as its tables say."""
+        assert self.store is not None
+        number = names.Places(self.settings.partitions).number_of(conversation)
+        raw = self.store.view(number, lambda txn: txn.get("marks", conversation + account.encode()))
+        return PAIR.unpack(raw) if raw else (0, 0)
+
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:
         """What a node without connections still has of them; empty where it let go of all."""
         node = self.node

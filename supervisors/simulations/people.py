@@ -362,6 +362,16 @@ class Device:
         )
         self._follow(outgoing)
 
+    async def read(self, conv: bytes, seq: int) -> None:
+        """Say that a conversation was read so far."""
+        assert self.client is not None
+        self.chronicle.reading(self.log, conv, seq)
+        try:
+            await self.client.mark_read(conv, seq)
+        except ClientError:
+            return
+        self.chronicle.has_read(self.log, conv, seq)
+
     async def impersonate(self, account: str) -> None:
         """Sign in as somebody's first device, with a key of one's own: it must be refused."""
         machine = self.machine

@@ -20,6 +20,7 @@ __all__ = [
     "SCENARIOS",
     "Scenario",
     "brief",
+    "calm",
     "devices",
     "group",
     "offline",
@@ -134,6 +135,21 @@ def _brief(world: World) -> Plan:
     )  # fmt: skip
 
 
+def _calm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 10),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "hide": 1, "flood": 1, "leave": 1},
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
+        hints_arrive=True,
+    )
+
+
 def _offline(world: World) -> Plan:
     sizes = _Sizes(world)
     return Plan(
@@ -245,7 +261,8 @@ def _partitioned(world: World) -> Plan:
         seconds=sizes.of("seconds", 10, 20),
         wishes=12,
         habits=_TALK | {"group": 2, "members": 2},
-        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02, kill=0.05),
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2, full=0.003),
         device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
     )
 
@@ -298,6 +315,9 @@ brief: Final = Scenario(
     "brief", "two people, a few seconds, many faults: for many seeds", _town(_brief),
     (*_COMMON, "a child was restarted"),
 )  # fmt: skip
+calm: Final = Scenario(
+    "calm", "no faults, but for slow disks: what a reconnection would cure", _town(_calm), _COMMON
+)
 offline: Final = Scenario(
     "offline", "long absences, queues that fill and drain", _town(_offline), _COMMON
 )  # fmt: skip
@@ -344,8 +364,8 @@ quiet: Final = Scenario(
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
-        talk, brief, offline, group, devices, presence, storm, power, partitioned, supervisors,
-        tables, quiet,
+        talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
+        supervisors, tables, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

@@ -14,10 +14,10 @@ from palaver.supervisors.simulations.habits import Mixed
 from palaver.supervisors.simulations.machines import Machine
 from palaver.supervisors.simulations.nodes import ChatNode
 from palaver.supervisors.simulations.people import Day, Device, Person
-from palaver.supervisors.simulations.promises import missing, verify
+from palaver.supervisors.simulations.promises import marks, missing, unheard, verify
 from palaver.supervisors.simulations.states import SimulatedState, state_of
 from palaver.supervisors.trees.settings import Settings
-from palaver.transport.client import Backoff, Snapshot, Timeouts
+from palaver.transport.client import Backoff, Client, ClientError, Snapshot, Timeouts
 
 __all__ = ["Plan", "Town"]
 
@@ -45,6 +45,7 @@ class Plan:
         state_failures: how often a device's disk fails to keep a step.
         lost_codes: how often a one-time code does not arrive.
         drains: how often, at a pulse, an operator has a node drained and started again.
+        hints_arrive: whether receipts must arrive, as they must where nothing fails.
     """
 
     nodes: int = 1
@@ -63,6 +64,7 @@ class Plan:
     state_failures: float = 0.0
     lost_codes: float = 0.0
     drains: float = 0.0
+    hints_arrive: bool = False
 
 
 class Post:
@@ -281,6 +283,9 @@ class Town:
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
+        if self.plan.hints_arrive:
+            await self._eventually(lambda: not any(unheard(self.chronicle)), "receipts arrive")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
         for node in self.nodes:
@@ -325,6 +330,13 @@ class Town:
                 log = device.log
                 if log.revoked is not None and not one.node.has_device(*log.id):
                     yield one.name
+
+    def _marks_behind(self) -> Iterable[str]:
+        homes = {one.person.account: one.node for one in self.residents}
+        for (conversation, account), (delivered, read) in marks(self.chronicle).items():
+            mark = homes[account].mark(conversation, account)
+            if mark[0] < delivered or mark[1] < read:
+                yield f"{account} is at {mark}, and was at {(delivered, read)}"
 
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
@@ -377,12 +389,20 @@ class Town:
             log = None if one.device is None or not one.device.is_registered else one.device.log
             lines.append(
                 f"{one.host!r} online={client is not None and client.online} "
-                f"outbox={[] if client is None else [o.cid for o in client.outbox][:5]} "
+                f"outbox={_waiting(client)} "
                 f"shown={0 if log is None else max(log.events, default=0)} "
                 f"kept={0 if log is None else log.durable}"
             )
         lines += list(missing(self.chronicle))[:8]
+        lines += list(unheard(self.chronicle))[:8] if self.plan.hints_arrive else []
         return "\n".join(lines)
+
+
+def _waiting(client: Client | None) -> list[int]:
+    try:
+        return [] if client is None else [outgoing.cid for outgoing in client.outbox][:5]
+    except ClientError:
+        return []
 
 
 def settings(plan: Plan) -> Settings:

@@ -12,8 +12,9 @@ from palaver.supervisors.simulations.scenarios import SCENARIOS
 
 #: Seeds of each scenario in an ordinary run of the tests.
 SEEDS = {
-    "talk": 320, "offline": 160, "group": 200, "devices": 240, "presence": 240, "storm": 140,
-    "power": 160, "partitioned": 240, "supervisors": 260, "brief": 800, "tables": 240,
+    "talk": 320, "brief": 800, "calm": 160, "offline": 160, "group": 200, "devices": 240,
+    "presence": 240, "storm": 140, "power": 160, "partitioned": 240, "supervisors": 260,
+    "tables": 240,
 }  # fmt: skip
 BLOCKS = 4
 
