@@ -150,7 +150,7 @@ def _calm(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2, 3),
         seconds=sizes.of("seconds", 5, 10),
         wishes=12,
-        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "hide": 1, "flood": 1, "leave": 1},
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "flood": 1, "leave": 1, "twin": 1},
         disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
         hints_arrive=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -146,10 +147,12 @@ class World:
             self.bury(self.loop.outside.end(), [])
             self.network.close()
             self.loop.close()
-            with self.loop.running():
+            with self.loop.running(), warnings.catch_warnings():
+                # What was about to be awaited never will be, and says so when it is freed.
+                warnings.simplefilter("ignore", RuntimeWarning)
                 for one in self._graves:
                     _lay_to_rest(one)
-            self._graves.clear()
+                self._graves.clear()
         finally:
             self._guard.close()
             gc.unfreeze()
