@@ -192,7 +192,7 @@ def _devices(world: World) -> Plan:
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
         habits=_TALK
-        | {"revoke": 1, "forget": 1, "backup": 1, "restore": 1, "vanish": 3, "hide": 1}
+        | {"revoke": 1, "forget": 1, "backup": 2, "restore": 1, "vanish": 2, "hide": 1}
         | {"impersonate": 1},
         node_faults=_WORLDLY,
         # Who lost the state counts on a clock that goes up: see the protocol's "exactly once".
@@ -221,10 +221,10 @@ def _presence(world: World) -> Plan:
 def _storm(world: World) -> Plan:
     sizes = _Sizes(world)
     return Plan(
-        people=sizes.of("people", 3, 5),
+        people=sizes.of("people", 3, 4),
         devices=sizes.of("devices", 1, 2),
         gateways=sizes.of("gateways", 1, 2, 3),
-        seconds=sizes.of("seconds", 10, 20),
+        seconds=sizes.of("seconds", 5, 10),
         wishes=12,
         habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
         away_s=1.0,
