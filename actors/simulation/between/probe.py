@@ -79,8 +79,8 @@ class Probe:
     """A process of a node, and a test's hold on it.
 
     It traps exits, so it outlives those it is linked to; it ends with its node. What arrives is
-    kept in order until an `assert_receive` takes it. Where something is matched, `match` is a value that is equal, a class
-    of which it is an instance, or a function that says whether it is it.
+    kept in order until an `assert_receive` takes it. Where something is matched, `match` is a value
+    that is equal, a class of which it is an instance, or a function that says whether it is it.
 
     Args:
         node: where it lives.
