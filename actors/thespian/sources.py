@@ -97,7 +97,7 @@ class Sources:
 
     def close(self) -> None:
         """The system ends: forget every module that it has loaded."""
-        for source_hash in {*self.zips, *self._used}:
+        for source_hash in dict.fromkeys((*self.zips, *self._used)):
             forget_modules(source_hash)
         self.zips.clear()
         self.watchers.clear()

@@ -75,7 +75,7 @@ class Plate:
         disk = self._disk
         if self._choose("disk-full", 2, disk.habits.full):
             disk.fill(disk.habits.trouble_s)
-        return not disk.ending and (disk.is_full or grown_bytes > disk.room_bytes)
+        return disk.is_full or grown_bytes > disk.room_bytes
 
     def failure(self) -> int:
         """Choose whether and how the disk fails a commit; see `FAILURES`."""

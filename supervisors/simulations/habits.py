@@ -120,8 +120,7 @@ class Mixed:
         events = device.log.events
         if events and device.client is not None:
             event = events[max(events)]
-            device.chronicle.reading(device.log, event.conv, event.seq)
-            await device.ask(device.client.mark_read(event.conv, event.seq))
+            await device.read(event.conv, event.seq)
 
     async def watch(self, device: Device) -> None:
         """Look at somebody's presence from now on."""
@@ -158,17 +157,25 @@ class Mixed:
         """Type something that is not said."""
         to = _somebody(device)
         if to is not None and device.client is not None:
+            device.chronicle.typing(device.log, to)
             device.client.set_typing(to)
 
     async def look(self, device: Device) -> None:
         """Look through conversations, marks and devices."""
         if device.client is not None:
-            await device.ask(device.client.conversations())
-            await device.ask(device.client.devices())
+            moment = device.chronicle.moment
+            conversations = await device.ask(device.client.conversations())
+            if isinstance(conversations, list):
+                device.chronicle.conversations(device.log, moment, conversations)
+            devices = await device.ask(device.client.devices())
+            if isinstance(devices, list):
+                device.chronicle.own_devices(device.log, devices)
             to = _somebody(device)
             if to is not None:
                 conv = to if isinstance(to, bytes) else device.client.conversation_with(to)
-                await device.ask(device.client.marks(conv))
+                marks = await device.ask(device.client.marks(conv))
+                if isinstance(marks, list):
+                    device.chronicle.marks(device.log, conv, marks)
 
     async def revoke(self, device: Device) -> None:
         """Revoke another device of the same person."""
@@ -183,14 +190,30 @@ class Mixed:
             device.chronicle.revoking(account, number)
             await device.ask(device.client.revoke(number))
 
+    async def twin(self, device: Device) -> None:
+        """Start a second program with this device's key: the first one has to go."""
+        await device.twin()
+
     async def impersonate(self, device: Device) -> None:
         """Try to sign in as somebody else."""
         if device.person.contacts:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start begins with none."""
-        device.machine.disk["forget"] = True
+        """Lose the device's state: the machine starts again with none."""
+        device.machine.disk["set back"] = "forget"
+        device.machine.vanish(1.0)
+
+    async def backup(self, device: Device) -> None:
+        """Make a backup of the device's state."""
+        account, number = device.log.id
+        device.machine.disk["backup"] = device.machine.state().open(account, number)
+
+    async def restore(self, device: Device) -> None:
+        """Put the backup back: the machine starts again with old state, if it has any."""
+        if "backup" in device.machine.disk:
+            device.machine.disk["set back"] = "restore"
+            device.machine.vanish(1.0)
 
 
 def _text(device: Device) -> str:

@@ -14,10 +14,12 @@ from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.presence import WhoIsOnline
 from palaver.actors.chat.registry import MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
+from palaver.actors.chat.state.tables import PAIR
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
 from palaver.storage import ReadTxn, StoreError
+from palaver.storage.partitioning import partition_of
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
@@ -115,8 +117,8 @@ class ChatNode:
         self.node: Node | None = None
         self.store: SimulatedStore | None = None
         self.chat: RunningChat | None = None
-        self.failed_starts = 0
-        self.gave_up = 0
+        self._shape: tuple[tuple[str, ...], int] = ((), 0)
+        self._stopping = False
         self._code_sender = code_sender
         self._habits = habits
 
@@ -144,6 +146,7 @@ class ChatNode:
 
     async def _boot(self, host: Host) -> None:
         self.node = self.store = self.chat = None
+        self._stopping = False
         try:
             await self._start(host)
         except (StoreError, StartError) as error:
@@ -178,6 +181,7 @@ class ChatNode:
                 server="palaver/simulated",
             ),
         )
+        self._shape = self._shape_now()
 
     def _new_disk(self, host: Host) -> SimulatedDisk:
         faults = WorldFaults(self.world, lambda delay_s, fn: host.clock.call_later(delay_s, fn))
@@ -207,7 +211,8 @@ class ChatNode:
         """Do as a service manager does: start the node again when its tree has given up."""
         assert self.chat is not None
         reason = await self.chat.wait_failed()
-        self.gave_up += 1
+        if self._stopping:
+            return
         self.world.reach("a node's supervisors gave up")
         self._ended(host, reason)
 
@@ -217,17 +222,47 @@ class ChatNode:
         world.network.later(0.0, host.crash)
         world.network.later(_RESTART_S, host.boot)
 
-    async def stop(self) -> None:
-        """Drain and stop in order, as an operator does; call it on the node's host."""
-        assert self.chat is not None
-        assert self.node is not None
-        assert self.store is not None
-        await self.chat.drain()
-        await self.chat.listener.close()
-        await self.node.stop()
-        await self.store.close()
+    def stop(self, host: Host) -> None:
+        """Begin to drain and to stop in order, as an operator has it done; it starts again."""
+        if self.is_up and not self._stopping:
+            self._stopping = True
+            host.spawn(self._stop(host))
+
+    async def _stop(self, host: Host) -> None:
+        chat, node, store = self.chat, self.node, self.store
+        assert chat is not None
+        assert node is not None
+        assert store is not None
+        self.world.trace.note("node", host.name, "is drained and stopped")
+        await chat.drain()
+        await chat.listener.close()
+        await node.stop()
+        await store.close()
+        if list(node.processes()) or self.edge_stats.connections_open:
+            self.world.fail("a stopped node leaves nothing behind", f"{list(node.processes())}")
+        self.world.reach("a node was drained and stopped")
+        self._ended(host, "was stopped")
 
     # -- to look into it -----------------------------------------------------------------------
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its tree has the processes that it was started with."""
+        return self.is_up and self._shape_now() == self._shape
+
+    def _shape_now(self) -> tuple[tuple[str, ...], int]:
+        """The registered names, and how many supervisors there are."""
+        assert self.node is not None
+        infos = list(self.node.processes())
+        supervisors = sum(info.behaviour.endswith(".Supervisor") for info in infos)
+        return tuple(sorted(info.name for info in infos if info.name)), supervisors
+
+    def head(self, conversation: bytes) -> int:
+        """The last seq of a conversation, as its tables have it."""
+        assert self.store is not None
+        partition = partition_of(conversation, self.settings.partitions)
+        raw = self.store.view(partition, lambda txn: txn.get("heads", conversation))
+        return 0 if raw is None else PAIR.unpack(raw)[0]
 
     def violations(self) -> Iterator[str]:
         """What is wrong with the rows of its tables, and between its partitions."""
@@ -267,6 +302,13 @@ class ChatNode:
         number = names.Places(self.settings.partitions).number_of(account)
         rows = store.view(number, lambda txn: queries.devices(txn, account))
         return any(row.device == device for row in rows)
+
+    def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
+        """How far an account has received and read a conversation, as its tables say."""
+        assert self.store is not None
+        number = names.Places(self.settings.partitions).number_of(conversation)
+        raw = self.store.view(number, lambda txn: txn.get("marks", conversation + account.encode()))
+        return PAIR.unpack(raw) if raw else (0, 0)
 
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:
         """What a node without connections still has of them; empty where it let go of all."""

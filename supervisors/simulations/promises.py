@@ -22,7 +22,7 @@ from typing import NamedTuple
 from palaver.supervisors.simulations.chronicle import Chronicle, DeviceLog, Said
 from palaver.transport.client import MembersChanged
 
-__all__ = ["Membership", "membership", "missing", "verify"]
+__all__ = ["Membership", "marks", "membership", "missing", "unheard", "verify"]
 
 #: Why a message of each kind may be refused for good, where people and groups come and go.
 _LEGAL = {
@@ -107,6 +107,37 @@ def _missing_on(
                 yield f"{log} misses {conversation.hex()[:6]}:{seq} of {said.account}"
 
 
+def marks(chronicle: Chronicle) -> dict[tuple[bytes, str], tuple[int, int]]:
+    """By conversation and account, how far it has surely received and read it."""
+    delivered: dict[tuple[bytes, str], int] = {}
+    for log in chronicle.devices.values():
+        if log.revoked is None and log.lost is None:
+            for position, event in log.events.items():
+                if position <= log.durable and event.sender != log.id[0]:
+                    key = (event.conv, log.id[0])
+                    delivered[key] = max(event.seq, delivered.get(key, 0))
+    reads = chronicle.kept_reads
+    return {key: (delivered.get(key, 0), reads.get(key, 0)) for key in {**delivered, **reads}}
+
+
+def unheard(chronicle: Chronicle) -> Iterator[str]:
+    """Messages of which the program that wrote them has not heard that everyone has them."""
+    surely = marks(chronicle)
+    for log in chronicle.devices.values():
+        author = log.id[0]
+        heard = {cid for _, cid, _ in log.reached}
+        for cid, written in log.composed.items():
+            answer = written.answer
+            if answer is None or cid in heard or log.revoked is not None:
+                continue
+            if (written.kind, written.start) != ("message", log.starts):
+                continue
+            members = membership(chronicle, answer.conv).lasting(answer.seq)
+            marked = [surely.get((answer.conv, each), (0, 0))[0] for each in members - {author}]
+            if author in members and marked and min(marked) >= answer.seq:
+                yield f"{log} has not heard that {answer.conv.hex()[:6]}:{answer.seq} arrived"
+
+
 def verify(chronicle: Chronicle) -> None:
     """Check everything that must hold when nothing is missing any more.
 
@@ -124,6 +155,7 @@ def verify(chronicle: Chronicle) -> None:
         _authors_order(chronicle, conversation, places)
         _seen(chronicle, conversation)
         members = membership(chronicle, conversation)
+        _authors_belong(chronicle, conversation, places, members)
         for log in chronicle.devices.values():
             _queue(chronicle, conversation, members, log)
     for log in chronicle.devices.values():
@@ -214,6 +246,23 @@ def _receipts_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
             chronicle.fail(f"{log} heard {receipt}; it had read {read}")
         if receipt.delivered > max(delivered, read):
             chronicle.fail(f"{log} heard {receipt}; it had received {delivered}")
+
+
+def _authors_belong(
+    chronicle: Chronicle, conversation: bytes, places: dict[int, Said], members: Membership
+) -> None:
+    """Who writes to a group, or changes it, may do so."""
+    admins: tuple[str, ...] = ()
+    for change in members.changes:
+        others = change.added or change.removed != (change.sender,)
+        if change.seq == 1:
+            admins = (change.sender,)
+        elif others and set(range(1, change.seq)) <= set(places) and change.sender not in admins:
+            chronicle.fail(f"{change.sender} changed the members; {admins} may")
+        admins = tuple(a for a in admins if a in change.members) or change.members[:1]
+    for seq, said in places.items():
+        if members.changes and members.changes[0].seq < seq and not members.has(said.account, seq):
+            chronicle.fail(f"{said.account} wrote {seq}, and is no member of {conversation.hex()}")
 
 
 def _ticks_are_true(chronicle: Chronicle, log: DeviceLog) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "SCENARIOS",
     "Scenario",
     "brief",
+    "calm",
     "devices",
     "group",
     "offline",
@@ -116,6 +117,7 @@ def _talk(world: World) -> Plan:
         wishes=12,
         habits=_TALK | {"group": 1, "members": 1, "vanish": 1},
         node_faults=_with(_WORLDLY, kill=0.05),
+        drains=0.01,
         device_faults=_PHONES,
         state_failures=0.002,
         lost_codes=0.05,
@@ -137,6 +139,21 @@ def _brief(world: World) -> Plan:
         device_faults=_with(_PHONES, crash=0.02, power=0.01, reset=0.03),
         disk=DiskHabits(slow=0.2, stall=0.01, late=0.1, full=0.003, fail=0.003),
     )  # fmt: skip
+
+
+def _calm(world: World) -> Plan:
+    sizes = _Sizes(world)
+    return Plan(
+        people=sizes.of("people", 2, 3),
+        devices=sizes.of("devices", 1, 2),
+        partitions=sizes.of("partitions", 1, 2, 4),
+        gateways=sizes.of("gateways", 1, 2, 3),
+        seconds=sizes.of("seconds", 5, 10),
+        wishes=12,
+        habits=_TALK | {"group": 2, "members": 2, "revoke": 1, "flood": 1, "leave": 1, "twin": 1},
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2),
+        hints_arrive=True,
+    )
 
 
 def _offline(world: World) -> Plan:
@@ -180,9 +197,12 @@ def _devices(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 5, 15),
         wishes=12,
-        habits=_TALK | {"revoke": 1, "forget": 1, "vanish": 2, "hide": 1, "impersonate": 1},
+        habits=_TALK
+        | {"revoke": 1, "forget": 1, "backup": 2, "restore": 1, "vanish": 2, "hide": 1}
+        | {"impersonate": 1},
         node_faults=_WORLDLY,
-        device_faults=_with(_PHONES, crash=0.02),
+        # Who lost the state counts on a clock that goes up: see the protocol's "exactly once".
+        device_faults=_with(_PHONES, crash=0.02, jump=0.0),
         state_failures=0.01,
         lost_codes=0.1,
     )
@@ -207,14 +227,15 @@ def _presence(world: World) -> Plan:
 def _storm(world: World) -> Plan:
     sizes = _Sizes(world)
     return Plan(
-        people=sizes.of("people", 3, 5),
+        people=sizes.of("people", 3, 4),
         devices=sizes.of("devices", 1, 2),
         gateways=sizes.of("gateways", 1, 2, 3),
-        seconds=sizes.of("seconds", 10, 20),
+        seconds=sizes.of("seconds", 5, 10),
         wishes=12,
         habits={"say": 3, "read": 1, "leave": 2, "vanish": 2, "watch": 1},
         away_s=1.0,
         node_faults=_with(_WORLDLY, reset=0.3, crash=0.02, clog=0.05),
+        drains=0.02,
         device_faults=_with(_PHONES, reset=0.1),
     )
 
@@ -246,7 +267,8 @@ def _partitioned(world: World) -> Plan:
         seconds=sizes.of("seconds", 10, 20),
         wishes=12,
         habits=_TALK | {"group": 2, "members": 2},
-        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02),
+        node_faults=_with(_WORLDLY, partition=0.03, oneway=0.02, clog=0.03, pause=0.02, kill=0.05),
+        disk=DiskHabits(slow=0.3, stall=0.01, late=0.2, full=0.003),
         device_faults=_with(_PHONES, partition=0.03, oneway=0.02),
     )
 
@@ -299,6 +321,9 @@ brief: Final = Scenario(
     "brief", "two people, a few seconds, many faults: for many seeds", TownDay(_brief),
     (*_COMMON, "a child was restarted"),
 )  # fmt: skip
+calm: Final = Scenario(
+    "calm", "no faults, but for slow disks: what a reconnection would cure", TownDay(_calm), _COMMON
+)
 offline: Final = Scenario(
     "offline", "long absences, queues that fill and drain", TownDay(_offline), _COMMON
 )  # fmt: skip
@@ -309,7 +334,8 @@ group: Final = Scenario(
 )  # fmt: skip
 devices: Final = Scenario(
     "devices", "several devices each, linked, revoked, set back", TownDay(_devices),
-    (*_COMMON, "a device lost its state", "a revoked device was disconnected",
+    (*_COMMON, "a device lost its state", "a device came back with old state",
+     "a revoked device was disconnected",
      "the client's state failed", "signing up took more than one try"),
 )  # fmt: skip
 presence: Final = Scenario(
@@ -345,8 +371,8 @@ quiet: Final = Scenario(
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
-        talk, brief, offline, group, devices, presence, storm, power, partitioned, supervisors,
-        tables, quiet,
+        talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
+        supervisors, tables, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from palaver.transport.client import MemoryState, Snapshot, StateChange, StateError
 
-__all__ = ["SimulatedState"]
+__all__ = ["SimulatedState", "state_of"]
 
 
 class SimulatedState:
@@ -43,3 +43,20 @@ class SimulatedState:
 
     def close(self) -> None:
         """Let go of it; it stays on the disk."""
+
+
+def state_of(account: str, device: int, snapshot: Snapshot) -> MemoryState:
+    """A state that holds what a snapshot does: a backup that is put back."""
+    state = MemoryState()
+    state.open(account, device)
+    state.commit(
+        StateChange(
+            position=snapshot.position,
+            next_cid=snapshot.next_cid,
+            after=snapshot.after,
+            added=list(snapshot.outbox.values()),
+            seen=dict(snapshot.seen),
+            awaited=dict(snapshot.awaited),
+        )
+    )
+    return state

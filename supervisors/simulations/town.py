@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from palaver.actors.simulation import Faults, Host, World
+from palaver.actors.simulation import Fault, Faults, Host, World
 from palaver.storage.simulated import DiskHabits
 from palaver.supervisors.simulations.chronicle import Chronicle
 from palaver.supervisors.simulations.habits import Mixed
 from palaver.supervisors.simulations.machines import Machine
 from palaver.supervisors.simulations.nodes import ChatNode
 from palaver.supervisors.simulations.people import Day, Device, Person
-from palaver.supervisors.simulations.promises import missing, verify
-from palaver.supervisors.simulations.states import SimulatedState
+from palaver.supervisors.simulations.promises import marks, missing, unheard, verify
+from palaver.supervisors.simulations.states import SimulatedState, state_of
 from palaver.supervisors.trees.settings import Settings
-from palaver.transport.client import Backoff, Timeouts
+from palaver.transport.client import Backoff, Client, ClientError, Snapshot, Timeouts
 
 __all__ = ["Plan", "Town"]
 
@@ -44,6 +44,8 @@ class Plan:
         disk: of the nodes.
         state_failures: how often a device's disk fails to keep a step.
         lost_codes: how often a one-time code does not arrive.
+        drains: how often, at a pulse, an operator has a node drained and started again.
+        hints_arrive: whether receipts must arrive, as they must where nothing fails.
     """
 
     nodes: int = 1
@@ -61,6 +63,8 @@ class Plan:
     disk: DiskHabits = field(default_factory=DiskHabits)
     state_failures: float = 0.0
     lost_codes: float = 0.0
+    drains: float = 0.0
+    hints_arrive: bool = False
 
 
 class Post:
@@ -111,16 +115,29 @@ class Resident:
 
     async def _live(self, host: Host) -> None:
         town = self.town
-        if host.disk.pop("forget", None) and "state" in host.disk:
-            del host.disk["state"]
-            town.chronicle.lost_state(
-                town.chronicle.devices[self.person.account, host.disk["device"]]
-            )
-            town.world.reach("a device lost its state")
+        self._set_back(host)
         self.device = Device(
             self._machine(host), town.chronicle, self.person, town.habits, self.day, self.name
         )
         await self.device.live()
+
+    def _set_back(self, host: Host) -> None:
+        """Lose the device's state, or take it from a backup, if its person has had such luck."""
+        town, disk = self.town, host.disk
+        how = disk.pop("set back", None)
+        if how is None or "state" not in disk or "device" not in disk:
+            return
+        backup: Snapshot | None = disk.get("backup") if how == "restore" else None
+        if backup is None:
+            del disk["state"]
+            town.world.reach("a device lost its state")
+        else:
+            # As the protocol wants it: ids far above every one that may have been used.
+            backup = replace(backup, next_cid=host.clock.time_ms() << 10)
+            disk["state"] = state_of(self.person.account, disk["device"], backup)
+            town.world.reach("a device came back with old state")
+        log = town.chronicle.devices[self.person.account, disk["device"]]
+        town.chronicle.lost_state(log, 0 if backup is None else backup.position)
 
     def _machine(self, host: Host) -> Machine:
         world, name = self.town.world, self.name
@@ -241,8 +258,15 @@ class Town:
         world, plan = self.world, self.plan
         await world.start_all()
         nodes = [node.host for node in self.nodes]
-        world.nemesis(plan.node_faults, among=nodes)
+        drain = Fault("drain", plan.drains, 1, self._drain)
+        faults = replace(plan.node_faults, own=(*plan.node_faults.own, drain))
+        world.nemesis(faults, among=nodes)
         world.nemesis(plan.device_faults, among=[one.host for one in self.residents])
+
+    def _drain(self, host: Host, _way: int) -> None:
+        for node in self.nodes:
+            if node.host is host:
+                node.stop(host)
 
     async def evening(self) -> None:
         """No more faults, no more wishes: everything that was said must arrive; then check."""
@@ -253,12 +277,17 @@ class Town:
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
-        await self._eventually(lambda: all(node.is_up for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(node.is_whole for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
+        if "hide" not in self.plan.habits:
+            await self._eventually(lambda: not any(self._thought_away()), "who is here is seen")
+        if self.plan.hints_arrive:
+            await self._eventually(lambda: not any(unheard(self.chronicle)), "receipts arrive")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
         self.check_tables()
         for node in self.nodes:
@@ -304,11 +333,33 @@ class Town:
                 if log.revoked is not None and not one.node.has_device(*log.id):
                     yield one.name
 
+    def _thought_away(self) -> Iterable[str]:
+        online = [one for one in self.residents if one.device and one.device.client_is_online]
+        here = {one.person.account for one in online}
+        for one in online:
+            assert one.device is not None
+            heard = {presence.account: presence.online for presence in one.device.log.presences}
+            for account in here.intersection(one.device.watched):
+                if heard.get(account) is False:
+                    yield f"{one.name} thinks that {account} is away"
+
+    def _marks_behind(self) -> Iterable[str]:
+        homes = {one.person.account: one.node for one in self.residents}
+        for (conversation, account), (delivered, read) in marks(self.chronicle).items():
+            mark = homes[account].mark(conversation, account)
+            if mark[0] < delivered or mark[1] < read:
+                yield f"{account} is at {mark}, and was at {(delivered, read)}"
+
     def check_tables(self) -> None:
         """Check the tables of all nodes."""
         for node in self.nodes:
             for text in node.violations():
                 self.world.fail("the tables keep their invariants", text)
+        for conversation, places in self.chronicle.said.items():
+            heads = [node.head(conversation) for node in self.nodes]
+            if max(heads) < max(places):
+                what = "what was answered is in the tables"
+                self.world.fail(what, f"{conversation.hex()[:6]}: {heads} < {max(places)}")
 
     async def at_night(self) -> None:
         """Everybody goes, in order or not; nothing of them may be left on the nodes."""
@@ -323,6 +374,10 @@ class Town:
         accounts = [person.account for person in self.people]
         for node in self.nodes:
             await self._nothing_left(node, accounts)
+        # Whatever was answered must be there after a power cut, too.
+        for node in self.nodes:
+            node.host.power_off()
+            await node.host.start()
         self.check_tables()
 
     async def _nothing_left(self, node: ChatNode, accounts: list[str]) -> None:
@@ -346,12 +401,21 @@ class Town:
             log = None if one.device is None or not one.device.is_registered else one.device.log
             lines.append(
                 f"{one.host!r} online={client is not None and client.online} "
-                f"outbox={[] if client is None else [o.cid for o in client.outbox][:5]} "
+                f"outbox={_waiting(client)} "
                 f"shown={0 if log is None else max(log.events, default=0)} "
                 f"kept={0 if log is None else log.durable}"
             )
         lines += list(missing(self.chronicle))[:8]
+        lines += [*self._marks_behind(), *self._thought_away()][:8]
+        lines += list(unheard(self.chronicle))[:8] if self.plan.hints_arrive else []
         return "\n".join(lines)
+
+
+def _waiting(client: Client | None) -> list[int]:
+    try:
+        return [] if client is None else [outgoing.cid for outgoing in client.outbox][:5]
+    except ClientError:
+        return []
 
 
 def settings(plan: Plan) -> Settings:

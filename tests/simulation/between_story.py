@@ -23,10 +23,11 @@ from palaver.actors.runtime import (
     NodeDown,
     Pid,
     Ref,
+    Response,
 )
 from palaver.actors.runtime.links import linked
 from palaver.actors.simulation import Fabric, Faults, Host, RemotePid, World
-from palaver.actors.simulation.between.peer import Peer
+from palaver.actors.simulation.between.peer import Peer, WatchedFrom
 
 FAULTS = Faults(
     crash=0.01, power=0.01, kill=0.0, partition=0.01, oneway=0.01, clog=0.02, reset=0.02,
@@ -48,10 +49,12 @@ class Diary:
     # By monitor: whom, over which connection, and how often it has told what.
     watched: dict[Ref, tuple[Token, Peer | None]] = field(default_factory=dict)
     downs: dict[Ref, list[object]] = field(default_factory=dict)
-    exits: list[tuple[Pid | None, object]] = field(default_factory=list)
+    # Links of its own making that have brought no exit yet: to whom, over which connection.
+    linked: dict[Any, tuple[Token, Peer | None]] = field(default_factory=dict)
+    ever_linked: set[Token] = field(default_factory=set)
     asked: int = 0
     answered: int = 0
-    reason: object = None
+    requests: dict[Ref, tuple[Token, int]] = field(default_factory=dict)
 
 
 class Actor(GenServer):
@@ -62,6 +65,8 @@ class Actor(GenServer):
         self.story = story
         self.diary = story.diaries[token] = Diary(token)
         story.actors[token] = self.pid
+        here = story.fabric.distribution(self.node)
+        story.tokens[here.name, here.creation, self.pid.serial] = token
 
     def peer(self, address: Any) -> Peer | None:
         return self.story.fabric.distribution(self.node).peer(address.node_name)
@@ -83,9 +88,14 @@ class Actor(GenServer):
             else:
                 assert answer == (token, number), f"{answer} is the answer to something else"
             diary.answered += 1
+        elif step == "request" and number % 7:
+            diary.requests[self.send_request(address, (token, number))] = (token, number)
         elif step == "link":
+            diary.linked.setdefault(address, (token, self.peer(address)))
+            diary.ever_linked.add(token)
             self.link(address)
         elif step == "unlink":
+            diary.linked.pop(address, None)
             self.unlink(address)
         elif step == "monitor":
             peer = self.peer(address)
@@ -112,7 +122,16 @@ class Actor(GenServer):
             assert message.ref in diary.watched, "a monitor that was ended has told something"
             diary.downs.setdefault(message.ref, []).append(message.reason)
         elif isinstance(message, Exit):
-            diary.exits.append((message.sender, message.reason))
+            sender = message.sender
+            assert isinstance(sender, RemotePid)
+            token = self.story.tokens[sender.node_name, sender.creation, sender.serial]
+            if diary.linked.pop(sender, None) is None:
+                linked_to = self.story.diaries[token].ever_linked
+                assert diary.token in linked_to, f"{message}, and there was no link"
+            assert message.reason in (NOCONNECTION, NOPROC, KILLED), message
+        elif isinstance(message, Response):
+            asked = diary.requests.pop(message.ref)  # one answer each
+            assert message.error is not None or message.value == asked
         else:
             _, sender, target, number = message
             assert target == diary.token, f"{diary.token} got a message to {target}"
@@ -128,6 +147,7 @@ class Story:
         self.fabric = Fabric(net_ticktime_s=4.0)
         self.diaries: dict[Token, Diary] = {}
         self.actors: dict[Token, Pid] = {}
+        self.tokens: dict[tuple[str, int, int], Token] = {}
         self.kept: list[Any] = []
         # Addresses by the node that uses them, with whom they mean; those of the dead as well.
         self.known: dict[Any, list[tuple[Any, Token]]] = {}
@@ -164,7 +184,7 @@ class Story:
             return
         address, token = chance.choice(known)
         steps = ["send"] * 8 + ["call"] * 3 + ["link", "unlink"] * 2
-        steps += ["monitor"] * 3 + ["demonitor", "kill"]
+        steps += ["monitor"] * 3 + ["request"] * 3 + ["demonitor", "kill"]
         self.number += 1
         node.cast(
             self.actors[chance.choice(mine)], (chance.choice(steps), address, token, self.number)
@@ -194,7 +214,12 @@ class Story:
         for token in self.living():
             diary = self.diaries[token]
             assert diary.asked == diary.answered, f"{token} still waits for an answer"
+            assert not diary.requests, f"requests of {token} were never answered"
             self.check_monitors(diary)
+            for target, peer in diary.linked.values():
+                assert peer is not None, f"{token} is linked to {target} without a connection"
+                assert self.is_up(token, peer), f"{token} heard nothing of a lost connection"
+                assert target in self.living(), f"{token} heard nothing of the end of {target}"
         self.check_links()
 
     def living(self) -> list[Token]:
@@ -260,6 +285,9 @@ class Story:
         ends: set[tuple[Pid, Pid]] = set()
         for node in nodes.values():
             for pid, process in node.table.items():
+                for watcher in process.watchers or ():
+                    if isinstance(watcher, WatchedFrom):
+                        assert watcher.distribution.is_up(watcher.peer), f"{watcher} was left"
                 for other in linked(process):
                     if not isinstance(other, RemotePid):
                         continue

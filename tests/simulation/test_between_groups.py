@@ -6,10 +6,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from between_kit import Cluster, in_cluster
 
-from palaver.actors.names import Joined, Left, Scope, ScopeServer
-from palaver.actors.runtime import KILL, GenServer, Pid
-from palaver.actors.simulation import Coverage, Fabric, Faults, Host, Seeded, World, run
+from palaver.actors.names import Joined, Left, NodeUp, PeerDown, Scope, ScopeServer
+from palaver.actors.names.group_messages import Discover
+from palaver.actors.runtime import KILL, NOCONNECTION, GenServer, Pid
+from palaver.actors.simulation import Coverage, Fabric, Faults, Host, Probe, Seeded, World, run
 from palaver.supervisors import ChildSpec, Supervisor
 
 FAULTS = Faults(
@@ -145,6 +147,52 @@ def test_after_the_faults_all_nodes_agree_and_monitors_have_heard_just_that() ->
 @pytest.mark.long
 def test_after_the_faults_all_nodes_agree_for_long() -> None:
     search(range(SEEDS, LONG_SEEDS))
+
+
+def test_a_line_says_that_a_peer_is_gone_before_anything_that_comes_later() -> None:
+    async def test(c: Cluster) -> None:
+        events: list[Any] = []
+        one, two, three = (Probe(c.nodes[name]) for name in "abb")
+        here, there = c.distribution("a").groups, c.distribution("b").groups
+        line = here.open("scope", one.pid, events.append)
+        there.open("scope", two.pid, events.append)
+        peer = c.fabric.remote(on=c.nodes["a"], pid=two.pid)
+        line.watch(peer)
+        line.down(peer, NOCONNECTION)
+        assert events == []  # not from within
+        here.up("b")
+        assert events == [PeerDown(peer), NodeUp("b")]
+        events.clear()
+        # What was for a scope process that has exited is not for the next one.
+        later = there.open("scope", three.pid, events.append)
+        line.send(peer, Discover(one.pid))
+        await c.world.sleep(0.1)
+        assert events == []
+        line.send_to_node("b", Discover(one.pid))
+        await c.world.sleep(0.1)
+        assert events == [Discover(c.fabric.remote(on=c.nodes["b"], pid=one.pid))]
+        events.clear()
+        c.nodes["b"].exit(two.pid, KILL)
+        await c.world.sleep(0.1)
+        assert events == [PeerDown(peer)]
+        line.watch(peer)  # it is dead already
+        await c.world.sleep(0.1)
+        c.distribution("b").disconnect("a")
+        await c.world.sleep(0.1)
+        line.watch(peer)
+        line.send(peer, Discover(one.pid))
+        line.send_to_node("b", Discover(one.pid))
+        await c.world.sleep(0.1)
+        assert events == [PeerDown(peer)] * 3
+        assert list(line.nodes()) == []
+        later.close()
+        line.close()
+        await c.connected()
+        assert len(events) == 3
+        with pytest.raises(TypeError, match="no scope process of another node"):
+            line.watch(one.pid)
+
+    in_cluster(test)
 
 
 def test_groups_of_several_nodes_are_seen_on_each() -> None:

@@ -183,7 +183,7 @@ def test_files_are_refused_where_that_is_asked_for(tmp_path: Path) -> None:
         lambda: list(tmp_path.iterdir()),
         lambda: (tmp_path / "x").mkdir(),
     ):
-        with open_guard(files=True), pytest.raises(NonDeterminism, match=r"host\.disk"):
+        with open_guard(no_files=True), pytest.raises(NonDeterminism, match=r"host\.disk"):
             do()
 
 

@@ -11,8 +11,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from palaver.actors.runtime import KILLED, NOPROC, NORMAL, SHUTDOWN, Pid, Shutdown, is_abnormal
+from palaver.actors.runtime import KILLED, NORMAL, SHUTDOWN, Pid, Shutdown, is_abnormal
 from palaver.supervisors import ChildSpec, FailedToStart, SupervisorFlags
+
+ORIGIN_S = 1000.0
+"""When a world begins, by its clock. Times are those of the clock, or their sums would differ."""
 
 LATE_S = 2.0
 """How much later than it should a timer may be, on a host that is late now and then."""
@@ -35,7 +38,7 @@ class Event:
 
     def __str__(self) -> str:
         rest = [str(each) for each in (self.child, self.pid, self.reason) if each is not None]
-        return f"{self.at_s:10.3f}  {self.kind:<17} {' '.join(rest)}"
+        return f"{self.at_s - ORIGIN_S:10.3f}  {self.kind:<17} {' '.join(rest)}"
 
 
 @dataclass(slots=True)
@@ -77,9 +80,14 @@ class Reader:
         self.seen: list[Event] = []
         self.now_s = 0.0
         self.idle = False
+        # When a supervisor among the children began to stop, while this one had nothing to do: it
+        # may be the first sign of a restart that is tried again, which then began at that time.
+        self.signs_s: float | None = None
         self.over = False
         self.gave_up = False
         self.stops: Pid | None = None  # the child that is being stopped
+        # Children whose end the supervisor may have come too late for: it may report it, or not.
+        self.tolerated: set[Any] = set()
         self.reading = self.read()
         next(self.reading)
 
@@ -118,7 +126,7 @@ class Reader:
                 del self.children[child.spec.id]
         yield from self.next("own up")
         while True:
-            self.idle = True
+            self.idle, self.signs_s = True, None
             event = yield from self.next(
                 "child_terminated", "shutdown", "init", "terminate", "exit", "start_error",
                 "shutdown_error", "own terminate",
@@ -181,8 +189,8 @@ class Reader:
             del self.children[event.child]
             self.forgotten.append(child)
 
-    def restart(self, child: Child) -> Reading:
-        now_s = self.now_s
+    def restart(self, child: Child, began_s: float | None = None) -> Reading:
+        now_s = self.now_s if began_s is None else began_s
         self.window = [each for each in self.window if each >= now_s - self.flags.period_s]
         self.window.append(now_s)
         if len(self.window) > self.flags.intensity:
@@ -217,7 +225,7 @@ class Reader:
             self.again.pop(0)  # it was stopped, or restarted with others
         if not self.again:
             raise self.wrong(f"nothing explains this: {event}")
-        trying = self.restart(self.again.pop(0))
+        trying = self.restart(self.again.pop(0), self.signs_s)
         next(trying)
         yield from self.rest_of(trying, event)
 
@@ -238,10 +246,15 @@ class Reader:
             event = yield
             if event.kind in ("exit", "terminate"):
                 if not self.is_ordered(event):
+                    if self.idle and event.reason is SHUTDOWN and self.signs_s is None:
+                        self.signs_s = event.at_s
                     continue  # by itself, or killed
                 if event.kind in kinds and self.flags.strategy != "one_for_one":
                     return event
                 raise self.wrong(f"{event.child} was stopped: {event}")
+            if event.kind == "shutdown_error" and event.child in self.tolerated:
+                self.tolerated.remove(event.child)
+                continue
             if event.kind not in kinds:
                 raise self.wrong(f"not one of {', '.join(kinds)}: {event}")
             if child is not None and event.child != child.spec.id:
@@ -260,6 +273,7 @@ class Reader:
         child.restarting = False
         child.pid = None
         event = yield from self.next("init", "start_error", child=child)
+        self.tolerated.discard(child.spec.id)  # it would have reported that by now
         if event.kind == "start_error":
             return "failed"  # killed before its `init`
         event = yield from self.next("up", "ignored", "start_error", child=child)
@@ -284,8 +298,14 @@ class Reader:
     def stop_one(self, child: Child, pid: Pid) -> Reading:
         began_s = self.now_s
         limit_s = child.spec.shutdown_s
+        told = False
         while pid not in self.facts.ends:
             event = yield
+            if event.kind == "terminate" and event.pid is pid and event.reason is SHUTDOWN:
+                told = True
+            if event.kind == "shutdown_error" and event.child in self.tolerated:
+                self.tolerated.remove(event.child)
+                continue
             if event.kind in ("exit", "terminate"):
                 if self.is_ordered(event):
                     raise self.wrong(f"{event.child} was stopped before {child.spec.id} had ended")
@@ -308,8 +328,10 @@ class Reader:
             fine = not is_abnormal(reason) and (
                 reason is not NORMAL or child.spec.restart != "permanent"
             )
-        if not fine and reason is not NOPROC:
+        if not fine and (told or took_s > LATE_S):
             yield from self.next("shutdown_error", child=child)
+        elif not fine:  # it ended at this moment by itself, perhaps before it was to be stopped
+            self.tolerated.add(child.spec.id)
 
     # -- in the end ----------------------------------------------------------------------------
 
@@ -349,7 +371,7 @@ class DynamicReader(Reader):
     def read(self) -> Reading:
         yield from self.next("own up")
         while True:
-            self.idle = True
+            self.idle, self.signs_s = True, None
             event = yield from self.next(
                 "child_terminated", "shutdown", "init", "start_error", "own terminate"
             )

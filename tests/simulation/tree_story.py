@@ -229,7 +229,7 @@ class Story:
             if kind == "own terminate":
                 found.ordered_to_stop = self.may_order(found.pid)
             try:
-                found.take(Event(kind, self.node.clock.monotonic() - 1000.0, child, pid, reason))
+                found.take(Event(kind, self.node.clock.monotonic(), child, pid, reason))
             except AssertionError as error:
                 # This runs within the processes, which would take it for a failure of their own.
                 self.faults.append(error)
@@ -326,8 +326,8 @@ class Story:
             node.exit(pid, KILL)
         elif how == "exit":
             node.exit(pid, "odd")
-        elif pid in self.readers:
-            return
+        elif isinstance(node.table[pid].context, Supervisor | DynamicSupervisor):
+            return  # it would crash, as OTP's does
         else:
             told = {"stop": NORMAL, "odd": "odd", "shut down": Shutdown("enough"), "crash": "crash"}
             node.cast(pid, told[how])

@@ -77,7 +77,9 @@ def test_what_was_acknowledged_is_there_after_reopening(engine: Engine) -> None:
             await append(store, [say(life * 10 + n) for n in range(10)])
             assert (store.digest(0), store.content_digest(0)) != digests
             await store.close()
-        assert len(bodies(engine.open(readonly=True))) == 30
+        beside = engine.open(readonly=True)
+        assert len(bodies(beside)) == 30
+        await beside.close()
 
     run(story)
 

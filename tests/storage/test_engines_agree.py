@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from engines import Clockwork
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -205,11 +206,7 @@ class Beside:
         self.open()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS, max_batch=st.integers(1, 9))
-def test_a_random_program_has_the_same_answers_on_both_engines(
-    steps: list[Any], max_batch: int
-) -> None:
+def run_beside(steps: list[Any], max_batch: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         beside = Beside(place, max_batch)
         try:
@@ -221,3 +218,20 @@ def test_a_random_program_has_the_same_answers_on_both_engines(
             beside.exits.close()
             for store in beside.stores:
                 store.close_now()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, max_batch=st.integers(1, 9))
+def test_a_random_program_has_the_same_answers_on_both_engines(
+    steps: list[Any], max_batch: int
+) -> None:
+    run_beside(steps, max_batch)
+
+
+@pytest.mark.long
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, max_batch=st.integers(1, 9))
+def test_any_random_program_has_the_same_answers_on_both_engines(
+    steps: list[Any], max_batch: int
+) -> None:
+    run_beside(steps, max_batch)

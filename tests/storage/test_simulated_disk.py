@@ -193,7 +193,7 @@ class Story:
 @pytest.mark.parametrize("habits", [SOUND, ROUGH], ids=["sound", "rough"])
 def test_what_is_there_after_an_end_is_what_was_said(habits: DiskHabits) -> None:
     met: Counter[str] = Counter()
-    for seed in range(150):
+    for seed in range(80):
         story = Story(seed, habits)
         try:
             story.run(60)
@@ -262,6 +262,39 @@ def test_a_commit_under_way_is_there_or_not(power: bool, survives: int) -> None:
     assert len(bodies(SimulatedStore.open(disk, talk))) == 2 * survives
 
 
+def test_nothing_is_answered_or_chosen_after_the_end() -> None:
+    clock = Clockwork(lambda name, *_: int(name.startswith("disk-late/")))
+    disk = SimulatedDisk(clock)
+    store = SimulatedStore.open(disk, talk)
+    answers: list[Any] = []
+
+    def last(results: list[Any]) -> None:
+        answers.append(results)
+        disk.killed()
+
+    store.append(0, [say(1)], last)
+    store.append(0, [say(2)], answers.append)
+    clock.run_out()
+    assert len(answers) == 1, "the rest of the batch was to hear after the end"
+    store = SimulatedStore.open(disk, talk)
+    assert len(bodies(store)) == 2
+    store.append(0, [say(3)], answers.append)
+    clock.advance(0.0015)  # durable, and nobody has heard of it
+    store.append(0, [say(4)], answers.append)
+    assert store.applied(0) == 3
+    disk.power_off()
+    asked: list[str] = []
+
+    def decide(name: str, options: int, rate: float) -> int:
+        asked.append(name)
+        return 0
+
+    clock.decide = decide
+    clock.run_out()
+    assert (len(answers), asked) == (1, [])
+    assert len(bodies(SimulatedStore.open(disk, talk))) == 3
+
+
 def test_a_full_disk_refuses_and_goes_on_with_room() -> None:
     clock, disk, store = calm()
     store.apply_now(0, [say(1)])
@@ -305,6 +338,16 @@ def test_a_failed_commit_is_there_or_not_and_the_next_one_goes_on(failure: int) 
     assert [type(r) for r in store.apply_now(0, [say(4)])] == [Outcome]
     assert store.applied(0) == (4 if kept else 2)
     assert problems(store) == []
+
+
+def test_a_head_that_was_written_again_stays() -> None:
+    clock, disk, store = calm()
+    disk.fail_next.append(HEAD)
+    store.apply_now(0, [say(1)])
+    assert bodies(store) == []
+    clock.decide = lambda *_: 1
+    disk.power_off()
+    assert bodies(SimulatedStore.open(disk, talk)) == []
 
 
 @pytest.mark.parametrize("power", [True, False])
@@ -366,6 +409,7 @@ def test_folders_are_apart_and_their_owners_are_told_by_the_disk() -> None:
         SimulatedStore.open(disk, talk)
     beside = SimulatedStore.open(disk, talk, readonly=True)
     beside.close_now()
+    assert disk.folder("store").readers == []
     again.close_now()
     disk.remove("store")
     assert SimulatedStore.open(disk, talk, partitions=2).applied(1) == 0

@@ -219,7 +219,7 @@ def test_after_every_end_commits_are_there_whole(partitions: int) -> None:
 
 
 @pytest.mark.parametrize("failure", [1, 2, 3, 4])
-@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("seed", [2, 4])
 def test_whichever_commit_the_disk_fails_the_rows_agree(seed: int, failure: int) -> None:
     """Also where it is the one by which a partition was to finish what had been agreed."""
 

@@ -53,7 +53,7 @@ class Guard:
         tell: Callable[[NonDeterminism], None],
         callers: Callers,
         *,
-        files: bool,
+        no_files: bool,
     ) -> None:
         self.now_s = now_s
         self.wall_s = wall_s
@@ -63,7 +63,7 @@ class Guard:
         self._tell = tell
         self._callers = callers
         self._chances: dict[str, random.Random] = {}
-        self._events = {**EVENTS, **FILE_EVENTS} if files else EVENTS
+        self._events = {**EVENTS, **FILE_EVENTS} if no_files else EVENTS
 
     def random(self, module: str) -> random.Random:
         """The chance of a library, from the tape."""
@@ -122,7 +122,7 @@ def guarded(
     tell: Callable[[NonDeterminism], None] | None = None,
     allow: Iterable[str] = (),
     real: Iterable[str] = (),
-    files: bool = False,
+    no_files: bool = False,
     strict: bool = False,
 ) -> Iterator[Guard]:
     """Refuse what is not deterministic, in this thread, until the end of the block.
@@ -137,7 +137,7 @@ def guarded(
         tell: called with the first refusal, because a program may swallow what is raised.
         allow: names of further modules or packages that are treated as libraries.
         real: names of modules or packages that get the machine's own.
-        files: refuse files and folders of the machine too.
+        no_files: refuse files and folders of the machine too.
         strict: look at every call, so that `datetime.now()` and functions kept in other places
             than modules are seen too. Takes about three times as long.
     """
@@ -147,7 +147,7 @@ def guarded(
         wall_s if wall_s is not None else lambda: BEGIN_S + now_s(),
         tell if tell is not None else _nobody,
         Callers(allow, real),
-        files=files,
+        no_files=no_files,
     )
     thread = get_ident()
     outer = OPEN.get(thread)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from palaver.actors.runtime.reasons import Crash
 from palaver.actors.simulation.driving.runner import Runner
 from palaver.actors.simulation.driving.tapes import RecordedTape
 from palaver.actors.simulation.reporting.tree import TreeLine
@@ -14,16 +17,18 @@ from palaver.actors.simulation.reporting.watching import Watch
 from palaver.actors.simulation.world.running import Outcome
 from palaver.actors.simulation.world.sources import Quiet
 from palaver.actors.simulation.world.trace import KEPT_LINES, Line
+from palaver.actors.simulation.world.world import World
 
 if TYPE_CHECKING:
     from palaver.actors.runtime import CrashReport
 
-__all__ = ["Comparison", "Deviation", "Facts", "gather"]
+__all__ = ["Comparison", "Deviation", "Facts", "gather", "observed"]
 
 #: Lines of these kinds, right after a deviation, are what it did.
 _EFFECTS: Final = frozenset({"fault", "host"})
 
 _EACH: Final = 8
+_ADDRESSES: Final = re.compile(r"\b(?:0x)?[0-9a-f]{9,16}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,15 @@ class Facts:
 
 def gather(runner: Runner, tape: RecordedTape, *, secrets: bool = False) -> Facts:
     """Run a tape and the quiet one, watching both closely."""
+    handled = sys.exc_info()[1]
     with Watch(secrets=secrets) as watch:
         outcome = runner(tape.source, prepare=watch.prepare)
     with Watch(secrets=secrets) as quiet_watch:
         quiet = runner(Quiet(tape.seed), prepare=quiet_watch.prepare)
+    _detach(outcome.failure, handled)
+    for crash in watch.crashes:
+        if isinstance(crash.reason, Crash):
+            _detach(crash.reason.exception, handled)
     lines = _lines(outcome, watch)
     return Facts(
         outcome=outcome,
@@ -93,24 +103,44 @@ def gather(runner: Runner, tape: RecordedTape, *, secrets: bool = False) -> Fact
     )
 
 
+def _detach(error: BaseException | None, handled: BaseException | None) -> None:
+    """Forget that an exception of the run was raised while another was being handled outside."""
+    seen: set[int] = set()
+    while error is not None and handled is not None and id(error) not in seen:
+        seen.add(id(error))
+        if error.__context__ is handled:
+            error.__context__ = None
+        error = error.__cause__ or error.__context__
+
+
+def observed(world: World, failure: Exception, watch: Watch) -> Facts:
+    """What a watch has seen of a world that was driven by hand."""
+    outcome = Outcome(
+        failure, world.tape, world.trace, world.coverage, world.now_s, world.loop.steps
+    )
+    lines = _lines(outcome, watch)
+    return Facts(
+        outcome, lines, _deviations(outcome, watch, lines), watch.trees, watch.crashes, None
+    )
+
+
 def _lines(outcome: Outcome, watch: Watch) -> list[Line]:
     """The events up to the failure, with one label for each process, deviations in words."""
-    aliases = watch.labels.aliases
     found: list[Line] = []
-    for line in outcome.trace.lines:
-        to = None if line.to is None else aliases.get(line.to, line.to)
-        text = line.text
+    for raw in outcome.trace.lines:
+        line = watch.labels.line(raw)
         if line.kind == "deviation":
-            text = f"#{_number(line)}: {watch.said.get((line.who, _number(line)), text)}"
+            number = _number(line)
+            line = line._replace(text=f"#{number}: {watch.said.get((line.who, number), '')}")
         elif line.kind in _EFFECTS and found and found[-1].kind == "deviation":
             # What the deviation did comes right after it: that says more than its number.
             before = found[-1]
             if ": option " in before.text and before.at_s == line.at_s:
-                effect = " ".join(filter(None, (line.who, line.text, to)))
+                effect = " ".join(filter(None, (line.who, line.text, line.to)))
                 watch.said[before.who, _number(before)] = effect
                 found[-1] = before._replace(text=f"#{_number(before)}: {effect}")
                 continue
-        found.append(Line(line.at_s, line.kind, aliases.get(line.who, line.who), text, to))
+        found.append(line)
         if line.kind == "failure":
             break
     return found
@@ -153,7 +183,8 @@ def _compare(
 
 
 def _event(line: Line) -> tuple[str, str, str | None, str]:
-    return (line.kind, line.who, line.to, line.text)
+    # Objects are elsewhere in memory in each run.
+    return (line.kind, line.who, line.to, _ADDRESSES.sub("0x…", line.text))
 
 
 def _surplus(some: Iterable[Line], others: Iterable[Line]) -> list[str]:

@@ -25,7 +25,7 @@ class Report:
         tape: The shortest that fails.
         seed: The seed that was found to fail, if it was one.
         shrunk: How the tape became short.
-        arguments: How to replay it, where the command cannot: the scenario has arguments.
+        how: How to replay it, where the command cannot: the scenario has arguments.
         secrets: Show what servers hide (`Watch`).
 
     Attributes:
@@ -39,14 +39,14 @@ class Report:
         *,
         seed: int | None = None,
         shrunk: Shrunk | None = None,
-        arguments: str = "",
+        how: str = "",
         secrets: bool = False,
     ) -> None:
         self.runner = runner
         self.tape = tape
         self.seed = seed
         self.shrunk = shrunk
-        self.arguments = arguments
+        self.how = how
         self.secrets = secrets
         self.page: Path | None = None
         self._facts: Facts | None = None
@@ -96,6 +96,7 @@ class SimulationFailed(AssertionError):
     def __init__(self, report: Report) -> None:
         super().__init__(report)
         self.report = report
+        self._telling = False
 
     @property
     def tape(self) -> RecordedTape:
@@ -104,10 +105,14 @@ class SimulationFailed(AssertionError):
 
     def __str__(self) -> str:
         """The report's text; if it cannot be made, why, and how to replay the tape."""
+        if self._telling:
+            # An exception within the run that is reported has this one as its context.
+            return f"{self.report.tape.scenario} failed"
+        self._telling = True
         try:
             return self.report.text
         except Exception as error:  # noqa: BLE001 - the failure itself must not be lost
             why = f"(no report could be made: {brief(error)})"
-            return "\n".join(
-                [f"{self.report.tape.scenario} failed", why, *replay_lines(self.report)]
-            )
+            return "\n".join([f"{self.tape.scenario} failed", why, *replay_lines(self.report)])
+        finally:
+            self._telling = False

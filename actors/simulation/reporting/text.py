@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from palaver.actors.runtime.observer import shorten
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from palaver.actors.simulation.reporting.facts import Comparison, Facts
     from palaver.actors.simulation.reporting.failure import Report
 
-__all__ = ["as_text", "headline", "place_of", "replay_lines", "warning_of"]
+__all__ = ["as_text", "headline", "place_of", "replay_lines", "seen_as_text", "warning_of"]
 
 MAX_DEVIATIONS: Final = 20
 MAX_TREE: Final = 40
@@ -28,10 +29,15 @@ def as_text(report: Report, facts: Facts) -> str:
     parts = [_head(report, facts), _deviated(facts)]
     if facts.comparison is not None:
         parts.append(_compared(facts.comparison))
-    parts.append(
-        "before the failure:\n" + _indented(draw_sequence(facts.lines, about=_about(facts)))
-    )
+    parts.append(f"before the failure:\n{draw_sequence(facts.lines, about=_about(facts))}")
     parts += [_trees(facts), _crashes(facts), "\n".join(replay_lines(report))]
+    return "\n\n".join(filter(None, parts))
+
+
+def seen_as_text(facts: Facts) -> str:
+    """What was seen of a run that cannot be run again by its tape alone."""
+    drawing = draw_sequence(facts.lines, about=_about(facts))
+    parts = [_deviated(facts), f"before the failure:\n{drawing}", _trees(facts), _crashes(facts)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -49,7 +55,8 @@ def place_of(failure: BaseException) -> str | None:
     own = [frame for frame in frames if "/simulation/world/" not in frame.filename]
     if not own:
         return None
-    return f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}"
+    file = own[-1].filename.removeprefix(f"{Path.cwd()}/")
+    return f"{file}:{own[-1].lineno} in {own[-1].name}"
 
 
 def replay_lines(report: Report) -> list[str]:
@@ -61,10 +68,9 @@ def replay_lines(report: Report) -> list[str]:
     if len(tape) > MAX_TAPE:
         tape = tape[:60] + "…"
         lines.append(f"the tape has {len(str(report.tape)):,} characters: save it with tape.save()")
-    if report.arguments:
-        lines.append(f"replay:  {report.arguments}")
-    else:
-        lines.append(f"replay:  palaver simulate --replay {shlex.quote(tape)}")
+    if report.how:
+        return [*lines, f"replay:  {report.how}"]
+    lines.append(f"replay:  palaver simulate --replay {shlex.quote(tape)}")
     lines.append(f"in code: replay({tape!r})")
     return lines
 
@@ -155,10 +161,6 @@ def _crashes(facts: Facts) -> str:
             text = [*text[:half], "  …", *text[-half:]]
         lines += [f"  {line}" for line in text]
     return "\n".join(lines)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(line for line in text.splitlines())
 
 
 def _cut(text: str, width: int) -> str:

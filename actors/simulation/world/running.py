@@ -51,6 +51,7 @@ def run(
     prepare: Callable[[World], None] | None = None,
     allow: Iterable[str] = (),
     strict: bool = False,
+    no_files: bool = False,
 ) -> Outcome:
     """Run a scenario once, and say what came of it.
 
@@ -63,13 +64,19 @@ def run(
         prepare: called with the new world first, to watch it.
         allow: packages that may ask for time and chance; see `World`.
         strict: let the guard look at every call; see `World`.
+        no_files: refuse real files; see `World`.
 
     Exceptions of the scenario are outcomes; others (KeyboardInterrupt) are raised.
     """
     tape = Tape(source or Quiet(), observe=observe)
     failure: Exception | None = None
     world = World(
-        tape, max_virtual_s=max_virtual_s, max_steps=max_steps, allow=allow, strict=strict
+        tape,
+        max_virtual_s=max_virtual_s,
+        max_steps=max_steps,
+        allow=allow,
+        strict=strict,
+        no_files=no_files,
     )
     with world:
         try:

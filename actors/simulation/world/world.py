@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -64,6 +65,7 @@ class World:
         max_steps: callbacks.
         allow: packages that get virtual time and values of the tape when they ask the machine.
         strict: see hidden calls too, such as `datetime.now()`; three times as slow.
+        no_files: refuse real files too.
 
     Attributes:
         hosts: by name.
@@ -80,6 +82,7 @@ class World:
         max_steps: int = DEFAULT_MAX_STEPS,
         allow: Iterable[str] = (),
         strict: bool = False,
+        no_files: bool = False,
     ) -> None:
         self.tape = tape = tape or Tape(Quiet())
         self.trace = Trace(lambda: self.now_s)
@@ -97,6 +100,7 @@ class World:
         self._collects = False
         self._allow = tuple(allow)
         self._strict = strict
+        self._no_files = no_files
         self._guard = ExitStack()
         tape.on_deviation = self._deviated
 
@@ -118,6 +122,7 @@ class World:
                 tell=self.statements.found,
                 allow=self._allow,
                 strict=self._strict,
+                no_files=self._no_files,
             )
         )
         return self
@@ -142,10 +147,12 @@ class World:
             self.bury(self.loop.outside.end(), [])
             self.network.close()
             self.loop.close()
-            with self.loop.running():
+            with self.loop.running(), warnings.catch_warnings():
+                # What was about to be awaited never will be, and says so when it is freed.
+                warnings.simplefilter("ignore", RuntimeWarning)
                 for one in self._graves:
                     _lay_to_rest(one)
-            self._graves.clear()
+                self._graves.clear()
         finally:
             self._guard.close()
             gc.unfreeze()
