@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: env run test lint types conform-otp crash-states crash-kills conform-mnesia conform-thespian typing-tree clean help
+.PHONY: env run test lint mutations types conform-otp crash-states crash-kills conform-mnesia conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,6 +33,9 @@ crash-states: env  ## open STATES=n of the disks that a power cut may leave (SEE
 
 crash-kills: env  ## kill -9 of writing processes, ROUNDS=n times (SEED=n)
 	@$(BIN)/python tests/crash/killing.py $(or $(ROUNDS),1000) $(SEED)
+
+mutations: env  ## realistic bugs, and after how many seeds each is caught: SEEDS=n ONLY=name JOBS=n
+	@$(BIN)/python tests/mutations/mutation_run.py --seeds $(or $(SEEDS),2000) --only "$(ONLY)" --jobs $(or $(JOBS),2) $(MUTATION_ARGS)
 
 lint: env       ## ruff and the import rules
 	$(BIN)/ruff check .

@@ -8,6 +8,9 @@ forwarder.
 
 If this process dies, nothing that was appended is lost: the store goes on, and the queues and
 sequencers (which depend on this process in their supervision tree) start anew and read from it.
+What was under way then becomes durable later, perhaps after they have read, and nobody is told. So
+a new process first appends a command that does nothing: when that is durable, so is all before it,
+and whoever has read too early is told to read again.
 """
 
 from __future__ import annotations
@@ -87,6 +90,14 @@ class _Committed(NamedTuple):
     outcomes: list[Outcome | Exception]
 
 
+class _Settle(NamedTuple):
+    """Append what does nothing; again, if the store refused it."""
+
+
+class _Settled(NamedTuple):
+    outcome: Outcome | Exception
+
+
 class _Done(NamedTuple):
     ask: Ask
     result: Any
@@ -135,8 +146,7 @@ class PartitionServer(GenServer):
         self._sequencers: dict[bytes, Pid] = {}
         self._sequencer_refs: dict[Any, bytes] = {}
         self._starting: dict[Any, tuple[bytes, list[Pid]]] = {}
-        # What was forwarded before a crash still waits in the outbox.
-        self.send(forwarder_name(number), Poke())
+        self._settle()
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answer an `Append` or `Ask` to a caller; its `reply_to` and `tag` are not used."""
@@ -168,6 +178,10 @@ class PartitionServer(GenServer):
         match message:
             case FindSequencer():
                 self._find_sequencer(message)
+            case _Settle():
+                self._settle()
+            case _Settled(outcome):
+                self._settled(outcome)
             case AttachQueue():
                 self._attach(message)
             case Response(ref, value, error):
@@ -208,6 +222,31 @@ class PartitionServer(GenServer):
     def _done(self, batch: list[Append], outcomes: list[Outcome | Exception]) -> None:
         # Runs outside of any process: only a message may leave here.
         self.node.send(self.pid, _Committed(batch, outcomes))
+
+    def _settle(self) -> None:
+        # Confirms nothing to itself: it changes nothing, and has no effects.
+        nothing = (cmd.CONFIRM, self._number, 0)
+        node, me = self.node, self.pid
+        try:
+            self._store.append(
+                self._number, [nothing], lambda outcomes: node.send(me, _Settled(outcomes[0]))
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the store refuses is tried again
+            self._settled(error)
+
+    def _settled(self, outcome: Outcome | Exception) -> None:
+        """What an earlier process of this partition had appended is durable now."""
+        if isinstance(outcome, Exception):
+            self.send_after(_RETRY_S, self.pid, _Settle())
+            return
+        self._commits += 1
+        self._missed_floor = self._commits
+        for queue in self._attached.values():
+            self.send(queue, Missed())
+        for sequencer in self._sequencers.values():
+            self.send(sequencer, Reload())
+        # What was forwarded before a crash still waits in the outbox.
+        self.send(forwarder_name(self._number), Poke())
 
     def _respond(self, append: Append, value: Any, error: Exception | None) -> None:
         if append.reply_to is not None:

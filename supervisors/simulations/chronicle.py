@@ -348,6 +348,11 @@ class Chronicle:
         heard = HeardPresence(moment, *presence)
         if presence.last_seen_ms is not None and presence.last_seen_ms > self._now_ms():
             self.fail(f"{log}: {heard} was seen in the future; it is {self._now_ms()}")
+        if (presence.last_seen_ms or 0) < log.last_seen.get(presence.account, 0):
+            if presence.last_seen_ms is not None:
+                self.fail(f"{log}: {heard} goes back from {log.last_seen[presence.account]}")
+        else:
+            log.last_seen[presence.account] = presence.last_seen_ms or 0
         log.presences.append(heard)
 
     def typing(self, log: DeviceLog, to: str | bytes) -> None:

@@ -198,6 +198,10 @@ class Mixed:
             device.chronicle.revoking(account, number)
             await device.ask(device.client.revoke(number))
 
+    async def twin(self, device: Device) -> None:
+        """Start a second program with this device's key: the first one has to go."""
+        await device.twin()
+
     async def impersonate(self, device: Device) -> None:
         """Try to sign in as somebody else."""
         if device.person.contacts:

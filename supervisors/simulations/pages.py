@@ -112,6 +112,7 @@ class DeviceLog:
     """The greatest seq by conversation, since the program began."""
     receipts: list[HeardReceipt] = field(default_factory=list)
     presences: list[HeardPresence] = field(default_factory=list)
+    last_seen: dict[str, int] = field(default_factory=dict)
     reached: list[HeardTicks] = field(default_factory=list)
     marks: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
     revoked: int | None = None

@@ -55,6 +55,11 @@ _ENDS = (AuthFailed, Replaced, Revoked, UnsupportedVersion)
 class Writer(Client):
     """The client, and the beginnings of a group and of a change of members as `Outgoing`."""
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """The accounts whose presence is looked at."""
+        return frozenset(self._engine.core.watched)
+
     def begin_group(self, name: str, members: Sequence[str]) -> Outgoing:
         """Put the making of a group on the outbox."""
         return self._engine.outgoing(self._engine.core.make_group(name, members))
@@ -162,6 +167,16 @@ class Device:
         """The chronicle's page of this device; it is registered."""
         assert self._log is not None, "the device is not registered yet"
         return self._log
+
+    @property
+    def client_is_online(self) -> bool:
+        """Whether its program is signed in."""
+        return self.is_registered and self.client is not None and self.client.online
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The accounts whose presence its program looks at."""
+        return frozenset() if self.client is None else self.client.watched
 
     @property
     def is_registered(self) -> bool:
@@ -377,13 +392,11 @@ class Device:
             return
         self.chronicle.has_read(self.log, conv, seq)
 
-    async def impersonate(self, account: str) -> None:
-        """Sign in as somebody's first device, with a key of one's own: it must be refused."""
+    def _program(self, identity: Identity) -> Writer:
         machine = self.machine
-        key = Ed25519PrivateKey.from_private_bytes(machine.random.randbytes(32))
-        stranger = Writer(
+        return Writer(
             machine.url,
-            Identity(account, 1, key),
+            identity,
             state=MemoryState(),
             clock=machine.clock,
             random=machine.random,
@@ -391,6 +404,27 @@ class Device:
             backoff=machine.backoff,
             proxy=None,
         )
+
+    async def twin(self) -> None:
+        """Sign in once more as this device; both may not stay."""
+        assert self.client is not None
+        other = self._program(self.client.identity)
+        try:
+            await other.start()
+            await other.wait_online(self.machine.timeouts.handshake_s)
+            await self.sleep(2.0)
+            if self.client.online and other.online:
+                raise Broken(f"two programs are signed in as {self.log}")
+        except ClientError:
+            self.machine.happened("a twin was sent away")
+        finally:
+            await other.close()
+
+    async def impersonate(self, account: str) -> None:
+        """Sign in as somebody's first device, with a key of one's own: it must be refused."""
+        machine = self.machine
+        key = Ed25519PrivateKey.from_private_bytes(machine.random.randbytes(32))
+        stranger = self._program(Identity(account, 1, key))
         try:
             await stranger.start()
             await stranger.wait_online(machine.timeouts.handshake_s)

@@ -284,6 +284,8 @@ class Town:
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
         await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
+        if "hide" not in self.plan.habits:
+            await self._eventually(lambda: not any(self._thought_away()), "who is here is seen")
         if self.plan.hints_arrive:
             await self._eventually(lambda: not any(unheard(self.chronicle)), "receipts arrive")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
@@ -330,6 +332,16 @@ class Town:
                 log = device.log
                 if log.revoked is not None and not one.node.has_device(*log.id):
                     yield one.name
+
+    def _thought_away(self) -> Iterable[str]:
+        online = [one for one in self.residents if one.device and one.device.client_is_online]
+        here = {one.person.account for one in online}
+        for one in online:
+            assert one.device is not None
+            heard = {presence.account: presence.online for presence in one.device.log.presences}
+            for account in here.intersection(one.device.watched):
+                if heard.get(account) is False:
+                    yield f"{one.name} thinks that {account} is away"
 
     def _marks_behind(self) -> Iterable[str]:
         homes = {one.person.account: one.node for one in self.residents}
@@ -394,6 +406,7 @@ class Town:
                 f"kept={0 if log is None else log.durable}"
             )
         lines += list(missing(self.chronicle))[:8]
+        lines += [*self._marks_behind(), *self._thought_away()][:8]
         lines += list(unheard(self.chronicle))[:8] if self.plan.hints_arrive else []
         return "\n".join(lines)
 

@@ -48,15 +48,18 @@ async def _stay(ctx: ProcessContext) -> None:
 def test_a_node_is_whole_with_the_processes_that_it_was_started_with() -> None:
     async def story(world: World, town: Town) -> None:
         (node,) = town.nodes
-        assert node.node is not None
-        partition = node.node.whereis(names.partition_name(0))
+        runtime, place = node.node, names.partition_name(0)
+        assert runtime is not None
+        partition = runtime.whereis(place)
         assert partition is not None
-        node.node.exit(partition, KILL)
-        assert await world.until(lambda: node.is_whole, within_s=5.0)
-        assert node.node.whereis(names.partition_name(0)) not in (None, partition)
-        stranger = node.node.spawn(_stay, name="stranger")
+        runtime.exit(partition, KILL)
+        assert await world.until(
+            lambda: runtime.whereis(place) not in (None, partition) and node.is_whole,
+            within_s=5.0,
+        )
+        stranger = runtime.spawn(_stay, name="stranger")
         assert not node.is_whole
-        node.node.exit(stranger, KILL)
+        runtime.exit(stranger, KILL)
         assert await world.until(lambda: node.is_whole, within_s=5.0)
 
     tell(story, Plan(people=1, habits={}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from signal_scenarios import names, signals
 from supervision_scenarios import supervision
+from town_scenarios import cuts, hasty, jumpy
 
 from palaver.actors.simulation.world.running import Scenario
 from palaver.supervisors.simulations import scenarios
@@ -16,5 +17,6 @@ SCENARIOS: dict[str, Scenario] = {
     "signals": signals,
     "supervision": supervision,
     "tables": tables,
+    **{one.name: one for one in (cuts, hasty, jumpy)},
     **scenarios.SCENARIOS,
 }

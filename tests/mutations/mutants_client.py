@@ -87,6 +87,7 @@ MUTATIONS = [
                 "self._ready.append(entry.item.cid)",
             ),
         ],
+        scenario="power",
     ),
     Mutation(
         "new-id-for-a-retry",
@@ -146,6 +147,7 @@ MUTATIONS = [
                 "if isinstance(error, InternalError):",
             )
         ],
+        scenario="power",
     ),
     Mutation(
         "receipts-shown-again",
@@ -165,6 +167,7 @@ MUTATIONS = [
                 "after = (receipt.delivered, receipt.read)",
             )
         ],
+        scenario="storm",
     ),
     Mutation(
         "read-by-one-is-read-by-all",
@@ -181,6 +184,7 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="group",
     ),
     Mutation(
         "seen-too-much",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutation import Edit, Mutation
+from mutation import Edit, Mutation, Put
 
 from palaver.actors.chat.device_queue import DeviceQueue
 from palaver.actors.chat.lanes import Lanes
@@ -49,6 +49,7 @@ MUTATIONS = [
                 """,
             ),
         ],
+        scenario="power",
     ),
     Mutation(
         "dedupe-by-time",
@@ -174,6 +175,8 @@ MUTATIONS = [
                 'txn.put("bodies", key, U64.pack(max(1, before + count - 1)) + event)',
             )
         ],
+        scenario="calm",
+        setting=[Put(queues, "_SHARED_BYTES", 200)],
     ),
     Mutation(
         "refusal-taken-for-an-answer",
@@ -197,6 +200,7 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="power",
     ),
     Mutation(
         "device-numbers-again",
@@ -209,5 +213,6 @@ MUTATIONS = [
                 "number = max(step.devices(account), default=0) + 1",
             )
         ],
+        scenario="devices",
     ),
 ]

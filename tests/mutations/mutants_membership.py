@@ -40,6 +40,7 @@ MUTATIONS = [
         "Any signature will do: the connection is encrypted.",
         IDENTITY,
         [Edit(handshake._signed, "return False", "return True")],
+        scenario="devices",
     ),
     Mutation(
         "body-cut",
@@ -79,6 +80,7 @@ MUTATIONS = [
                 "pass",
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "revoked-at-the-first-gateway",
@@ -91,18 +93,21 @@ MUTATIONS = [
                 "for number in range(1):",
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "revoked-while-signing-in",
         "A revocation between the reading of the key and the registration is missed.",
         REVOKED,
         [Edit(Gateway._register, "if (account, device) in self._revoked:", "if False:")],
+        scenario="devices",
     ),
     Mutation(
         "revoked-device-still-cached",
         "The cache of an account's devices is not told that one is gone.",
         REVOKED,
         [Edit(accounts._remove_device, "step.memory.devices.pop(account, None)", "")],
+        scenario="devices",
     ),
     Mutation(
         "new-device-not-cached",
@@ -148,6 +153,7 @@ MUTATIONS = [
                 "",
             )
         ],
+        scenario="group",
     ),
     Mutation(
         "anybody-changes-members",
@@ -160,18 +166,7 @@ MUTATIONS = [
                 "if False:",
             )
         ],
-    ),
-    Mutation(
-        "blocked-may-send",
-        "A block hides presence, but messages still come.",
-        "who is blocked cannot send",
-        [
-            Edit(
-                conversations._may_send,
-                "if record.kind == DIRECT and (record.blocked_by or not reachable):",
-                "if record.kind == DIRECT and not reachable:",
-            )
-        ],
+        scenario="group",
     ),
     Mutation(
         "sender-gets-a-copy",

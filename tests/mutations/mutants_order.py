@@ -61,6 +61,7 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="partitioned",
     ),
     Mutation(
         "head-not-written",
@@ -88,6 +89,7 @@ MUTATIONS = [
                 "if previous and False:",
             )
         ],
+        scenario="hasty",
     ),
     Mutation(
         "previous-not-named",
@@ -100,6 +102,7 @@ MUTATIONS = [
                 "if True:",
             )
         ],
+        scenario="hasty",
     ),
     Mutation(
         "resubmitted-backwards",
@@ -112,6 +115,7 @@ MUTATIONS = [
                 "lane.waiting.extendleft(again)",
             )
         ],
+        scenario="hasty",
     ),
     Mutation(
         "open-forgotten",
@@ -124,12 +128,14 @@ MUTATIONS = [
                 "pass",
             )
         ],
+        scenario="hasty",
     ),
     Mutation(
         "stamps-not-reserved",
         "After a restart nobody knows which stamps were given out; the wall clock will do.",
         CAUSAL,
         [Edit(conversations._reserve, "if reserved < stamp:", "if False:")],
+        scenario="jumpy",
     ),
     Mutation(
         "stamps-of-the-wall",
@@ -142,6 +148,7 @@ MUTATIONS = [
                 "first = self._time_ms() << _COUNTER_BITS",
             )
         ],
+        scenario="jumpy",
     ),
     Mutation(
         "clock-of-its-own",
@@ -154,6 +161,7 @@ MUTATIONS = [
                 "self._stamps = type(stamps)(self.clock.time_ms)",
             )
         ],
+        scenario="jumpy",
     ),
     Mutation(
         "seen-of-the-server",
@@ -175,6 +183,7 @@ MUTATIONS = [
             Edit(machine._deliver, "if number <= last:", "if False:"),
             Edit(machine._deliver, "if number != last + 1:", "if False:"),
         ],
+        scenario="supervisors",
     ),
     Mutation(
         "outbox-confirmed-at-once",
@@ -191,6 +200,7 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="hasty",
     ),
     Mutation(
         "outbox-forgotten-at-restart",
@@ -198,8 +208,13 @@ MUTATIONS = [
         BETWEEN,
         [
             Edit(Forwarder.init, "self._read()", ""),
-            Edit(PartitionServer.init, "self.send(forwarder_name(number), Poke())", ""),
+            Edit(
+                PartitionServer._settled,
+                "self.send(forwarder_name(self._number), Poke())",
+                "",
+            ),
         ],
+        scenario="hasty",
     ),
     Mutation(
         "outbox-from-its-end",
@@ -246,6 +261,7 @@ MUTATIONS = [
                 "self._busy.discard(target)",
             ),
         ],
+        scenario="partitioned",
     ),
     Mutation(
         "runs-joined",
@@ -258,5 +274,6 @@ MUTATIONS = [
                 "if runs:",
             )
         ],
+        scenario="calm",
     ),
 ]

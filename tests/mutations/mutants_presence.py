@@ -7,7 +7,6 @@ from mutation import Edit, Mutation, Put
 from palaver.actors.chat import device_queue, session
 from palaver.actors.chat.device_queue import DeviceQueue
 from palaver.actors.chat.gateway import Gateway
-from palaver.actors.chat.manager import Manager
 from palaver.actors.chat.partition import PartitionServer
 from palaver.actors.chat.presence import Presence
 from palaver.actors.chat.registry import MemoryRegistry
@@ -66,12 +65,14 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "delivered-falls",
         "The delivered watermark is that of the device that acknowledged last.",
         RECEIPTS,
         [Edit(conversations.delivered, "if seq > was_delivered:", "if seq != was_delivered:")],
+        scenario="calm",
     ),
     Mutation(
         "receipt-forgotten",
@@ -84,6 +85,7 @@ MUTATIONS = [
                 "for mark in list(marks.values())[1:]:",
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "presence-leak-at-a-crash",
@@ -96,12 +98,14 @@ MUTATIONS = [
                 "",
             )
         ],
+        scenario="presence",
     ),
     Mutation(
         "presence-leak-of-a-gateway",
         "Presence does not care when a gateway dies: its sessions say that they went.",
         PRESENCE,
         [Edit(Presence._down, "if home.gateway is gateway:", "if False:")],
+        scenario="presence",
     ),
     Mutation(
         "presence-not-told-again",
@@ -114,6 +118,7 @@ MUTATIONS = [
                 "pass",
             )
         ],
+        scenario="cuts",
     ),
     Mutation(
         "last-device-counts",
@@ -132,6 +137,7 @@ MUTATIONS = [
                 """,
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "last-seen-not-durable",
@@ -152,6 +158,7 @@ MUTATIONS = [
                 "unsafe = set()",
             ),
         ],
+        scenario="cuts",
     ),
     Mutation(
         "last-seen-of-tomorrow",
@@ -164,6 +171,7 @@ MUTATIONS = [
                 "self._unwritten[key] = max(now_ms + 60_000, self._unwritten.get(key, 0))",
             )
         ],
+        scenario="presence",
     ),
     Mutation(
         "last-seen-falls",
@@ -176,30 +184,28 @@ MUTATIONS = [
                 "if True:",
             )
         ],
-    ),
-    Mutation(
-        "hidden-shown",
-        "Whoever hides their last seen still sees that of others.",
-        "privacy is reciprocal",
-        [Edit(Presence._view, "if mine.hides or theirs.hides:", "if theirs.hides:")],
+        scenario="jumpy",
     ),
     Mutation(
         "old-session-stays",
         "When a device connects anew, its old session is not told.",
         SESSIONS,
         [Edit(Gateway._register, "self.send(before, _replaced())", "pass")],
+        scenario="calm",
     ),
     Mutation(
         "old-session-elsewhere-stays",
         "When a device connects at another gateway, its old session is not told.",
         SESSIONS,
         [Edit(Gateway._release, "self.send(session, _replaced())", "pass")],
+        scenario="calm",
     ),
     Mutation(
         "new-session-forgotten",
         "The end of a replaced session takes the new one off the list.",
         SESSIONS,
         [Edit(Gateway._down, "if devices.get(device) is session:", "if device in devices:")],
+        scenario="calm",
     ),
     Mutation(
         "registry-entry-left",
@@ -212,21 +218,7 @@ MUTATIONS = [
                 "",
             )
         ],
-    ),
-    Mutation(
-        "registry-of-a-dead-gateway",
-        "When a gateway dies, its entries stay in the registry.",
-        REGISTRY,
-        [
-            Edit(
-                Manager.handle_info,
-                """
-                for account in await registry.drop_gateway(pid):
-                    await self._tell(account, None)
-                """,
-                "",
-            )
-        ],
+        scenario="presence",
     ),
     Mutation(
         "registry-removes-the-newer",
@@ -239,12 +231,14 @@ MUTATIONS = [
                 "if devices is None or device not in devices:",
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "missed-not-told",
         "What was committed between a login and the queue's start is nobody's business.",
         PUSHED,
         [Edit(PartitionServer._attach, "self.send(attach.queue, Missed())", "pass")],
+        scenario="calm",
     ),
     Mutation(
         "live-event-lost-while-reading",
@@ -266,6 +260,7 @@ MUTATIONS = [
                 "self._push(first, events)",
             ),
         ],
+        scenario="calm",
     ),
     Mutation(
         "window-stays-shut",
@@ -282,6 +277,7 @@ MUTATIONS = [
             )
         ],
         setting=[Put(device_queue, "WINDOW_EVENTS", 4)],
+        scenario="calm",
     ),
     Mutation(
         "pushed-around-a-gap",
@@ -294,6 +290,7 @@ MUTATIONS = [
                 "if first >= self._next and self._has_room():",
             )
         ],
+        scenario="calm",
     ),
     Mutation(
         "queue-death-unnoticed",
@@ -306,5 +303,6 @@ MUTATIONS = [
                 "",
             )
         ],
+        scenario="supervisors",
     ),
 ]

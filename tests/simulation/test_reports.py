@@ -312,3 +312,47 @@ def test_what_programs_say_cannot_become_markup() -> None:
     parsed(html)
     assert "<script>alert" not in html
     assert html.count("<script>") == 1
+
+
+def test_a_process_has_one_label_and_keeps_it_when_it_is_started_anew() -> None:
+    async def scenario(world: World) -> None:
+        async def boot(host: Any) -> None:
+            node = await host.node()
+            server = await node.start_server(scenarios.Fragile, 0, name="frail")
+            other = await node.start_server(scenarios.Fragile, 0)
+            node.cast(server, "first")
+            node.cast(other, "second")
+
+        host = world.host("a", boot)
+        await host.start()
+        await world.sleep(1.0)
+        await host.restart()
+        await world.sleep(1.0)
+
+    with Watch() as watch:
+        outcome = run(scenario, prepare=watch.prepare)
+    lines = [watch.labels.line(line) for line in outcome.trace.lines]
+    crashed = [line.who for line in lines if line.kind == "crash"]
+    assert crashed == ["a/frail", "a/Fragile.2", "a/frail", "a/Fragile.2@2"]
+    assert [line.who for line in lines if line.kind == "exits"] == crashed
+
+
+def test_objects_elsewhere_in_memory_are_no_difference_from_the_quiet_run() -> None:
+    class Plain(scenarios.Fragile):
+        def handle_cast(self, message: Any) -> None: ...
+
+    async def scenario(world: World) -> None:
+        async def boot(host: Any) -> None:
+            node = await host.node()
+            server = await node.start_server(Plain, 0)
+            node.cast(server, object())
+
+        await world.host("a", boot).start()
+        if world.tape.choose("order/late", 2):
+            world.fail("never so")
+
+    report = Report(Runner.of(scenario), RecordedTape("s", 0, {("order/late", 0): 1}))
+    comparison = report.facts.comparison
+    assert comparison is not None
+    assert comparison.only_here == []
+    assert comparison.only_quiet == []

@@ -179,10 +179,11 @@ def _filters(kinds: Iterable[str]) -> str:
 
 
 def _heads(lanes: Sequence[str]) -> str:
-    hosts = [
-        f'<th scope="colgroup" colspan="{len(list(members))}" class="host">{escape(host)}</th>'
-        for host, members in groupby(lanes, _host)
-    ]
+    hosts = []
+    for host, members in groupby(lanes, _host):
+        width = len(list(members))
+        start = f'<th scope="colgroup" colspan="{width}" class="host">'
+        hosts.append(f"{start}<span>{escape(host)}</span></th>")
     actors = [
         f'<th scope="col" title="{escape(name)}"><span>{escape(_actor(name))}</span></th>'
         for name in lanes

@@ -8,6 +8,7 @@ whose program has ended is closed or reset, and bytes for a closed one are answe
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,7 @@ class SimulatedTransport(asyncio.Transport):
         self._losing = False  # `_lose` is about to be called
         self._failure: Exception | None = None
         self._held: deque[bytes] = deque()  # arrived, and not read by the protocol
+        self._held_bytes = 0
         # The way out: what is on its way (None: a reset), and when the first of it arrives.
         self._sent: deque[bytes | None] = deque()
         self._underway = 0
@@ -263,13 +265,27 @@ class SimulatedTransport(asyncio.Transport):
         if piece is None:
             peer.reset(ConnectionResetError(104, "Connection reset by peer"))
             return
+        room = peer.room_bytes
+        if len(piece) > room:  # It has not opened its window for more: the rest waits here.
+            self._sent.appendleft(piece[room:])
+            if not room:
+                return
+            piece = piece[:room]
         self._network.trace.feed(crc32(piece))
         peer.arrived(piece)
         self.schedule()
 
+    @property
+    def room_bytes(self) -> int:
+        """How much its kernel takes now; as much as comes, while its program reads."""
+        if self._reading and self._begun and not self._held:
+            return sys.maxsize
+        return max(0, KERNEL_BYTES - self._held_bytes)
+
     def arrived(self, piece: bytes) -> None:
         """Bytes, or the end of the stream, have come to this end."""
         self._held.append(piece)
+        self._held_bytes += len(piece)
         self._read()
 
     def _read(self) -> None:
@@ -279,6 +295,7 @@ class SimulatedTransport(asyncio.Transport):
             if piece == _EOF:
                 self._end_of_stream()
                 continue
+            self._held_bytes -= len(piece)
             self.peer.was_read(len(piece))
             self._protocol.data_received(piece)
         if self._failure is not None and self._reading and self._begun:
@@ -292,6 +309,7 @@ class SimulatedTransport(asyncio.Transport):
     def was_read(self, size: int) -> None:
         """The other side's program has taken so many bytes."""
         self._underway = max(0, self._underway - size)
+        self.schedule()
         if self._closing and self.get_write_buffer_size() == 0:
             self._lose_soon(None)
         self._sync_writing()
