@@ -30,10 +30,14 @@ class Progress(NamedTuple):
 class Followed:
     """One conversation's watermarks and the own messages in it that are not read by all."""
 
-    __slots__ = ("delivered_upto", "marks", "members_known", "own")
+    __slots__ = ("delivered_upto", "marks", "members_known", "own", "since")
 
     def __init__(self) -> None:
         self.marks: dict[str, tuple[int, int]] = {}
+        # From which seq on members that came later belong to it: nothing before concerns them. Kept
+        # beside the marks, which are what the server said: told as a mark, it would go back when
+        # it is forgotten.
+        self.since: dict[str, int] = {}
         self.members_known = False
         self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
         self.delivered_upto = 0
@@ -42,8 +46,9 @@ class Followed:
         """The watermarks that every other member has reached; (0, 0) where that is unknown."""
         if not self.members_known or not self.marks:
             return 0, 0
-        delivered = min(mark[0] for mark in self.marks.values())
-        return delivered, min(mark[1] for mark in self.marks.values())
+        since = self.since.get
+        delivered = min(max(mark[0], since(who, 0)) for who, mark in self.marks.items())
+        return delivered, min(max(mark[1], since(who, 0)) for who, mark in self.marks.items())
 
 
 class Receipts:
@@ -120,6 +125,7 @@ class Receipts:
         names = {mark.account for mark in marks}
         for gone in followed.marks.keys() - names:
             del followed.marks[gone]
+            followed.since.pop(gone, None)
         receipts = self._raise(followed, [Receipt(conv, *mark) for mark in marks])
         followed.members_known = True
         return self._progress(followed)._replace(receipts=receipts)
@@ -131,9 +137,11 @@ class Receipts:
             return Progress([], [], [], False)
         for account in followed.marks.keys() - set(event.members):
             del followed.marks[account]
+            followed.since.pop(account, None)
         for account in event.added:
-            if account != self._account:
-                followed.marks.setdefault(account, (event.seq, event.seq))
+            if account != self._account and account not in followed.marks:
+                followed.marks[account] = (0, 0)
+                followed.since[account] = event.seq
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:
