@@ -250,6 +250,11 @@ class ChatNode:
         """Whether its tree has the processes that it was started with."""
         return self.is_up and self._shape_now() == self._shape
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it is whole, and can store things, as its health page says."""
+        return self.is_whole and not self.stats.storage_failing
+
     def _shape_now(self) -> tuple[tuple[str, ...], int]:
         """The registered names, and how many supervisors there are."""
         assert self.node is not None

@@ -277,7 +277,7 @@ class Town:
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
-        await self._eventually(lambda: all(node.is_whole for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(node.is_well for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
