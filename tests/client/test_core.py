@@ -492,6 +492,23 @@ def test_what_was_said_before_somebody_came_is_not_waited_for_nor_told_as_read()
     assert [each.cid for each in world.found(fx.ReadByAll)] == [cid]
 
 
+def test_a_late_receipt_of_who_has_left_holds_nothing_up() -> None:
+    world = ready()
+    conv = b"g" * 16
+    third = "+491700000003"
+    world.server.marks[conv] = [(ME, 0, 0), (PEER, 0, 0), (third, 0, 0)]
+    cids = [world.core.send(conv, "text", b"x", None) for _ in range(2)]
+    world.settle()
+    event = wire.members_event(conv, 3, 3 << 16, third, 1, 9, "group", [ME, PEER], [], [third])
+    world.server.deliver_event(event)
+    world.settle()
+    assert world.line is not None
+    world.line.out.append(wire.receipt(conv, third, 1, 0))
+    world.line.out.append(wire.receipt(conv, PEER, 2, 0))
+    world.settle()
+    assert [each.cid for each in world.found(fx.Delivered)] == cids
+
+
 def test_only_so_many_messages_are_followed() -> None:
     world = ready(followed_messages=2)
     cids = [world.core.send(PEER, "text", b"x", None) for _ in range(4)]
