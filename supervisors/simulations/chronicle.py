@@ -37,6 +37,9 @@ from palaver.transport.client import Device as OwnDevice
 
 __all__ = ["Broken", "Chronicle", "Composed", "DeviceId", "DeviceLog", "HeardPresence", "Said"]
 
+#: Events that a server has on its way to a device without an acknowledgement.
+_WINDOW = 512
+
 
 class Chronicle:
     """All that people did and saw.
@@ -120,6 +123,7 @@ class Chronicle:
     def online(self, log: DeviceLog) -> None:
         """The device's client has signed in."""
         log.online = self._next(log, "is online")
+        log.drained = 0
 
     def lost_state(self, log: DeviceLog, position: int = 0) -> None:
         """The device's state is gone, or set back: what waited in it will perhaps not be sent."""
@@ -260,6 +264,9 @@ class Chronicle:
         self._place(event.conv, event.seq, said)
         if self._placed_at[said[:3]] < log.online:
             self._happened("a queue was drained after an absence")
+            log.drained += 1
+            if log.drained == _WINDOW + 1:
+                self._happened("more waited than the server pushes at a time")
         if said[:2] == log.id:
             self.fail(f"{log} is shown its own message {event.cid}")
         if isinstance(event, Message):

@@ -24,6 +24,7 @@ WORDS: Final = (
 
 _BURST: Final = 24
 _LONG_BURST: Final = 120
+_DELUGE: Final = 530
 
 
 class Mixed:
@@ -91,6 +92,13 @@ class Mixed:
         if to is not None:
             for _ in range(device.machine.random.randint(_BURST, _LONG_BURST)):
                 device.say(to, _text(device))
+
+    async def deluge(self, device: Device) -> None:
+        """Write more than a server pushes at a time to somebody who has not acknowledged it."""
+        to = _somebody(device)
+        if to is not None:
+            for _ in range(_DELUGE):
+                device.say(to, "x")
 
     async def everyone(self, device: Device) -> None:
         """Write one message to everybody."""

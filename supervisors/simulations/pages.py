@@ -122,6 +122,8 @@ class DeviceLog:
     starts: int = 0
     online: int = 0
     """The moment at which it last came online."""
+    drained: int = 0
+    """How many events it was shown since then that had waited for it."""
 
     def __str__(self) -> str:
         return f"{self.id[0]}/{self.id[1]}"

@@ -165,7 +165,15 @@ def _offline(world: World) -> Plan:
         gateways=sizes.of("gateways", 1, 2),
         seconds=sizes.of("seconds", 20, 60),
         wishes=20,
-        habits={"say": 3, "burst": 2, "leave": 6, "vanish": 2, "read": 1, "flood": 1},
+        habits={
+            "say": 3,
+            "burst": 2,
+            "leave": 6,
+            "vanish": 2,
+            "read": 1,
+            "flood": 1,
+            "deluge": sizes.of("deluge", 0, 0, 0, 0, 0, 0, 1),
+        },
         away_s=30.0,
         node_faults=_with(_WORLDLY, crash=0.01),
         device_faults=_PHONES,
@@ -325,7 +333,8 @@ calm: Final = Scenario(
     "calm", "no faults, but for slow disks: what a reconnection would cure", TownDay(_calm), _COMMON
 )
 offline: Final = Scenario(
-    "offline", "long absences, queues that fill and drain", TownDay(_offline), _COMMON
+    "offline", "long absences, queues that fill and drain", TownDay(_offline),
+    (*_COMMON, "more waited than the server pushes at a time"),
 )  # fmt: skip
 group: Final = Scenario(
     "group", "groups whose members come and go", TownDay(_group),

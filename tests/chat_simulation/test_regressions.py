@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from town_kit import all_online, tell, until_all_online
 
 from palaver.actors.chat import names
 from palaver.actors.runtime import KILL
-from palaver.actors.simulation import World, run
+from palaver.actors.simulation import World
 from palaver.supervisors.simulations.town import Plan, Town
-
-Story = Callable[[World, Town], Awaitable[None]]
-
-
-def tell(story: Story, plan: Plan) -> None:
-    """Run a story in a quiet town, from the morning on."""
-
-    async def scenario(world: World) -> None:
-        town = Town(world, plan)
-        await town.morning()
-        await story(world, town)
-
-    outcome = run(scenario, max_virtual_s=600.0, max_steps=100_000)
-    if outcome.failure is not None:
-        raise outcome.failure
-
-
-def all_online(town: Town) -> bool:
-    return all(one.is_settled for one in town.residents)
 
 
 def test_a_client_that_has_nothing_to_say_does_nothing() -> None:
     """It span: its writer had a turn run after writing nothing, and a turn wakes the writer."""
 
     async def story(world: World, town: Town) -> None:
-        assert await world.until(lambda: all_online(town), within_s=30.0)
+        await until_all_online(world, town)
         before = world.loop.steps
         await world.sleep(60.0)
         # Pings, the deadlines of the edge, people who look at their phones: none of it often.
@@ -45,14 +26,14 @@ def test_a_client_that_has_nothing_to_say_does_nothing() -> None:
 def test_the_sessions_of_a_killed_gateway_are_not_counted_for_ever() -> None:
     async def story(world: World, town: Town) -> None:
         (node,) = town.nodes
-        assert await world.until(lambda: all_online(town), within_s=30.0)
+        await until_all_online(world, town)
         assert node.stats.sessions_now == len(town.residents)
         assert node.node is not None
         gateway = node.node.whereis(names.gateway_name(0))
         assert gateway is not None
         node.node.exit(gateway, KILL)
         assert await world.until(lambda: not all_online(town), within_s=30.0)
-        assert await world.until(lambda: all_online(town), within_s=30.0)
+        await until_all_online(world, town)
         assert node.stats.sessions_now == len(town.residents)
 
     tell(story, Plan(people=3, habits={}))
@@ -61,7 +42,7 @@ def test_the_sessions_of_a_killed_gateway_are_not_counted_for_ever() -> None:
 def test_the_accounts_that_a_killed_presence_knew_are_not_counted_for_ever() -> None:
     async def story(world: World, town: Town) -> None:
         (node,) = town.nodes
-        assert await world.until(lambda: all_online(town), within_s=30.0)
+        await until_all_online(world, town)
         assert node.stats.accounts_online_now == 2
         for one in town.residents:
             one.host.power_off()
