@@ -10,7 +10,8 @@ If this process dies, nothing that was appended is lost: the store goes on, and 
 sequencers (which depend on this process in their supervision tree) start anew and read from it.
 What was under way then becomes durable later, perhaps after they have read, and nobody is told. So
 a new process first appends a command that does nothing: when that is durable, so is all before it,
-and whoever has read too early is told to read again.
+and whoever has read too early is told to read again. It is the same after a commit that failed on
+the disk: it may be there all the same.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ class PartitionServer(GenServer):
             self._settled(error)
 
     def _settled(self, outcome: Outcome | Exception) -> None:
-        """What an earlier process of this partition had appended is durable now."""
+        """What was appended before, and not told, is durable now if it ever will be."""
         if isinstance(outcome, Exception):
             self.send_after(_RETRY_S, self.pid, _Settle())
             return
@@ -263,10 +264,12 @@ class PartitionServer(GenServer):
         self._commits += 1
         pushes: dict[Pid, list[NewEvents]] = {}
         marks: dict[tuple[bytes, str], cmd.Marked] = {}
+        doubtful = False
         for append, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 if isinstance(outcome, StoreFull | StoreFailed):
                     self._stats.storage_failing = str(outcome)
+                    doubtful = doubtful or isinstance(outcome, StoreFailed)
                 self._respond(append, None, outcome)
                 continue
             self._stats.storage_failing = ""
@@ -289,6 +292,9 @@ class PartitionServer(GenServer):
                     marks[key] = effect
                 else:
                     self._tell(effect)
+        if doubtful:
+            # The disk may hold it all the same, and nobody was told of its effects.
+            self.send_after(_RETRY_S, self.pid, _Settle())
         while len(self._missed) > _MISSED_KNOWN:
             oldest = next(iter(self._missed))
             self._missed_floor = max(self._missed_floor, self._missed.pop(oldest))

@@ -264,6 +264,19 @@ class ChatNode:
         raw = self.store.view(partition, lambda txn: txn.get("heads", conversation))
         return 0 if raw is None else PAIR.unpack(raw)[0]
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether its tables can be read: a store whose disk failed has to come back."""
+        store = self.store
+        if store is None:
+            return False
+        try:
+            for number in range(self.settings.partitions):
+                store.view(number, bool)
+        except StoreError:
+            return False
+        return True
+
     def violations(self) -> Iterator[str]:
         """What is wrong with the rows of its tables, and between its partitions."""
         store = self.store
