@@ -8,129 +8,37 @@ reads out of it when all is quiet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from palaver.supervisors.simulations.pages import (
+    Broken,
+    Composed,
+    DeviceId,
+    DeviceLog,
+    HeardPresence,
+    HeardReceipt,
+    HeardTicks,
+    Said,
+)
 from palaver.transport import wire
 from palaver.transport.client import (
+    Conversation,
     Event,
+    Mark,
     Message,
     Presence,
     Receipt,
     SentMessage,
     StateChange,
+    Typing,
 )
+from palaver.transport.client import Device as OwnDevice
 
 __all__ = ["Broken", "Chronicle", "Composed", "DeviceId", "DeviceLog", "HeardPresence", "Said"]
 
-DeviceId = tuple[str, int]
-"""An account and one of its devices."""
-
-
-class Broken(AssertionError):
-    """A promise of the messaging system was broken."""
-
-
-class Said(NamedTuple):
-    """Where a message came to stand: its author's name for it, and its stamp."""
-
-    account: str
-    device: int
-    cid: int
-    stamp: int
-
-
-@dataclass(slots=True)
-class Composed:
-    """A message, group or change of members as its author wrote it."""
-
-    moment: int
-    to: str | bytes
-    """An account, a conversation; of a new group its name."""
-    kind: str
-    """"message", "group" or "members"."""
-    type: str
-    body: bytes
-    conversation: bytes | None
-    members: tuple[str, ...] = ()
-    seen_least: int = 0
-    """What its author had been shown since the program began; the message must say as much."""
-    shown_most: int = 0
-    """What its device had ever been shown there; beyond it may only say what is its own."""
-    after: int = 0
-    """The greatest stamp that its author knew."""
-    start: int = 0
-    """Which start of its author's program wrote it."""
-    kept: bool = False
-    answer: SentMessage | None = None
-    refusal: str = ""
-
-
-class HeardPresence(NamedTuple):
-    """What a device was told of an account."""
-
-    moment: int
-    account: str
-    online: bool
-    last_seen_ms: int | None
-
-
-class HeardReceipt(NamedTuple):
-    """What a device was told of how far an account is."""
-
-    moment: int
-    receipt: Receipt
-
-
-class HeardTicks(NamedTuple):
-    """What a device was told of an own message: everyone it is for has received or read it."""
-
-    moment: int
-    cid: int
-    read: bool
-
-
-@dataclass(slots=True)
-class DeviceLog:
-    """One device, from its registration to its end."""
-
-    id: DeviceId
-    registered: int
-    """The moment at which it knew that it was registered."""
-    asked: int
-    """The moment at which it first asked for it: it may have been registered since then."""
-    composed: dict[int, Composed] = field(default_factory=dict)
-    events: dict[int, Event] = field(default_factory=dict)
-    """By position in its queue."""
-    shown_at: dict[int, int] = field(default_factory=dict)
-    """By position, the moment at which it was first shown."""
-    kept_at: list[tuple[int, int]] = field(default_factory=list)
-    """(moment, position): from when on everything up to there was kept as handled."""
-    settled: set[int] = field(default_factory=set)
-    """Messages that the device has taken off its outbox, durably."""
-    durable: int = 0
-    next_position: int | None = None
-    """Where the program's next event must stand; None before its first."""
-    heads: dict[bytes, int] = field(default_factory=dict)
-    """The greatest seq by conversation that it was shown."""
-    fresh: dict[bytes, int] = field(default_factory=dict)
-    """The greatest seq by conversation, since the program began."""
-    receipts: list[HeardReceipt] = field(default_factory=list)
-    presences: list[HeardPresence] = field(default_factory=list)
-    last_seen: dict[str, int] = field(default_factory=dict)
-    reached: list[HeardTicks] = field(default_factory=list)
-    marks: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
-    revoked: int | None = None
-    """The moment at which somebody asked to revoke it."""
-    lost: int | None = None
-    """The moment at which it last lost its state."""
-    starts: int = 0
-    online: int = 0
-    """The moment at which it last came online."""
-
-    def __str__(self) -> str:
-        return f"{self.id[0]}/{self.id[1]}"
+#: Events that a server has on its way to a device without an acknowledgement.
+_WINDOW = 512
 
 
 class Chronicle:
@@ -160,6 +68,8 @@ class Chronicle:
         """The greatest stamp that each account knows."""
         self.groups: dict[bytes, list[int]] = {}
         """By group, the seqs of the changes of its members that are known."""
+        self.typed: set[tuple[str, bytes]] = set()
+        """Who has ever typed where."""
         self.hiders: set[str] = set()
         """Who has ever asked to be hidden."""
         self.moment = 0
@@ -213,6 +123,7 @@ class Chronicle:
     def online(self, log: DeviceLog) -> None:
         """The device's client has signed in."""
         log.online = self._next(log, "is online")
+        log.drained = 0
 
     def lost_state(self, log: DeviceLog, position: int = 0) -> None:
         """The device's state is gone, or set back: what waited in it will perhaps not be sent."""
@@ -353,6 +264,9 @@ class Chronicle:
         self._place(event.conv, event.seq, said)
         if self._placed_at[said[:3]] < log.online:
             self._happened("a queue was drained after an absence")
+            log.drained += 1
+            if log.drained == _WINDOW + 1:
+                self._happened("more waited than the server pushes at a time")
         if said[:2] == log.id:
             self.fail(f"{log} is shown its own message {event.cid}")
         if isinstance(event, Message):
@@ -440,6 +354,47 @@ class Chronicle:
         else:
             log.last_seen[presence.account] = presence.last_seen_ms or 0
         log.presences.append(heard)
+
+    def typing(self, log: DeviceLog, to: str | bytes) -> None:
+        """A person types something."""
+        account = log.id[0]
+        where = wire.direct_conversation(account, to) if isinstance(to, str) else to
+        self.typed.add((account, where))
+
+    def sees_typing(self, log: DeviceLog, typing: Typing) -> None:
+        """The device is told that somebody types."""
+        self._next(log, f"sees {typing.account} type")
+        if (typing.account, typing.conv) not in self.typed:
+            self.fail(f"{log} is told {typing}, and they do not")
+
+    # -- what was asked ------------------------------------------------------------------------
+
+    def marks(self, log: DeviceLog, conv: bytes, marks: Sequence[Mark]) -> None:
+        """The device asked how far everyone is."""
+        moment = self._next(log, f"asks for the marks of {_short(conv)}")
+        for mark in marks:
+            if mark.read > mark.delivered:
+                self.fail(f"{log}: {mark} says that more was read than delivered")
+            log.receipts.append(HeardReceipt(moment, Receipt(conv, *mark)))
+
+    def conversations(self, log: DeviceLog, asked: int, found: Sequence[Conversation]) -> None:
+        """The device asked for its conversations at the moment `asked`."""
+        self._next(log, f"looks through {len(found)} conversations")
+        for one in found:
+            if log.id[0] not in one.members:
+                self.fail(f"{log} is told of {one}, to which its account does not belong")
+            shown = max(
+                (event.seq for position, event in log.events.items()
+                 if event.conv == one.conv and log.shown_at[position] <= asked), default=0,
+            )  # fmt: skip
+            if one.last_seq < shown:
+                self.fail(f"{log} is told that {one} ends before {shown}, which it was shown")
+
+    def own_devices(self, log: DeviceLog, found: Sequence[OwnDevice]) -> None:
+        """The device asked for its account's devices."""
+        self._next(log, f"looks at {len(found)} devices")
+        if [one.device for one in found if one.current] != [log.id[1]]:
+            self.fail(f"{log} is told that it is another of {found}")
 
 
 def _nothing(_: str) -> None:

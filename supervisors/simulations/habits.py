@@ -24,6 +24,7 @@ WORDS: Final = (
 
 _BURST: Final = 24
 _LONG_BURST: Final = 120
+_DELUGE: Final = 530
 
 
 class Mixed:
@@ -92,6 +93,13 @@ class Mixed:
             for _ in range(device.machine.random.randint(_BURST, _LONG_BURST)):
                 device.say(to, _text(device))
 
+    async def deluge(self, device: Device) -> None:
+        """Write more than a server pushes at a time to somebody who has not acknowledged it."""
+        to = _somebody(device)
+        if to is not None:
+            for _ in range(_DELUGE):
+                device.say(to, "x")
+
     async def everyone(self, device: Device) -> None:
         """Write one message to everybody."""
         everyone: list[str | bytes] = [*device.person.contacts, *device.person.groups]
@@ -157,17 +165,25 @@ class Mixed:
         """Type something that is not said."""
         to = _somebody(device)
         if to is not None and device.client is not None:
+            device.chronicle.typing(device.log, to)
             device.client.set_typing(to)
 
     async def look(self, device: Device) -> None:
         """Look through conversations, marks and devices."""
         if device.client is not None:
-            await device.ask(device.client.conversations())
-            await device.ask(device.client.devices())
+            moment = device.chronicle.moment
+            conversations = await device.ask(device.client.conversations())
+            if isinstance(conversations, list):
+                device.chronicle.conversations(device.log, moment, conversations)
+            devices = await device.ask(device.client.devices())
+            if isinstance(devices, list):
+                device.chronicle.own_devices(device.log, devices)
             to = _somebody(device)
             if to is not None:
                 conv = to if isinstance(to, bytes) else device.client.conversation_with(to)
-                await device.ask(device.client.marks(conv))
+                marks = await device.ask(device.client.marks(conv))
+                if isinstance(marks, list):
+                    device.chronicle.marks(device.log, conv, marks)
 
     async def revoke(self, device: Device) -> None:
         """Revoke another device of the same person."""
@@ -192,8 +208,9 @@ class Mixed:
             await device.impersonate(device.machine.random.choice(device.person.contacts))
 
     async def forget(self, device: Device) -> None:
-        """Lose the device's state: the next start of its machine begins with none."""
+        """Lose the device's state: the machine starts again with none."""
         device.machine.disk["set back"] = "forget"
+        device.machine.vanish(1.0)
 
     async def backup(self, device: Device) -> None:
         """Make a backup of the device's state."""
@@ -201,8 +218,10 @@ class Mixed:
         device.machine.disk["backup"] = device.machine.state().open(account, number)
 
     async def restore(self, device: Device) -> None:
-        """Put the backup back: the next start of the machine begins with old state."""
-        device.machine.disk["set back"] = "restore"
+        """Put the backup back: the machine starts again with old state, if it has any."""
+        if "backup" in device.machine.disk:
+            device.machine.disk["set back"] = "restore"
+            device.machine.vanish(1.0)
 
 
 def _text(device: Device) -> str:

@@ -251,6 +251,11 @@ class ChatNode:
         """Whether its tree has the processes that it was started with."""
         return self.is_up and self._shape_now() == self._shape
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it is whole, and can store things, as its health page says."""
+        return self.is_whole and not self.stats.storage_failing
+
     def _shape_now(self) -> tuple[tuple[str, ...], int]:
         """The registered names, and how many supervisors there are."""
         assert self.node is not None
@@ -264,6 +269,19 @@ class ChatNode:
         partition = partition_of(conversation, self.settings.partitions)
         raw = self.store.view(partition, lambda txn: txn.get("heads", conversation))
         return 0 if raw is None else PAIR.unpack(raw)[0]
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its tables can be read: a store whose disk failed has to come back."""
+        store = self.store
+        if store is None:
+            return False
+        try:
+            for number in range(self.settings.partitions):
+                store.view(number, bool)
+        except StoreError:
+            return False
+        return True
 
     def violations(self) -> Iterator[str]:
         """What is wrong with the rows of its tables, and between its partitions."""

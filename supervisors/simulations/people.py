@@ -272,6 +272,7 @@ class Device:
                         self._hear_receipts(client),
                         self._hear_presence(client),
                         self._hear_connectivity(client),
+                        self._hear_typing(client),
                     ),
                 ),
             ]
@@ -320,6 +321,10 @@ class Device:
         async for online in client.connectivity():
             if online:
                 self.chronicle.online(self.log)
+
+    async def _hear_typing(self, client: Writer) -> None:
+        async for typing in client.typing():
+            self.chronicle.sees_typing(self.log, typing)
 
     async def _hear_presence(self, client: Writer) -> None:
         async for presence in client.presence():

@@ -284,19 +284,20 @@ class Town:
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
-        await self._eventually(lambda: all(node.is_whole for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(node.is_well for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._tables_are_readable()
         await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
         if "hide" not in self.plan.habits:
             await self._eventually(lambda: not any(self._thought_away()), "who is here is seen")
         if self.plan.hints_arrive:
             await self._eventually(lambda: not any(unheard(self.chronicle)), "receipts arrive")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
-        self.check_tables()
+        await self.check_tables()
         for node in self.nodes:
             node.count_outboxes()
             node.count_reached()
@@ -357,8 +358,14 @@ class Town:
             if mark[0] < delivered or mark[1] < read:
                 yield f"{account} is at {mark}, and was at {(delivered, read)}"
 
-    def check_tables(self) -> None:
+    async def _tables_are_readable(self) -> None:
+        await self._eventually(
+            lambda: all(node.is_readable for node in self.nodes), "the tables can be read"
+        )
+
+    async def check_tables(self) -> None:
         """Check the tables of all nodes."""
+        await self._tables_are_readable()
         for node in self.nodes:
             for text in node.violations():
                 self.world.fail("the tables keep their invariants", text)
@@ -385,7 +392,7 @@ class Town:
         for node in self.nodes:
             node.host.power_off()
             await node.host.start()
-        self.check_tables()
+        await self.check_tables()
 
     async def _nothing_left(self, node: ChatNode, accounts: list[str]) -> None:
         deadline_s = self.world.now_s + _PATIENCE_S

@@ -575,3 +575,35 @@ def test_cancelling_a_send_leaves_it_on_the_outbox() -> None:
             await client.flush(5.0)
 
     run(main())
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+@pytest.mark.parametrize("blocking", [True, False])
+def test_who_is_cancelled_while_it_starts_or_ends_lets_go_of_its_state(
+    tmp_path: Path, turns: int, blocking: bool
+) -> None:
+    def state() -> FileState:
+        found = FileState(tmp_path / "state")
+        found.blocking = blocking
+        return found
+
+    async def cancelled_after(turns: int, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def main() -> None:
+        key = new_key()
+        async with FakeServer() as server:
+            starting = new_client(server, key=key, state=state())
+            await cancelled_after(turns, starting.start())
+            await starting.close()
+            async with new_client(server, key=key, state=state()) as ending:
+                ending.enqueue_message(ME, PEER, "text", text="x")
+                await cancelled_after(turns, ending.close())
+                async with new_client(server, key=key, state=state()) as after:
+                    await after.flush()
+
+    run(main())

@@ -20,7 +20,7 @@ class Endpoint(asyncio.Protocol):
     def __init__(self, *, keep_open: bool = False) -> None:
         self.transport: Any = None
         self.calls: list[str] = []
-        self.data = b""
+        self.data = bytearray()
         self.sizes: list[int] = []
         self.lost_with: Exception | None = None
         self.keep_open = keep_open

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+import killed_program
 import uvloop
 from endpoints import Endpoint, Listening, connect
 
@@ -33,12 +37,14 @@ class Net(Protocol):
         address: the same, as a transport names it.
         bind: where a server listens.
         far_more: bytes, more than kernels and transports hold.
+        talk: bytes that a program writes that talks.
     """
 
     host: str
     address: str
     bind: str
     far_more: int
+    talk: int
 
     def run(self, main: Main) -> None:
         """Run a test, in every way there is."""
@@ -63,6 +69,21 @@ class Net(Protocol):
 
     def reset(self, end: Endpoint) -> None:
         """End the connection here, and have the other side get a reset."""
+
+    async def a_while(self) -> None:
+        """Let another program do what it is about to do."""
+
+    async def program(self, behaviour: str, port: int = 0) -> int:
+        """Start the program of `killed_program`, and return its port."""
+
+    async def kill(self) -> None:
+        """End the program by SIGKILL."""
+
+    def stop(self) -> None:
+        """Let the program stand still (SIGSTOP)."""
+
+    def go_on(self) -> None:
+        """Let it go on (SIGCONT); a simulated one does after a while."""
 
 
 class Opened:
@@ -103,9 +124,11 @@ class RealNet(Opened):
 
     host = address = bind = "127.0.0.1"
     far_more = 16 * 1024 * 1024
+    talk = 64 * killed_program.MUCH
 
     def __init__(self, kind: str) -> None:
         super().__init__()
+        self._process: asyncio.subprocess.Process | None = None
         self._factory: Any = uvloop.new_event_loop if kind == "uvloop" else asyncio.new_event_loop
 
     def run(self, main: Main) -> None:
@@ -116,6 +139,7 @@ class RealNet(Opened):
             finally:
                 await self.close_all()
                 await self.a_moment()
+                await self.kill()
 
         with asyncio.Runner(loop_factory=self._factory) as runner:
             runner.run(bounded())
@@ -139,6 +163,33 @@ class RealNet(Opened):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         end.transport.abort()
 
+    async def a_while(self) -> None:
+        # Its own doing cannot be seen from here: what it did shows in what its kernel says, later.
+        await asyncio.sleep(0.1)
+
+    async def program(self, behaviour: str, port: int = 0) -> int:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, killed_program.__file__, behaviour, str(port), stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        return int(await self._process.stdout.readline())
+
+    async def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await process.wait()
+            if process.stdout is not None:
+                await process.stdout.read()
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
 
 class SimulatedNet(Opened):
     """Two hosts in a world; a test runs in a quiet world and in many that are not."""
@@ -146,6 +197,7 @@ class SimulatedNet(Opened):
     host = address = "server"
     bind = "0.0.0.0"
     far_more = 500_000
+    talk = killed_program.MUCH
 
     def __init__(self, seeds: int) -> None:
         super().__init__()
@@ -184,3 +236,19 @@ class SimulatedNet(Opened):
     def reset(self, end: Endpoint) -> None:
         end.transport.reset_peer()
         end.transport.abort()
+
+    async def a_while(self) -> None:
+        await asyncio.sleep(5.0)
+
+    async def program(self, behaviour: str, port: int = 0) -> int:
+        self._world.hosts["server"].boot()
+        return await self.there(killed_program.serve(behaviour, self.bind, port))
+
+    async def kill(self) -> None:
+        self._world.hosts["server"].crash()
+
+    def stop(self) -> None:
+        self._world.hosts["server"].pause(60.0)
+
+    def go_on(self) -> None:
+        pass

@@ -406,7 +406,7 @@ def day(scenario: Any, folder: Path, tape: Tape, *, at_most_s: float | None = No
 
     async def live() -> RealTown:
         town = RealTown(folder, tape)
-        plan = scenario.plan(town)
+        plan = scenario.story.plan(town)
         town.settle(replace(plan, seconds=min(plan.seconds, at_most_s or plan.seconds)))
         await town.live()
         return town

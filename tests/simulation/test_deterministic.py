@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import WebSocketException
@@ -20,6 +21,7 @@ from palaver.actors.simulation import (
     Host,
     NonDeterminism,
     NotReached,
+    Quiet,
     Seeded,
     SimulationError,
     World,
@@ -78,6 +80,41 @@ async def websockets_under_faults(world: World) -> None:
 @pytest.mark.parametrize("seed", [1, 4])
 def test_real_websockets_are_the_same_in_every_run(seed: int) -> None:
     assert check_deterministic(websockets_under_faults, seed) > 0
+
+
+async def web_host(host: Host) -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/", hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", 80).start()
+
+
+async def aiohttp_serves(world: World) -> None:
+    """A real web server; it tells the date in its answers."""
+    await world.host("web", web_host).start()
+    client = world.host("client")
+    client.boot()
+
+    async def get() -> str:
+        reader, writer = await asyncio.open_connection("web", 80)
+        writer.write(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+        answer = (await reader.read()).decode()
+        writer.close()
+        return answer
+
+    await world.sleep(3600.0)
+    answer = await client.spawn(get())
+    assert answer.endswith("hello")
+    assert "Date: Thu, 01 Jan 2026 01:00:00 GMT" in answer
+    world.trace.note("answer", "scenario", answer)
+
+
+def test_a_real_web_server_lives_in_virtual_time() -> None:
+    check_deterministic(aiohttp_serves, source=Quiet(), hash_seeds=())
 
 
 async def tasks_in_sets(world: World) -> None:

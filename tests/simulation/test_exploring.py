@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.actors.simulation.driving.exploring import Explored, explore
+from palaver.actors.simulation.driving.few import Few
+from palaver.actors.simulation.driving.seeds import search
 from palaver.actors.simulation.reporting.failure import SimulationFailed
-from palaver.actors.simulation.world import World
+from palaver.actors.simulation.world import Tape, World
 
 
 def choosing(options: list[int], forbidden: list[int] | None = None) -> Any:
@@ -141,3 +143,45 @@ def test_a_small_scenario_is_covered() -> None:
     explored = explore(scenarios.bank, deviations=1, kinds=("order", "slice"))
     assert explored.ended == "complete"
     assert explored.statistics.runs > 5
+
+
+# -- few deviations, by chance ----------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.integers(0, 6), st.integers(1, 50))
+def test_few_deviates_so_often_and_never_more(seed: int, deviations: int, choices: int) -> None:
+    tape = Tape(Few(seed, deviations, choices))
+    for number in range(60):
+        tape.choose(f"order/{number % 3}", 4)
+    assert len(tape.deviations) == min(deviations, choices)
+    again = Tape(Few(seed, deviations, choices))
+    for number in range(60):
+        again.choose(f"order/{number % 3}", 4)
+    assert again.deviations == tape.deviations
+
+
+def test_few_finds_what_needs_two_deviations_among_many_choices() -> None:
+    # Of 190 pairs, each as likely as the others: with fixed rates, few runs have but two.
+    async def needle(world: World) -> None:
+        chosen = [world.tape.choose("order/a", 2) for _ in range(20)]
+        if chosen[7] and chosen[14] and sum(chosen) == 2:
+            world.fail("found")
+
+    campaign = search(needle, range(5000), source=lambda seed: Few(seed, 2, 20))
+    assert campaign.found
+    assert set(campaign.found[0].tape.deviations) == {("order/a", 7), ("order/a", 14)}
+
+
+def test_few_leaves_other_kinds_quiet() -> None:
+    tape = Tape(Few(1, 10, 10, kinds=("order",)))
+    for _ in range(10):
+        tape.choose("crash/a", 2)
+        tape.choose("order/a", 2)
+    assert set(tape.deviations) == {("order/a", number) for number in range(10)}
+
+
+def test_a_source_of_ones_own_needs_one_process() -> None:
+    with pytest.raises(ValueError, match="jobs=1"):
+        search("driven_scenarios:office", range(3), source=lambda seed: Few(seed, 1, 1), jobs=2)
+    with pytest.raises(ValueError, match="no less"):
+        Few(1, -1, 5)

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.actors.simulation.driving.failures import signature
@@ -50,6 +50,7 @@ def test_what_is_left_is_what_is_needed(
     assert minimiser.best.deviations == needed
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_thousands_become_a_handful_in_a_few_hundred_runs(seed: int, count: int) -> None:
     chance = random.Random(seed)
@@ -144,6 +145,21 @@ def test_a_run_shrinks_and_its_tape_fails_again() -> None:
     assert signature(again.failure) == signature(outcome.failure)
     assert again.hash == shrunk.outcome.hash
     assert "deviations became 6" in str(shrunk)
+
+
+def test_thousands_of_deviations_of_a_run_become_a_handful_in_few_runs() -> None:
+    async def long(world: Any) -> None:
+        order = [world.tape.choose(f"order/{step % 5}", 8, 0.5) for step in range(6000)]
+        crashes = [world.tape.choose(f"crash/{host}", 10, 0.5) for host in range(20)]
+        if order[700] > 1 and order[4000] and crashes[3] > 4:
+            world.fail("three things at once", f"{sum(order)}")
+
+    runner = Runner.of(long)
+    outcome = failing(runner)
+    assert len(outcome.tape.deviations) > 2500
+    shrunk = shrink(runner, outcome)
+    assert shrunk.tape.deviations == {("order/0", 140): 2, ("order/0", 800): 1, ("crash/3", 0): 5}
+    assert shrunk.runs < 400  # of 20 to 50 ms: 20 s at most
 
 
 def test_max_runs_bounds_the_search() -> None:

@@ -42,6 +42,17 @@ def test_a_planted_bug_is_found_by_seeds_and_shrunk(scenario: Callable[..., Any]
     assert again.value.tape == failed.tape
 
 
+def test_what_never_came_about_is_drawn_where_it_went_wrong() -> None:
+    with pytest.raises(SimulationFailed) as caught:
+        check(jobs.forgetful, range(50))
+    _, drawing = str(caught.value).split("before the failure:")
+    before, gap, after = drawing.split("\n~ ")[0], "more events)", drawing.split("\n~ ")[1]
+    assert "is killed" in before
+    assert "call Take" in before.split("is killed")[0]  # how the dead worker had got its job
+    assert gap in after
+    assert after.index("failure: scenario") > after.index(gap)
+
+
 @pytest.mark.parametrize("scenario", [jobs.leasing, bank.careful], ids=["jobs", "bank"])
 def test_the_mended_program_passes(scenario: Callable[..., Any]) -> None:
     campaign = check(scenario, range(300))

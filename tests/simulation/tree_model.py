@@ -273,6 +273,7 @@ class Reader:
         child.restarting = False
         child.pid = None
         event = yield from self.next("init", "start_error", child=child)
+        self.tolerated.discard(child.spec.id)  # it would have reported that by now
         if event.kind == "start_error":
             return "failed"  # killed before its `init`
         event = yield from self.next("up", "ignored", "start_error", child=child)
@@ -327,7 +328,7 @@ class Reader:
             fine = not is_abnormal(reason) and (
                 reason is not NORMAL or child.spec.restart != "permanent"
             )
-        if not fine and told:
+        if not fine and (told or took_s > LATE_S):
             yield from self.next("shutdown_error", child=child)
         elif not fine:  # it ended at this moment by itself, perhaps before it was to be stopped
             self.tolerated.add(child.spec.id)

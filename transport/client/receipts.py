@@ -33,11 +33,15 @@ class Followed:
     The watermarks also of those who have left are kept: their last receipts may come after that.
     """
 
-    __slots__ = ("delivered_upto", "marks", "members", "own")
+    __slots__ = ("delivered_upto", "marks", "members", "own", "since")
 
     def __init__(self) -> None:
         self.marks: dict[str, tuple[int, int]] = {}
         self.members: set[str] | None = None  # the others; None while they are not known
+        # From which seq on members that came later belong to it: nothing before concerns them. Kept
+        # beside the marks, which are what the server said: told as a mark, it would go back when
+        # it is forgotten.
+        self.since: dict[str, int] = {}
         self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
         self.delivered_upto = 0
 
@@ -45,8 +49,9 @@ class Followed:
         """The watermarks that every other member has reached; (0, 0) where that is unknown."""
         if not self.members:
             return 0, 0
-        marks = [self.marks.get(member, (0, 0)) for member in self.members]
-        return min(mark[0] for mark in marks), min(mark[1] for mark in marks)
+        reached = [(*self.marks.get(who, (0, 0)), self.since.get(who, 0)) for who in self.members]
+        delivered = min(max(delivered, since) for delivered, _, since in reached)
+        return delivered, min(max(read, since) for _, read, since in reached)
 
 
 class Receipts:
@@ -131,8 +136,7 @@ class Receipts:
         if followed.members is not None:
             followed.members = set(event.members) - {self._account}
         for account in event.added:
-            if account != self._account:
-                followed.marks.setdefault(account, (event.seq, event.seq))
+            followed.since[account] = event.seq
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:

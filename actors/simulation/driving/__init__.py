@@ -4,6 +4,7 @@ Hypothesis is in `strategies`, which is imported only where it is asked for.
 """
 
 from palaver.actors.simulation.driving.exploring import Explored, explore
+from palaver.actors.simulation.driving.few import Few
 from palaver.actors.simulation.driving.replaying import replay
 from palaver.actors.simulation.driving.runner import Runner, ScenarioUnknown
 from palaver.actors.simulation.driving.seeds import Campaign, Found, check, search
@@ -15,6 +16,7 @@ from palaver.actors.simulation.driving.workers import WorkerDied
 __all__ = [
     "Campaign",
     "Explored",
+    "Few",
     "Found",
     "NotReproduced",
     "RecordedTape",

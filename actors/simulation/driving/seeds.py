@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +18,7 @@ from palaver.actors.simulation.driving.workers import Workers
 from palaver.actors.simulation.reporting.failure import Report, SimulationFailed
 from palaver.actors.simulation.world.running import Scenario
 from palaver.actors.simulation.world.sources import Seeded
+from palaver.actors.simulation.world.tape import Source
 
 __all__ = ["Campaign", "Found", "check", "search"]
 
@@ -69,6 +71,7 @@ def search(
     jobs: int = 1,
     swarm: bool = True,
     rates: Mapping[str, float] | None = None,
+    source: Callable[[int], Source] | None = None,
     progress: Callable[[Campaign], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
     **options: Any,
@@ -83,6 +86,7 @@ def search(
         jobs: Processes that share the work; more than one needs a scenario that can be imported.
         swarm: Let each seed switch whole kinds of faults off, down or up.
         rates: Rates of kinds, in place of those that the world names.
+        source: Makes the source of each seed, such as `Few`, in place of `Seeded`; not with jobs.
         progress: Called after each run.
         clock: Tells real seconds.
         options: Further arguments of `run`: ``max_virtual_s``, ``max_steps``.
@@ -90,7 +94,11 @@ def search(
     Raises:
         ScenarioUnknown: With several jobs, for a scenario that another process cannot import.
         WorkerDied: One of the processes ended by itself.
+        ValueError: A source of one's own, and several jobs.
     """
+    if source is not None and jobs != 1:
+        raise ValueError("a source of one's own cannot be given to other processes: use jobs=1")
+    make = source or partial(Seeded, swarm=swarm, rates=rates)
     runner = Runner.of(scenario, **options)
     campaign = Campaign()
     began_s = clock()
@@ -107,7 +115,7 @@ def search(
 
     if jobs == 1:
         for seed in seeds:
-            outcome = runner(Seeded(seed, swarm=swarm, rates=rates))
+            outcome = runner(make(seed))
             campaign.statistics.add(outcome)
             if outcome.failure is not None:
                 tape = runner.tape_of(outcome)
@@ -174,7 +182,7 @@ def check(
 
 
 _OF_SEARCH: Final = frozenset(
-    {"max_failures", "budget_s", "jobs", "swarm", "rates", "progress", "clock"}
+    {"max_failures", "budget_s", "jobs", "swarm", "rates", "source", "progress", "clock"}
 )
 
 

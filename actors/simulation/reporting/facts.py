@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ __all__ = ["Comparison", "Deviation", "Facts", "gather", "observed"]
 _EFFECTS: Final = frozenset({"fault", "host"})
 
 _EACH: Final = 8
+_ADDRESSES: Final = re.compile(r"\b(?:0x)?[0-9a-f]{9,16}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +126,21 @@ def observed(world: World, failure: Exception, watch: Watch) -> Facts:
 
 def _lines(outcome: Outcome, watch: Watch) -> list[Line]:
     """The events up to the failure, with one label for each process, deviations in words."""
-    aliases = watch.labels.aliases
     found: list[Line] = []
-    for line in outcome.trace.lines:
-        to = None if line.to is None else aliases.get(line.to, line.to)
-        text = line.text
+    for raw in outcome.trace.lines:
+        line = watch.labels.line(raw)
         if line.kind == "deviation":
-            text = f"#{_number(line)}: {watch.said.get((line.who, _number(line)), text)}"
+            number = _number(line)
+            line = line._replace(text=f"#{number}: {watch.said.get((line.who, number), '')}")
         elif line.kind in _EFFECTS and found and found[-1].kind == "deviation":
             # What the deviation did comes right after it: that says more than its number.
             before = found[-1]
             if ": option " in before.text and before.at_s == line.at_s:
-                effect = " ".join(filter(None, (line.who, line.text, to)))
+                effect = " ".join(filter(None, (line.who, line.text, line.to)))
                 watch.said[before.who, _number(before)] = effect
                 found[-1] = before._replace(text=f"#{_number(before)}: {effect}")
                 continue
-        found.append(Line(line.at_s, line.kind, aliases.get(line.who, line.who), text, to))
+        found.append(line)
         if line.kind == "failure":
             break
     return found
@@ -182,7 +183,8 @@ def _compare(
 
 
 def _event(line: Line) -> tuple[str, str, str | None, str]:
-    return (line.kind, line.who, line.to, line.text)
+    # Objects are elsewhere in memory in each run.
+    return (line.kind, line.who, line.to, _ADDRESSES.sub("0x…", line.text))
 
 
 def _surplus(some: Iterable[Line], others: Iterable[Line]) -> list[str]:

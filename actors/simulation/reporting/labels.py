@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from palaver.actors.runtime import Node, Pid
 from palaver.actors.simulation.between.addresses import Remote, RemoteName
 from palaver.actors.simulation.world.place import HERE
+from palaver.actors.simulation.world.trace import Line
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.process import Process
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels"]
 
+#: Lines of these kinds are the world's own: it calls processes by names or serial numbers.
+_OF_WORLD: Final = frozenset({"crash", "restart", "gave up", "fault"})
+
 
 class Labels:
     """One label for each process of a run, the same from its first moment on.
 
-    Attributes:
-        aliases: What the world itself calls them (``host/serial``, ``host/name``), to the label.
+    A process that is started anew under its name has the label of the one before.
     """
 
     def __init__(self) -> None:
         self.world: World | None = None
-        self.aliases: dict[str, str] = {}
         # By pid: it is one object for each process, and outlives it.
         self._labels: dict[Pid, str] = {}
-        self._taken: set[str] = set()
         self._hosts: WeakKeyDictionary[Node, str] = WeakKeyDictionary()
+        # What the world calls them, each with the time from which on it is so.
+        self._aliases: dict[str, list[tuple[float, str]]] = {}
+
+    def line(self, line: Line) -> Line:
+        """A line of the trace, with labels in place of what the world calls processes."""
+        if line.kind not in _OF_WORLD:
+            return line
+        label = line.who
+        for since_s, alias in self._aliases.get(line.who, ()):
+            if since_s <= line.at_s:
+                label = alias
+        return line._replace(who=label)
 
     def host(self, node: Node) -> str:
         """The host of a node; the node's name if it is on none."""
@@ -53,18 +66,25 @@ class Labels:
         if label is None:
             host = self.host(process.scheduler.node)
             serial = process.pid.serial
-            name = process.names[0] if process.names else f"{_last(process.label)}.{serial}"
-            label = f"{host}/{name}"
-            # A process that is started anew under a name is another one.
-            if label in self._taken:
-                label = f"{label}#{serial}"
-            self._taken.add(label)
+            if process.names:
+                label = f"{host}/{process.names[0]}"
+            else:
+                label = f"{host}/{_last(process.label)}.{serial}{self._incarnation(host)}"
             self._labels[process.pid] = label
-            self.aliases[f"{host}/{serial}"] = label
-        if process.names:
-            for name in process.names:
-                self.aliases[f"{label.partition('/')[0]}/{name}"] = label
+            self._alias(f"{host}/{serial}", label)
+        for name in process.names or ():
+            self._alias(f"{label.partition('/')[0]}/{name}", label)
         return label
+
+    def _incarnation(self, host: str) -> str:
+        """Serial numbers begin anew with each start of a host."""
+        found = None if self.world is None else self.world.hosts.get(host)
+        return "" if found is None or found.incarnation < 2 else f"@{found.incarnation}"
+
+    def _alias(self, alias: str, label: str) -> None:
+        known = self._aliases.setdefault(alias, [])
+        if not known or known[-1][1] != label:
+            known.append((0.0 if self.world is None else self.world.now_s, label))
 
     def behind(self, remote: Remote) -> Process | None:
         """The process that a node means by the address of one elsewhere, if it is there now."""

@@ -21,11 +21,15 @@ MAX_LANES: Final = 5
 MIN_TEXT: Final = 34
 MARGIN: Final = 15
 """Columns of the mark and the time."""
+BEFORE: Final = 8
+"""Events before a deviation that are drawn, if it was long ago."""
 RECENT: Final = 400
 """Events that are looked at to find out which actors matter."""
 
 #: What is no matter of one actor: a line right across.
-ACROSS: Final = {"deviation": "*", "fault": "!", "host": "!", "failure": "X", "unhandled": "X"}
+ACROSS: Final = {
+    "deviation": "*", "fault": "!", "host": "!", "failure": "X", "unhandled": "X", "gap": "~",
+}  # fmt: skip
 
 #: Bytes between hosts are drawn only where nothing better is known of them.
 MINOR: Final = frozenset({"bytes", "link", "monitor"})
@@ -40,6 +44,9 @@ def draw_sequence(
     max_lanes: int = MAX_LANES,
 ) -> str:
     """Draw the last events; those that the most important actors took part in.
+
+    Where the last deviation is long ago, as when something never came about, what happened around
+    it is drawn, and the end.
 
     Args:
         lines: What happened, up to the failure.
@@ -72,7 +79,7 @@ def draw_sequence(
         else:
             text = f"  {time:>12} {_arrow(line, columns, lane)} {_label(line, columns)}"
         drawing.append(_cut(text.rstrip(), width))
-    left_out = len(lines) - len(rows)
+    left_out = len(lines) - sum(line.kind != "gap" for line in rows)
     if left_out:
         drawing.insert(0, f"({left_out:,} events before, or of others, are not drawn)")
     return "\n".join(drawing)
@@ -82,6 +89,10 @@ def lanes_of(lines: Sequence[Line], *, about: str = "") -> list[str]:
     """The actors in these events, the most important first: lately, often, or named in `about`."""
     weights: dict[str, float] = {}
     recent = lines[-RECENT:]
+    for line in _around_the_last_deviation(lines):
+        for end in (line.who, line.to):
+            if end is not None and line.kind not in ACROSS and line.kind not in MINOR:
+                weights[end] = weights.get(end, 0.0) + 1.0
     for at, line in enumerate(recent, 1):
         if line.kind in ACROSS:
             # Who is named in a deviation has to do with it.
@@ -100,6 +111,21 @@ def lanes_of(lines: Sequence[Line], *, about: str = "") -> list[str]:
     return sorted(weights, key=lambda name: (-weights[name], name))
 
 
+def _around_the_last_deviation(lines: Sequence[Line]) -> Sequence[Line]:
+    """What came shortly before and after the last deviation, if that is not at the end."""
+    last = _last_deviation(lines)
+    if last is None or len(lines) - last <= 2 * MAX_ROWS:
+        return ()
+    return lines[max(0, last - BEFORE) : last + MAX_ROWS]
+
+
+def _last_deviation(lines: Sequence[Line]) -> int | None:
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].kind == "deviation":
+            return at
+    return None
+
+
 def _rows(lines: Sequence[Line], lanes: set[str], max_rows: int) -> list[Line]:
     chosen = [
         line
@@ -113,8 +139,17 @@ def _rows(lines: Sequence[Line], lanes: set[str], max_rows: int) -> list[Line]:
         ]
     if len(chosen) <= max_rows:
         return chosen
-    kept = chosen[-max_rows:]
-    earlier = [line for line in chosen[:-max_rows] if line.kind == "deviation"]
+    begin = len(chosen) - max_rows
+    kept = chosen[begin:]
+    last = _last_deviation(chosen)
+    if last is not None and last < begin:
+        end = chosen[-max_rows // 4 :]
+        begin = max(0, last - BEFORE)
+        around = chosen[begin : begin + max_rows - len(end)]
+        left = len(chosen) - begin - len(around) - len(end)
+        gap = Line(around[-1].at_s, "gap", "", f"{left:,} more events")
+        kept = [*around, gap, *end]
+    earlier = [line for line in chosen[:begin] if line.kind == "deviation"]
     return [*earlier[-max_rows // 3 :], *kept]
 
 
@@ -168,6 +203,8 @@ def _about(line: Line) -> str:
     to = f" -> {line.to}" if line.to else ""
     if line.kind == "deviation":
         return f"{line.who} {line.text}"
+    if line.kind == "gap":
+        return f"({line.text})"
     return f"{line.kind}: {line.who}{to} {line.text}"
 
 

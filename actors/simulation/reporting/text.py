@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from palaver.actors.runtime.observer import shorten
@@ -54,7 +55,8 @@ def place_of(failure: BaseException) -> str | None:
     own = [frame for frame in frames if "/simulation/world/" not in frame.filename]
     if not own:
         return None
-    return f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}"
+    file = own[-1].filename.removeprefix(f"{Path.cwd()}/")
+    return f"{file}:{own[-1].lineno} in {own[-1].name}"
 
 
 def replay_lines(report: Report) -> list[str]:

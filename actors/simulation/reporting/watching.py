@@ -205,15 +205,18 @@ class Watch:
         return respond
 
     def _message(self, kind: str, sender: Process, dest: Any, message: Any) -> tuple[str, bool]:
-        whom, hidden = self._addressed(sender.scheduler.node, dest)
-        self._tell(kind, self.labels.process(sender), _shown(message, hidden), whom)
+        node = sender.scheduler.node
+        whom, hidden = self._addressed(node, dest)
+        lost = " (nobody is there)" if node.whereis(dest) is None else ""
+        self._tell(kind, self.labels.process(sender), _shown(message, hidden) + lost, whom)
         return whom, hidden
 
     def _addressed(self, node: Node, dest: Any) -> tuple[str, bool]:
         """Whom a destination means, and whether what is said to it is hidden."""
         pid = node.whereis(dest)
         if pid is None:
-            return f"{self.labels.host(node)}/{dest} (nobody)", not self._secrets
+            name = dest if isinstance(dest, str) else type(dest).__name__
+            return f"{self.labels.host(node)}/{name}", not self._secrets
         process = pid.process_
         return self.labels.pid(pid), process is not None and self._hides(process)
 
@@ -243,7 +246,8 @@ class Watch:
             parent = options.get("parent")
             who = self.labels.host(node) if parent is None else self.labels.process(parent)
             kind = "spawn_link" if options.get("linked") else "spawn"
-            self._tell(kind, who, process.label, self.labels.process(process))
+            text = process.label.rpartition(".")[2]
+            self._tell(kind, who, text, self.labels.process(process))
             return process
 
         return start_process

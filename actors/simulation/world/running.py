@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from palaver.actors.simulation.world.collector import calm_collector
 from palaver.actors.simulation.world.coverage import Coverage
 from palaver.actors.simulation.world.sources import Quiet
 from palaver.actors.simulation.world.statements import Violation
@@ -69,15 +70,25 @@ def run(
     Exceptions of the scenario are outcomes; others (KeyboardInterrupt) are raised.
     """
     tape = Tape(source or Quiet(), observe=observe)
+    # Around the world, not in it: what is left of it is freed before the next one.
+    with calm_collector():
+        return _live(
+            scenario,
+            prepare,
+            World(
+                tape,
+                max_virtual_s=max_virtual_s,
+                max_steps=max_steps,
+                allow=allow,
+                strict=strict,
+                calms_collector=False,
+                no_files=no_files,
+            ),
+        )
+
+
+def _live(scenario: Scenario, prepare: Callable[[World], None] | None, world: World) -> Outcome:
     failure: Exception | None = None
-    world = World(
-        tape,
-        max_virtual_s=max_virtual_s,
-        max_steps=max_steps,
-        allow=allow,
-        strict=strict,
-        no_files=no_files,
-    )
     with world:
         try:
             if prepare is not None:
@@ -89,4 +100,6 @@ def run(
             failure = error
             text = error.what if isinstance(error, Violation) else type(error).__name__
             world.trace.tell("failure", "scenario", text)
-        return Outcome(failure, tape, world.trace, world.coverage, world.now_s, world.loop.steps)
+        return Outcome(
+            failure, world.tape, world.trace, world.coverage, world.now_s, world.loop.steps
+        )

@@ -47,6 +47,10 @@ class Trace:
         self.steps: list[int] | None = None
         """If a list: the hash after each thing fed, to find where two runs part."""
 
+    def stop_clock(self, now_s: float) -> None:
+        """The world has ended at this time; the trace no longer holds on to it."""
+        self._now = lambda: now_s
+
     def note(self, kind: str, who: str, text: str, to: str | None = None) -> None:
         """Add a line, which is part of the hash."""
         self.lines.append(Line(self._now(), kind, who, text, to))

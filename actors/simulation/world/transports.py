@@ -8,6 +8,7 @@ whose program has ended is closed or reset, and bytes for a closed one are answe
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -62,10 +63,12 @@ class SimulatedTransport(asyncio.Transport):
         self._closing = False
         self._eof_sent = False
         self._reading = True
+        self._at_end = False  # the other side's end of the stream was read
         self._begun = False  # the protocol knows of the connection
         self._losing = False  # `_lose` is about to be called
         self._failure: Exception | None = None
         self._held: deque[bytes] = deque()  # arrived, and not read by the protocol
+        self._held_bytes = 0
         # The way out: what is on its way (None: a reset), and when the first of it arrives.
         self._sent: deque[bytes | None] = deque()
         self._underway = 0
@@ -156,8 +159,16 @@ class SimulatedTransport(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """Say that nothing more comes; what the other side sends still arrives."""
+        """Say that nothing more comes; what the other side sends still arrives.
+
+        Raises:
+            OSError: the connection was reset, and the program has not heard of it yet; so does
+                asyncio's transport.
+        """
         if not (self._eof_sent or self.is_closing()):
+            if self._failure is not None:
+                self._eof_sent = True
+                raise OSError(107, "Transport endpoint is not connected")
             self._send_eof()
 
     def close(self) -> None:
@@ -263,13 +274,27 @@ class SimulatedTransport(asyncio.Transport):
         if piece is None:
             peer.reset(ConnectionResetError(104, "Connection reset by peer"))
             return
+        room = peer.room_bytes
+        if len(piece) > room:  # It has not opened its window for more: the rest waits here.
+            self._sent.appendleft(piece[room:])
+            if not room:
+                return
+            piece = piece[:room]
         self._network.trace.feed(crc32(piece))
         peer.arrived(piece)
         self.schedule()
 
+    @property
+    def room_bytes(self) -> int:
+        """How much its kernel takes now; as much as comes, while its program reads."""
+        if self._reading and self._begun and not self._held:
+            return sys.maxsize
+        return max(0, KERNEL_BYTES - self._held_bytes)
+
     def arrived(self, piece: bytes) -> None:
         """Bytes, or the end of the stream, have come to this end."""
         self._held.append(piece)
+        self._held_bytes += len(piece)
         self._read()
 
     def _read(self) -> None:
@@ -279,12 +304,14 @@ class SimulatedTransport(asyncio.Transport):
             if piece == _EOF:
                 self._end_of_stream()
                 continue
+            self._held_bytes -= len(piece)
             self.peer.was_read(len(piece))
             self._protocol.data_received(piece)
-        if self._failure is not None and self._reading and self._begun:
+        if self._failure is not None and self._reading and self._begun and not self._at_end:
             self._fail(self._failure)
 
     def _end_of_stream(self) -> None:
+        self._at_end = True
         keep_open = self._protocol.eof_received()
         if not keep_open:
             self.close()
@@ -292,6 +319,7 @@ class SimulatedTransport(asyncio.Transport):
     def was_read(self, size: int) -> None:
         """The other side's program has taken so many bytes."""
         self._underway = max(0, self._underway - size)
+        self.schedule()
         if self._closing and self.get_write_buffer_size() == 0:
             self._lose_soon(None)
         self._sync_writing()
@@ -351,14 +379,15 @@ class SimulatedTransport(asyncio.Transport):
     def reset(self, error: Exception) -> None:
         """The connection is lost, with an error.
 
-        The program hears of it when it reads or writes: one that reads nothing, and has nothing to
-        write, does not look at its socket.
+        The program hears of it when it reads or writes: one that reads nothing (any more), and has
+        nothing to write, does not look at its socket.
         """
         if self.closed or self.gone:
             return
         self.gone = True
         self._failure = error
-        if self._begun and (self._reading or self._closing or self.get_write_buffer_size() > 0):
+        looks = self._closing or self.get_write_buffer_size() > 0
+        if self._begun and (looks or (self._reading and not self._at_end)):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:

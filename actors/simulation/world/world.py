@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from palaver.actors.simulation.guarding import guarded
 from palaver.actors.simulation.world.clocks import WALL_ORIGIN_MS
+from palaver.actors.simulation.world.collector import calm_collector
 from palaver.actors.simulation.world.coverage import Coverage
 from palaver.actors.simulation.world.hosts import Boot, Host
 from palaver.actors.simulation.world.loop import ORIGIN_S, SimulatedLoop
@@ -63,6 +65,7 @@ class World:
         max_virtual_s: a run that lasts longer raises `TooLong`; so does one of more than
         max_steps: callbacks.
         allow: packages that get virtual time and values of the tape when they ask the machine.
+        calms_collector: see to it that garbage is freed at counted steps; False if the caller does.
         strict: see hidden calls too, such as `datetime.now()`; three times as slow.
         no_files: refuse real files too.
 
@@ -81,6 +84,7 @@ class World:
         max_steps: int = DEFAULT_MAX_STEPS,
         allow: Iterable[str] = (),
         strict: bool = False,
+        calms_collector: bool = True,
         no_files: bool = False,
     ) -> None:
         self.tape = tape = tape or Tape(Quiet())
@@ -96,7 +100,7 @@ class World:
         self._max_steps = max_steps
         self._graves: list[Any] = []
         self._open = False
-        self._collects = False
+        self._calms_collector = calms_collector
         self._allow = tuple(allow)
         self._strict = strict
         self._no_files = no_files
@@ -108,11 +112,8 @@ class World:
     def __enter__(self) -> Self:
         with self.loop.running():  # or is told that there is one already
             self._open = True
-        # When cyclic garbage is freed, and so what its finalizers do, must not depend on what else
-        # the program has allocated: it is freed at counted steps, and what was there before never.
-        self._collects = gc.isenabled()
-        gc.disable()
-        gc.freeze()
+        if self._calms_collector:
+            self._guard.enter_context(calm_collector())
         self._guard.enter_context(
             guarded(
                 self.tape,
@@ -146,15 +147,17 @@ class World:
             self.bury(self.loop.outside.end(), [])
             self.network.close()
             self.loop.close()
-            with self.loop.running():
+            with self.loop.running(), warnings.catch_warnings():
+                # What was about to be awaited never will be, and says so when it is freed.
+                warnings.simplefilter("ignore", RuntimeWarning)
                 for one in self._graves:
                     _lay_to_rest(one)
-            self._graves.clear()
+                self._graves.clear()
         finally:
+            # Who keeps the tape or the trace does not keep the world.
+            self.tape.end()
+            self.trace.stop_clock(self.now_s)
             self._guard.close()
-            gc.unfreeze()
-            if self._collects:
-                gc.enable()
 
     def bury(self, tasks: list[asyncio.Task[Any]], nodes: list[Node]) -> None:
         """Keep what has ended in the middle of its work until the world ends.
