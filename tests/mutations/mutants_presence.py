@@ -234,13 +234,6 @@ MUTATIONS = [
         scenario="returning",
     ),
     Mutation(
-        "missed-not-told",
-        "What was committed between a login and the queue's start is nobody's business.",
-        PUSHED,
-        [Edit(PartitionServer._attach, "self.send(attach.queue, Missed())", "pass")],
-        scenario="returning",
-    ),
-    Mutation(
         "live-event-lost-while-reading",
         "An event that arrives while the table is read is dropped: the read will find it.",
         PUSHED,
