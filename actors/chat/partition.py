@@ -8,17 +8,20 @@ forwarder.
 
 If this process dies, nothing that was appended is lost: the store goes on, and the queues and
 sequencers (which depend on this process in their supervision tree) start anew and read from it.
+
+That is also what it does when a commit has failed with an unknown outcome. What of it turns out to
+be durable has effects that nobody was told of: events in queues, commands in the outbox, a device
+that was revoked. So as soon as something can be stored again, this process ends, and with it
+everybody begins anew from the tables.
 What was under way then becomes durable later, perhaps after they have read, and nobody is told. So
 a new process first appends a command that does nothing: when that is durable, so is all before it,
-and whoever has read too early is told to read again. It is the same after a commit that failed on
-the disk: it may be there all the same.
+and whoever has read too early is told to read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from palaver.actors.chat.gathering import Gathering
 from palaver.actors.chat.messages import (
@@ -37,12 +40,22 @@ from palaver.actors.chat.messages import (
     SequencerIs,
 )
 from palaver.actors.chat.names import forwarder_name, gateway_name, sequencers_name
+from palaver.actors.chat.partition_port import PartitionPort
 from palaver.actors.chat.queries import QUERIES, Login
 from palaver.actors.chat.sequencer import Sequencer
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import NOREPLY, Down, From, GenServer, Pid, Response
-from palaver.storage import Outcome, ReadTxn, StoreFailed, StoreFull
+from palaver.actors.runtime import (
+    NOREPLY,
+    Down,
+    From,
+    GenServer,
+    Pid,
+    Response,
+    Shutdown,
+    Stop,
+)
+from palaver.storage import Outcome, StoreFailed, StoreFull
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
 
@@ -56,34 +69,20 @@ _MISSED_KNOWN = 4_096
 _RETRY_S = 0.5
 
 
-class PartitionPort(Protocol):
-    """What a partition's process needs of a store."""
-
-    partitions: int
-
-    def append(
-        self,
-        partition: int,
-        commands: Sequence[cmd.Command],
-        done: Callable[[list[Outcome | Exception]], None],
-    ) -> object:
-        """Append and apply commands; `done` runs on the owner's thread when they are durable."""
-
-    def read(
-        self,
-        partition: int,
-        fn: Callable[[ReadTxn], Any],
-        done: Callable[[Any], None],
-    ) -> None:
-        """Run `fn` over a snapshot; `done` gets its result, or the exception it raised."""
-
-
 class Poke(NamedTuple):
     """Something waits in the outbox."""
 
 
 class _Flush(NamedTuple):
     acks: bool
+
+
+class _Probe(NamedTuple):
+    """A commit has failed: can anything be stored again?"""
+
+
+class _Probed(NamedTuple):
+    outcome: Outcome | Exception
 
 
 class _Committed(NamedTuple):
@@ -112,9 +111,11 @@ class PartitionServer(GenServer):
         "_commits",
         "_gateways",
         "_gathering",
+        "_in_doubt",
         "_missed",
         "_missed_floor",
         "_number",
+        "_probing",
         "_queue_refs",
         "_sequencer_args",
         "_sequencer_refs",
@@ -140,9 +141,13 @@ class PartitionServer(GenServer):
         self._sequencer_args = sequencer_args
         self._gathering = Gathering()
         self._commits = 0
+        self._probing = False
+        self._in_doubt = False  # a commit failed, and may be there all the same
         self._missed: dict[tuple[str, int], int] = {}
         self._missed_floor = 0
-        self._attached: dict[tuple[str, int], Pid] = {}
+        # Nearly always one. A device that signs in twice has two for a moment, and their order here
+        # says nothing of which of its sessions stays.
+        self._attached: dict[tuple[str, int], tuple[Pid, ...]] = {}
         self._queue_refs: dict[Any, tuple[str, int]] = {}
         self._sequencers: dict[bytes, Pid] = {}
         self._sequencer_refs: dict[Any, bytes] = {}
@@ -154,9 +159,12 @@ class PartitionServer(GenServer):
         self._take(request._replace(reply_to=None, tag=from_))
         return NOREPLY
 
-    def handle_info(self, message: Any) -> None:
+    def handle_info(self, message: Any) -> Stop | None:
         """Take an append, a query, a commit, or news of a queue or sequencer."""
+        if type(message) is _Probed:
+            return self._probed(message.outcome)
         self._take(message)
+        return None
 
     def _take(self, message: Any) -> None:
         kind = type(message)
@@ -189,6 +197,8 @@ class PartitionServer(GenServer):
                 self._started(ref, None if error is not None else value)
             case Down(ref, Pid() as pid, _):
                 self._down(ref, pid)
+            case _Probe():
+                self._probe()
             case _:
                 super().handle_info(message)
 
@@ -236,14 +246,15 @@ class PartitionServer(GenServer):
             self._settled(error)
 
     def _settled(self, outcome: Outcome | Exception) -> None:
-        """What was appended before, and not told, is durable now if it ever will be."""
+        """What an earlier process of this partition had appended is durable now."""
         if isinstance(outcome, Exception):
             self.send_after(_RETRY_S, self.pid, _Settle())
             return
         self._commits += 1
         self._missed_floor = self._commits
-        for queue in self._attached.values():
-            self.send(queue, Missed())
+        for queues in self._attached.values():
+            for queue in queues:
+                self.send(queue, Missed())
         for sequencer in self._sequencers.values():
             self.send(sequencer, Reload())
         # What was forwarded before a crash still waits in the outbox.
@@ -264,12 +275,10 @@ class PartitionServer(GenServer):
         self._commits += 1
         pushes: dict[Pid, list[NewEvents]] = {}
         marks: dict[tuple[bytes, str], cmd.Marked] = {}
-        doubtful = False
         for append, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 if isinstance(outcome, StoreFull | StoreFailed):
-                    self._stats.storage_failing = str(outcome)
-                    doubtful = doubtful or isinstance(outcome, StoreFailed)
+                    self._failing(outcome)
                 self._respond(append, None, outcome)
                 continue
             self._stats.storage_failing = ""
@@ -277,11 +286,12 @@ class PartitionServer(GenServer):
             for effect in outcome.effects:
                 if type(effect) is cmd.Queued:
                     device = (effect.account, effect.device)
-                    queue = self._attached.get(device)
-                    if queue is not None:
-                        _gather(pushes.setdefault(queue, []), effect)
-                    else:
+                    queues = self._attached.get(device)
+                    if queues is None:
                         self._missed[device] = self._commits
+                    else:
+                        for queue in queues:
+                            _gather(pushes.setdefault(queue, []), effect)
                 elif type(effect) is cmd.Marked:
                     # Watermarks only rise, so the last of a batch says it all.
                     key = (effect.conversation, effect.account)
@@ -292,9 +302,6 @@ class PartitionServer(GenServer):
                     marks[key] = effect
                 else:
                     self._tell(effect)
-        if doubtful:
-            # The disk may hold it all the same, and nobody was told of its effects.
-            self.send_after(_RETRY_S, self.pid, _Settle())
         while len(self._missed) > _MISSED_KNOWN:
             oldest = next(iter(self._missed))
             self._missed_floor = max(self._missed_floor, self._missed.pop(oldest))
@@ -305,6 +312,37 @@ class PartitionServer(GenServer):
             op = wire.receipt(mark.conversation, mark.account, mark.delivered, mark.read)
             key = (mark.conversation, mark.account)
             self.send(gateway_name(0), Route(mark.accounts, key, op))
+
+    def _failing(self, error: StoreFull | StoreFailed) -> None:
+        """Nothing can be stored: find out by oneself when that is over, and no longer say so."""
+        self._stats.storage_failing = str(error)
+        self._in_doubt |= isinstance(error, StoreFailed)
+        if not self._probing:
+            self._probing = True
+            self.send_after(_RETRY_S, self.pid, _Probe())
+
+    def _probe(self) -> None:
+        """Store nothing, durably: when that is done, everything before it is decided."""
+
+        def done(outcomes: list[Outcome | Exception]) -> None:
+            self.node.send(self.pid, _Probed(outcomes[0]))
+
+        try:
+            self._store.append(self._number, [(cmd.LAST_SEEN, ())], done)
+        except Exception as error:  # noqa: BLE001 - whatever the store refuses is the answer
+            self.send(self.pid, _Probed(error))
+
+    def _probed(self, outcome: Outcome | Exception) -> Stop | None:
+        if isinstance(outcome, Exception):
+            self.send_after(_RETRY_S, self.pid, _Probe())
+            return None
+        self._stats.storage_failing = ""
+        self._probing = False
+        return (
+            None
+            if not self._in_doubt
+            else Stop(Shutdown("a commit was in doubt; what it did is read from the tables"))
+        )
 
     def _tell(self, effect: cmd.Effect) -> None:
         match effect:
@@ -325,7 +363,7 @@ class PartitionServer(GenServer):
         the table again, unless something came in between.
         """
         device = (attach.account, attach.device)
-        self._attached[device] = attach.queue
+        self._attached[device] = (*self._attached.get(device, ()), attach.queue)
         self._queue_refs[self.monitor(attach.queue)] = device
         known = self._missed_floor <= attach.as_of <= self._commits
         if not known or self._missed.pop(device, 0) > attach.as_of:
@@ -401,7 +439,12 @@ class PartitionServer(GenServer):
                 del self._sequencers[conversation]
             return
         device = self._queue_refs.pop(ref, None)
-        if device is not None and self._attached.get(device) is pid:
+        if device is None:
+            return
+        left = tuple(queue for queue in self._attached[device] if queue is not pid)
+        if left:
+            self._attached[device] = left
+        else:
             del self._attached[device]
 
 

@@ -211,6 +211,7 @@ class Town:
         for one in self.watchmen:
             one.day = Day()
         world.always(self._unbroken, "no promise is broken")
+        world.invariant(self._marks_rise, "watermarks never fall", every_s=0.25)
         if plan.node_faults.jump:
             world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
@@ -243,6 +244,12 @@ class Town:
             if node.host.incarnation:
                 self._latest_ms = max(self._latest_ms, node.wall_ms())
         return self._latest_ms
+
+    def _marks_rise(self) -> bool:
+        fallen = [text for node in self.nodes for text in node.fallen_marks()]
+        if fallen:
+            raise AssertionError("; ".join(fallen))
+        return True
 
     # -- a day ---------------------------------------------------------------------------------
 
@@ -277,7 +284,7 @@ class Town:
         for node in self.nodes:
             node.calm_disk()
         await world.calm()
-        await self._eventually(lambda: all(node.is_whole for node in self.nodes), "nodes run")
+        await self._eventually(lambda: all(node.is_well for node in self.nodes), "nodes run")
         await self._eventually(lambda: all(one.is_settled for one in self.residents), "all is sent")
         await self._eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
         verify(self.chronicle)

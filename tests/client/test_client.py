@@ -403,6 +403,7 @@ def test_what_ends_the_client_reaches_everyone_who_waits(code: int, error: type[
                 client.enqueue_message(ME, PEER, "text", text="x")
             with pytest.raises(error):
                 await client.get_messages(ME)
+            assert not client.online
             assert server.connections == 1
             assert len(state.open(ME, DEVICE).outbox) == 1
 

@@ -72,6 +72,11 @@ class Engine:
         return self._core
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it was started, and nothing has ended it."""
+        return self._core is not None and not self.closed and self._core.failed is None
+
+    @property
     def link(self) -> Link:
         """The link of a started engine."""
         if self._link is None:
