@@ -119,13 +119,21 @@ class Engine:
         self._link.start()
 
     async def close(self) -> None:
-        """Keep and acknowledge what was handled, then let go of everything."""
+        """Keep and acknowledge what was handled, then let go of everything.
+
+        Raises:
+            StateError: What was handled could not be kept; everything was let go of all the same.
+        """
         if self.closed:
             return
         core, link = self._core, self._link
+        failure: StateError | None = None
         if core is not None and link is not None and core.failed is None:
-            await self.settled()
-            await link.last_words()
+            try:
+                await self.settled()
+                await link.last_words()
+            except StateError as error:  # whatever is not kept: everything is let go of
+                failure = error
         self.closed = True
         if link is not None:
             await link.close()
@@ -137,6 +145,8 @@ class Engine:
         self._release(self._barriers, ClientClosed("the client was closed"))
         await self._in_worker(self._state.close)
         self._end_worker()
+        if failure is not None:
+            raise failure
 
     async def _in_worker(self, fn: Callable[[], T]) -> T:
         if self._executor is None:

@@ -28,22 +28,28 @@ class Progress(NamedTuple):
 
 
 class Followed:
-    """One conversation's watermarks and the own messages in it that are not read by all."""
+    """One conversation's watermarks and the own messages in it that are not read by all.
 
-    __slots__ = ("delivered_upto", "marks", "members_known", "own")
+    `marks` are what was told of each account. `members` are the other members, each with the seq
+    at which it came: what stands before that does not wait for it, though it has not read it.
+    """
+
+    __slots__ = ("delivered_upto", "marks", "members", "members_known", "own")
 
     def __init__(self) -> None:
         self.marks: dict[str, tuple[int, int]] = {}
+        self.members: dict[str, int] = {}
         self.members_known = False
         self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
         self.delivered_upto = 0
 
     def lowest(self) -> tuple[int, int]:
         """The watermarks that every other member has reached; (0, 0) where that is unknown."""
-        if not self.members_known or not self.marks:
+        if not self.members_known or not self.members:
             return 0, 0
-        delivered = min(mark[0] for mark in self.marks.values())
-        return delivered, min(mark[1] for mark in self.marks.values())
+        marks = [(self.marks.get(name, (0, 0)), came) for name, came in self.members.items()]
+        delivered = min(max(mark[0], came) for mark, came in marks)
+        return delivered, min(max(mark[1], came) for mark, came in marks)
 
 
 class Receipts:
@@ -97,7 +103,7 @@ class Receipts:
         followed = self._get(conv)
         if peer is not None:
             followed.members_known = True
-            followed.marks.setdefault(peer, (0, 0))
+            followed.members.setdefault(peer, 0)
         insort(followed.own, (seq, cid))
         self._count += 1
         lost = self._drop_oldest() if self._count > self.max_messages else 0
@@ -117,9 +123,8 @@ class Receipts:
         """The server told all members' watermarks; who is not among them is no member."""
         followed = self._get(conv)
         marks = list(marks)
-        names = {mark.account for mark in marks}
-        for gone in followed.marks.keys() - names:
-            del followed.marks[gone]
+        names = [mark.account for mark in marks if mark.account != self._account]
+        followed.members = {name: followed.members.get(name, 0) for name in names}
         receipts = self._raise(followed, [Receipt(conv, *mark) for mark in marks])
         followed.members_known = True
         return self._progress(followed)._replace(receipts=receipts)
@@ -129,11 +134,11 @@ class Receipts:
         followed = self._convs.get(event.conv)
         if followed is None:
             return Progress([], [], [], False)
-        for account in followed.marks.keys() - set(event.members):
-            del followed.marks[account]
+        for account in followed.members.keys() - set(event.members):
+            del followed.members[account]
         for account in event.added:
             if account != self._account:
-                followed.marks.setdefault(account, (event.seq, event.seq))
+                followed.members.setdefault(account, event.seq)
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:
