@@ -97,6 +97,27 @@ class _Lane:
         ]
         return max(earlier, default=self.refused)
 
+    def parts(self, client_id: int, next_id: int) -> bool:
+        """Whether these two may not be submitted together: one between them may yet be refused.
+
+        So it is where some messages are repeated while others wait for their answer, and new ones
+        come with the repeated: the new one has to name the one that waits.
+        """
+        if client_id < self.refused < next_id:
+            return True
+        return any(
+            client_id < request.cid < next_id
+            for requests, _ in self.open.values()
+            for request in requests
+        )
+
+    def newest(self) -> int:
+        """The highest client id whose outcome is open or was a refusal for a moment, else 0."""
+        newest = self.refused
+        for requests, _ in self.open.values():
+            newest = max(newest, max(request.cid for request in requests))
+        return newest
+
 
 class Lanes:
     """The sending side of one session."""
@@ -204,9 +225,12 @@ class Lanes:
         batch: list[Outgoing] = []
         messages: list[Fresh] = []
         low = 0
+        newest = lane.newest()
         while lane.waiting:
             send = lane.waiting[0]
             if type(send) is not Send:
+                break
+            if batch and batch[-1].cid < newest and lane.parts(batch[-1].cid, send.cid):
                 break
             file = None
             if send.file is not None:

@@ -145,7 +145,9 @@ class PartitionServer(GenServer):
         self._in_doubt = False  # a commit failed, and may be there all the same
         self._missed: dict[tuple[str, int], int] = {}
         self._missed_floor = 0
-        self._attached: dict[tuple[str, int], Pid] = {}
+        # Nearly always one. A device that signs in twice has two for a moment, and their order here
+        # says nothing of which of its sessions stays.
+        self._attached: dict[tuple[str, int], tuple[Pid, ...]] = {}
         self._queue_refs: dict[Any, tuple[str, int]] = {}
         self._sequencers: dict[bytes, Pid] = {}
         self._sequencer_refs: dict[Any, bytes] = {}
@@ -250,8 +252,9 @@ class PartitionServer(GenServer):
             return
         self._commits += 1
         self._missed_floor = self._commits
-        for queue in self._attached.values():
-            self.send(queue, Missed())
+        for queues in self._attached.values():
+            for queue in queues:
+                self.send(queue, Missed())
         for sequencer in self._sequencers.values():
             self.send(sequencer, Reload())
         # What was forwarded before a crash still waits in the outbox.
@@ -283,11 +286,12 @@ class PartitionServer(GenServer):
             for effect in outcome.effects:
                 if type(effect) is cmd.Queued:
                     device = (effect.account, effect.device)
-                    queue = self._attached.get(device)
-                    if queue is not None:
-                        _gather(pushes.setdefault(queue, []), effect)
-                    else:
+                    queues = self._attached.get(device)
+                    if queues is None:
                         self._missed[device] = self._commits
+                    else:
+                        for queue in queues:
+                            _gather(pushes.setdefault(queue, []), effect)
                 elif type(effect) is cmd.Marked:
                     # Watermarks only rise, so the last of a batch says it all.
                     key = (effect.conversation, effect.account)
@@ -359,7 +363,7 @@ class PartitionServer(GenServer):
         the table again, unless something came in between.
         """
         device = (attach.account, attach.device)
-        self._attached[device] = attach.queue
+        self._attached[device] = (*self._attached.get(device, ()), attach.queue)
         self._queue_refs[self.monitor(attach.queue)] = device
         known = self._missed_floor <= attach.as_of <= self._commits
         if not known or self._missed.pop(device, 0) > attach.as_of:
@@ -435,7 +439,12 @@ class PartitionServer(GenServer):
                 del self._sequencers[conversation]
             return
         device = self._queue_refs.pop(ref, None)
-        if device is not None and self._attached.get(device) is pid:
+        if device is None:
+            return
+        left = tuple(queue for queue in self._attached[device] if queue is not pid)
+        if left:
+            self._attached[device] = left
+        else:
             del self._attached[device]
 
 

@@ -121,6 +121,7 @@ class ChatNode:
         self._stopping = False
         self._code_sender = code_sender
         self._habits = habits
+        self._marks: dict[bytes, tuple[int, int]] = {}
 
     @property
     def url(self) -> str:
@@ -269,6 +270,19 @@ class ChatNode:
         raw = self.store.view(partition, lambda txn: txn.get("heads", conversation))
         return 0 if raw is None else PAIR.unpack(raw)[0]
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether its tables can be read: a store whose disk failed has to come back."""
+        store = self.store
+        if store is None:
+            return False
+        try:
+            for number in range(self.settings.partitions):
+                store.view(number, bool)
+        except StoreError:
+            return False
+        return True
+
     def violations(self) -> Iterator[str]:
         """What is wrong with the rows of its tables, and between its partitions."""
         store = self.store
@@ -307,6 +321,25 @@ class ChatNode:
         number = names.Places(self.settings.partitions).number_of(account)
         rows = store.view(number, lambda txn: queries.devices(txn, account))
         return any(row.device == device for row in rows)
+
+    def fallen_marks(self) -> list[str]:
+        """Watermarks that are lower in its tables than they were at the last look."""
+        store, before = self.store, self._marks
+        if store is None or not self.host.alive:
+            return []
+        now: dict[bytes, tuple[int, int]] = {}
+        for number in range(self.settings.partitions):
+            try:
+                rows = store.view(number, lambda txn: list(txn.range("marks", b"")))
+            except StoreError:
+                return []
+            now.update((key, PAIR.unpack(raw)) for key, raw in rows)
+        self._marks = now
+        return [
+            f"{key[16:].decode()} in {key[:16].hex()[:6]}: {then} fell to {now.get(key)}"
+            for key, then in before.items()
+            if key not in now or now[key][0] < then[0] or now[key][1] < then[1]
+        ]
 
     def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
         """How far an account has received and read a conversation, as its tables say."""

@@ -415,7 +415,7 @@ class Device:
         try:
             await other.start()
             await other.wait_online(self.machine.timeouts.handshake_s)
-            await self.sleep(2.0)
+            await self.sleep(self.machine.timeouts.answer_s)  # a closing takes time
             if self.client.online and other.online:
                 raise Broken(f"two programs are signed in as {self.log}")
         except ClientError:

@@ -211,6 +211,7 @@ class Town:
         for one in self.watchmen:
             one.day = Day()
         world.always(self._unbroken, "no promise is broken")
+        world.invariant(self._marks_rise, "watermarks never fall", every_s=0.25)
         if plan.node_faults.jump:
             world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
 
@@ -243,6 +244,12 @@ class Town:
             if node.host.incarnation:
                 self._latest_ms = max(self._latest_ms, node.wall_ms())
         return self._latest_ms
+
+    def _marks_rise(self) -> bool:
+        fallen = [text for node in self.nodes for text in node.fallen_marks()]
+        if fallen:
+            raise AssertionError("; ".join(fallen))
+        return True
 
     # -- a day ---------------------------------------------------------------------------------
 
@@ -283,13 +290,14 @@ class Town:
         verify(self.chronicle)
         await self._eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self._eventually(lambda: not any(self._unseen(True)), "who is here is seen online")
+        await self._tables_are_readable()
         await self._eventually(lambda: not any(self._marks_behind()), "the marks come to be true")
         if "hide" not in self.plan.habits:
             await self._eventually(lambda: not any(self._thought_away()), "who is here is seen")
         if self.plan.hints_arrive:
             await self._eventually(lambda: not any(unheard(self.chronicle)), "receipts arrive")
         await self._eventually(lambda: not any(self._still_used()), "who is revoked has gone")
-        self.check_tables()
+        await self.check_tables()
         for node in self.nodes:
             node.count_outboxes()
             node.count_reached()
@@ -350,8 +358,14 @@ class Town:
             if mark[0] < delivered or mark[1] < read:
                 yield f"{account} is at {mark}, and was at {(delivered, read)}"
 
-    def check_tables(self) -> None:
+    async def _tables_are_readable(self) -> None:
+        await self._eventually(
+            lambda: all(node.is_readable for node in self.nodes), "the tables can be read"
+        )
+
+    async def check_tables(self) -> None:
         """Check the tables of all nodes."""
+        await self._tables_are_readable()
         for node in self.nodes:
             for text in node.violations():
                 self.world.fail("the tables keep their invariants", text)
@@ -378,7 +392,7 @@ class Town:
         for node in self.nodes:
             node.host.power_off()
             await node.host.start()
-        self.check_tables()
+        await self.check_tables()
 
     async def _nothing_left(self, node: ChatNode, accounts: list[str]) -> None:
         deadline_s = self.world.now_s + _PATIENCE_S

@@ -32,3 +32,19 @@ def test_what_its_sender_gave_up_is_not_waited_for() -> None:
     lane = _Lane(bytes(16), None)
     lane.refused = 3
     assert lane.before(5, 4) == 0
+
+
+def test_a_new_message_is_not_submitted_with_a_repeated_one_around_one_that_waits() -> None:
+    lane = _Lane(bytes(16), None)
+    assert not lane.parts(1, 5)
+    assert lane.newest() == 0
+    lane.open[1] = ([send(3), send(4)], 0.0)
+    assert lane.parts(2, 5)
+    assert not lane.parts(1, 2)
+    assert not lane.parts(5, 6)
+    assert lane.newest() == 4
+    lane.open.clear()
+    lane.refused = 3
+    assert lane.parts(1, 5)
+    assert not lane.parts(3, 5)
+    assert lane.newest() == 3

@@ -262,6 +262,26 @@ def test_a_message_is_not_accepted_without_the_one_before_it(tmp_path: Path) -> 
     tables.store.close_now()
 
 
+def test_an_author_hears_of_a_delivery_whichever_device_was_further(tmp_path: Path) -> None:
+    tables = Tables(tmp_path, 1)
+    ann, bob, cem = PEOPLE[:3]
+    for person in (ann, bob, cem):
+        tables.apply(person, cmd.REGISTER_DEVICE, person, person.encode(), "d", 1)
+    group = b"g" * 16
+    tables.apply(group, cmd.CREATE_GROUP, group, "g", ann, 1, tables.take_stamp(), 1, 1, [bob, cem])
+    tables.send(group, ann, 1, [(2, b"of ann")], low=2)
+    # A second device of bob's, which only gets what is said from now on, acknowledges first.
+    tables.apply(bob, cmd.REGISTER_DEVICE, bob, b"another key", "d", 1)
+    tables.send(group, cem, 1, [(1, b"of cem")])
+    tables.apply(bob, cmd.ACK, bob, 2, 1)
+    (outcome,) = tables.store.apply_now(0, [(cmd.ACK, bob, 1, 3)])
+    assert isinstance(outcome, Outcome)
+    assert [effect.accounts for effect in outcome.effects if type(effect) is cmd.Marked] == [
+        (ann, cem)
+    ]
+    tables.store.close_now()
+
+
 def test_a_wide_fan_out_stores_its_body_once_and_forgets_it(tmp_path: Path) -> None:
     tables = Tables(tmp_path, 1)
     ann, bob = PEOPLE[:2]

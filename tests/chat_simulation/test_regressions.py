@@ -7,10 +7,11 @@ from town_kit import all_online, tell, until_all_online
 
 from palaver.actors.chat import names
 from palaver.actors.runtime import KILL
-from palaver.actors.simulation import World
+from palaver.actors.simulation import Seeded, World, run
 from palaver.storage.partitioning import partition_of
 from palaver.storage.simulated import SimulatedDisk
 from palaver.supervisors.simulations.promises import missing
+from palaver.supervisors.simulations.scenarios import brief, group
 from palaver.supervisors.simulations.town import Plan, Town
 from palaver.transport import wire
 
@@ -59,6 +60,23 @@ def test_the_accounts_that_a_killed_presence_knew_are_not_counted_for_ever() -> 
         assert await world.until(lambda: not node.stats.accounts_online_now, within_s=30.0)
 
     tell(story, Plan(people=2, habits={}))
+
+
+#: Little else goes wrong, so that nothing cures it by chance.
+_FAILING_DISKS = dict.fromkeys(
+    ("crash", "power", "kill", "reset", "partition", "pause", "oneway"), 0.0
+) | {"disk-fail": 0.03}
+
+
+@pytest.mark.parametrize("seed", range(150, 260))
+def test_what_failed_and_is_on_the_disk_all_the_same_is_told(seed: int) -> None:
+    """The effects of such a commit were forgotten: nobody was pushed what it had queued."""
+    assert run(brief, Seeded(seed, rates=_FAILING_DISKS)).failure is None
+
+
+def test_a_mark_that_only_this_client_assumed_is_not_told() -> None:
+    """Who came later counted as having read all before; forgotten, the mark went back."""
+    assert run(group, Seeded(2_000_557)).failure is None
 
 
 #: The disk's answer "failed", to a commit that is durable all the same.

@@ -403,6 +403,7 @@ def test_what_ends_the_client_reaches_everyone_who_waits(code: int, error: type[
                 client.enqueue_message(ME, PEER, "text", text="x")
             with pytest.raises(error):
                 await client.get_messages(ME)
+            assert not client.online
             assert server.connections == 1
             assert len(state.open(ME, DEVICE).outbox) == 1
 
@@ -606,5 +607,37 @@ def test_cancelling_a_send_leaves_it_on_the_outbox() -> None:
             [outgoing] = client.outbox
             assert (await outgoing.acked).seq == 1
             await client.flush(5.0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+@pytest.mark.parametrize("blocking", [True, False])
+def test_who_is_cancelled_while_it_starts_or_ends_lets_go_of_its_state(
+    tmp_path: Path, turns: int, blocking: bool
+) -> None:
+    def state() -> FileState:
+        found = FileState(tmp_path / "state")
+        found.blocking = blocking
+        return found
+
+    async def cancelled_after(turns: int, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def main() -> None:
+        key = new_key()
+        async with FakeServer() as server:
+            starting = new_client(server, key=key, state=state())
+            await cancelled_after(turns, starting.start())
+            await starting.close()
+            async with new_client(server, key=key, state=state()) as ending:
+                ending.enqueue_message(ME, PEER, "text", text="x")
+                await cancelled_after(turns, ending.close())
+                async with new_client(server, key=key, state=state()) as after:
+                    await after.flush()
 
     run(main())

@@ -467,6 +467,48 @@ def test_a_group_waits_for_every_member() -> None:
     assert change.removed == (third,)
 
 
+def test_what_was_said_before_somebody_came_is_not_waited_for_nor_told_as_read() -> None:
+    world = ready()
+    conv = b"g" * 16
+    third = "+491700000003"
+    world.server.marks[conv] = [(ME, 0, 0), (PEER, 0, 0)]
+    cid = world.core.send(conv, "text", b"x", None)
+    world.settle()
+    event = wire.members_event(
+        conv, 2, 2 << 16, PEER, 1, 9, "group", [ME, PEER, third], [third], []
+    )
+    world.server.deliver_event(event)
+    world.settle()
+    assert world.line is not None
+    world.line.out.append(wire.receipt(conv, third, 3, 0))
+    world.line.out.append(wire.receipt(conv, PEER, 1, 1))
+    world.settle()
+    told = [each.what for each in world.found(fx.Shown)]
+    shown = [receipt for receipt in told if receipt.account != ME]
+    assert [(one.account, one.delivered, one.read) for one in shown] == [
+        (third, 3, 0),
+        (PEER, 1, 1),
+    ]
+    assert [each.cid for each in world.found(fx.ReadByAll)] == [cid]
+
+
+def test_a_late_receipt_of_who_has_left_holds_nothing_up() -> None:
+    world = ready()
+    conv = b"g" * 16
+    third = "+491700000003"
+    world.server.marks[conv] = [(ME, 0, 0), (PEER, 0, 0), (third, 0, 0)]
+    cids = [world.core.send(conv, "text", b"x", None) for _ in range(2)]
+    world.settle()
+    event = wire.members_event(conv, 3, 3 << 16, third, 1, 9, "group", [ME, PEER], [], [third])
+    world.server.deliver_event(event)
+    world.settle()
+    assert world.line is not None
+    world.line.out.append(wire.receipt(conv, third, 1, 0))
+    world.line.out.append(wire.receipt(conv, PEER, 2, 0))
+    world.settle()
+    assert [each.cid for each in world.found(fx.Delivered)] == cids
+
+
 def test_only_so_many_messages_are_followed() -> None:
     world = ready(followed_messages=2)
     cids = [world.core.send(PEER, "text", b"x", None) for _ in range(4)]

@@ -13,6 +13,7 @@ from aiohttp import web
 from client_kit import ME, PEER, new_client, run
 from client_media_server import MediaServer
 
+from palaver.transport import wire
 from palaver.transport.client import (
     ConnectionFailed,
     FileId,
@@ -22,6 +23,7 @@ from palaver.transport.client import (
     NotOwnAccount,
     QuotaExceeded,
     ServerError,
+    Timeouts,
     TooLarge,
     download,
     upload,
@@ -122,6 +124,33 @@ def test_an_expired_token_is_renewed() -> None:
             file_id = await client.upload_file("file", b"content")
             server.media.token = "renew1-token"
             assert await client.download_file(ME, file_id) == b"content"
+
+    run(main())
+
+
+@pytest.mark.parametrize("answer", ["nothing", "unavailable"])
+def test_a_token_that_does_not_come_is_a_failed_try(answer: str) -> None:
+    async def main() -> None:
+        async with MediaServer() as server:
+            asked = 0
+
+            def refuse(op: wire.Request) -> bytes | None:
+                nonlocal asked
+                if not isinstance(op, wire.Token):
+                    return None
+                asked += 1
+                if asked > 2:
+                    return None
+                if answer == "nothing":
+                    return b""
+                return wire.error(op.id, wire.ErrorCode.UNAVAILABLE, "restarting")
+
+            server.model.refuse = refuse
+            timeouts = Timeouts(ping_s=5.0, close_s=1.0, request_s=0.05)
+            async with new_client(server, timeouts=timeouts) as client:
+                file_id = await client.upload_file("file", CONTENT)
+                assert server.media.files[file_id] == CONTENT
+                assert asked == 3
 
     run(main())
 

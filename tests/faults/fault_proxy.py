@@ -135,6 +135,8 @@ class Passage:
             source, sink = sides if name == "up" else sides[::-1]
             conditions = self._proxy.conditions[name]
             self._ways[name] = Way(source, sink, conditions, self._proxy.chance, self._way_ended)
+        if self._proxy.on_passage is not None:
+            self._proxy.on_passage(self)
         self._proxy.note()
         return True
 
@@ -166,6 +168,7 @@ class FaultProxy:
         conditions: of new connections, by way.
         passages: the connections that live, oldest first.
         counts: how many connections there were, and how each kind of end came about.
+        on_passage: called with each new connection, before anything passes.
     """
 
     def __init__(self, target: Where, *, chance: random.Random | None = None) -> None:
@@ -174,6 +177,7 @@ class FaultProxy:
         self.port = 0
         self.conditions: dict[Name, Conditions] = {name: Conditions() for name in WAYS}
         self.counts: Counter[str] = Counter()
+        self.on_passage: Callable[[Passage], None] | None = None
         self._lives: dict[Passage, asyncio.Task[None]] = {}
         self._socket: socket.socket | None = None
         self._changed = asyncio.Event()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from signal_scenarios import names, signals
 from supervision_scenarios import supervision
-from town_scenarios import cuts, hasty, jumpy
+from town_scenarios import cuts, hasty, jumpy, returning
 
 from palaver.actors.simulation.world.running import Scenario
 from palaver.supervisors.simulations import scenarios
-from palaver.supervisors.simulations.tables import tables
 
 __all__ = ["SCENARIOS"]
 
@@ -16,7 +15,9 @@ SCENARIOS: dict[str, Scenario] = {
     "names": names,
     "signals": signals,
     "supervision": supervision,
-    "tables": tables,
-    **{one.name: one for one in (cuts, hasty, jumpy)},
+    "cuts": cuts,
+    "hasty": hasty,
+    "jumpy": jumpy,
+    "returning": returning,
     **scenarios.SCENARIOS,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from mutation import Edit, Mutation
 
 from palaver.actors.chat import handshake
-from palaver.actors.chat.gateway import Gateway
 from palaver.actors.chat.lanes import Lanes
 from palaver.actors.chat.partition import PartitionServer
 from palaver.actors.chat.state import accounts, conversations, events
@@ -94,13 +93,6 @@ MUTATIONS = [
             )
         ],
         scenario="calm",
-    ),
-    Mutation(
-        "revoked-while-signing-in",
-        "A revocation between the reading of the key and the registration is missed.",
-        REVOKED,
-        [Edit(Gateway._register, "if (account, device) in self._revoked:", "if False:")],
-        scenario="devices",
     ),
     Mutation(
         "revoked-device-still-cached",

@@ -118,19 +118,6 @@ MUTATIONS = [
         scenario="hasty",
     ),
     Mutation(
-        "open-forgotten",
-        "What a sequencer had not answered when it died is never submitted again.",
-        "what a client sends is answered",
-        [
-            Edit(
-                Lanes.lost,
-                "lane.waiting.extendleft(reversed(again))",
-                "pass",
-            )
-        ],
-        scenario="hasty",
-    ),
-    Mutation(
         "stamps-not-reserved",
         "After a restart nobody knows which stamps were given out; the wall clock will do.",
         CAUSAL,
@@ -274,6 +261,6 @@ MUTATIONS = [
                 "if runs:",
             )
         ],
-        scenario="calm",
+        scenario="returning",
     ),
 ]

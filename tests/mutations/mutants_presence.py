@@ -65,14 +65,14 @@ MUTATIONS = [
                 """,
             )
         ],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "delivered-falls",
         "The delivered watermark is that of the device that acknowledged last.",
         RECEIPTS,
         [Edit(conversations.delivered, "if seq > was_delivered:", "if seq != was_delivered:")],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "receipt-forgotten",
@@ -191,21 +191,21 @@ MUTATIONS = [
         "When a device connects anew, its old session is not told.",
         SESSIONS,
         [Edit(Gateway._register, "self.send(before, _replaced())", "pass")],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "old-session-elsewhere-stays",
         "When a device connects at another gateway, its old session is not told.",
         SESSIONS,
         [Edit(Gateway._release, "self.send(session, _replaced())", "pass")],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "new-session-forgotten",
         "The end of a replaced session takes the new one off the list.",
         SESSIONS,
         [Edit(Gateway._down, "if devices.get(device) is session:", "if device in devices:")],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "registry-entry-left",
@@ -231,14 +231,14 @@ MUTATIONS = [
                 "if devices is None or device not in devices:",
             )
         ],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "missed-not-told",
         "What was committed between a login and the queue's start is nobody's business.",
         PUSHED,
         [Edit(PartitionServer._attach, "self.send(attach.queue, Missed())", "pass")],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "live-event-lost-while-reading",
@@ -260,7 +260,7 @@ MUTATIONS = [
                 "self._push(first, events)",
             ),
         ],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "window-stays-shut",
@@ -290,7 +290,7 @@ MUTATIONS = [
                 "if first >= self._next and self._has_room():",
             )
         ],
-        scenario="calm",
+        scenario="returning",
     ),
     Mutation(
         "queue-death-unnoticed",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mutation import Edit, Mutation
 
-from palaver.actors.names.group_state import GroupState
 from palaver.actors.names.registry import Registry
 from palaver.actors.runtime import lifecycle, links, receiving
 from palaver.actors.runtime.calls import ProcessCall
@@ -142,53 +141,5 @@ MUTATIONS = [
         NAMES,
         [Edit(Registry._member_gone, "keys = self._table.drop(pid)", "keys = []")],
         scenario="names",
-    ),
-    Mutation(
-        "group-keeps-the-dead",
-        "A member that dies is taken off its own node's list only.",
-        NAMES,
-        [
-            Edit(
-                GroupState._member_down,
-                "self._tell_peers(Leave(self._me, (event.pid,), groups), effects)",
-                "",
-            )
-        ],
-        scenario="groups",
-    ),
-    Mutation(
-        "group-sync-only-adds",
-        "What a peer tells after a broken connection is added to what was known.",
-        NAMES,
-        [
-            Edit(
-                GroupState._sync,
-                "self._leave_peer(known, group, gone, effects)",
-                "pass",
-            ),
-            Edit(
-                GroupState._peer_down,
-                "self._remove_all(group, members.listed(), effects)",
-                "pass",
-            ),
-        ],
-        scenario="groups",
-    ),
-    Mutation(
-        "group-leaves-once",
-        "Who has joined twice and leaves once is gone.",
-        "a group has a member as often as it joined",
-        [
-            Edit(
-                GroupState._local_leave,
-                """
-                if groups[group] > 1:
-                    groups[group] -= 1
-                    continue
-                """,
-                "",
-            )
-        ],
-        scenario="groups",
     ),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from palaver.actors.runtime import (
@@ -15,6 +15,7 @@ from palaver.actors.runtime import (
     KILLED,
     NOPROC,
     NORMAL,
+    SHUTDOWN,
     CalleeExited,
     CallTimeout,
     Crash,
@@ -95,6 +96,8 @@ def test_it_waits_in_virtual_time() -> None:
 @settings(max_examples=60)
 @given(delay_s=st.floats(0.01, 100.0), patience_s=st.floats(0.01, 100.0))
 def test_receive_and_refute_are_each_others_opposite(delay_s: float, patience_s: float) -> None:
+    assume(abs(delay_s - patience_s) > 0.001)
+
     async def test(world: World, node: Node, probe: Probe) -> None:
         other = Probe(node)
         node.send_after(delay_s, probe.pid, "x")
@@ -207,6 +210,18 @@ def test_a_probe_that_has_exited_says_so_at_once() -> None:
         with pytest.raises(ProbeFailed, match="not known"):
             await probe.refute_receive("x")
         assert repr(probe).endswith("1 messages>")
+
+    with_probe(test)
+
+
+def test_it_ends_with_its_node() -> None:
+    async def test(world: World, node: Node, probe: Probe) -> None:
+        began_s = world.now_s
+        await world.hosts["h"].spawn(node.stop())
+        assert world.now_s - began_s < 1.0
+        assert await probe.assert_receive(Exit) == Exit(None, SHUTDOWN)
+        with pytest.raises(ProbeFailed, match="process has exited: normal"):
+            await probe.assert_receive()
 
     with_probe(test)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,9 +21,11 @@ from palaver.actors.simulation.driving.runner import Runner
 from palaver.actors.simulation.driving.shrinking import shrink
 from palaver.actors.simulation.driving.tapes import RecordedTape
 from palaver.actors.simulation.reporting.failure import Report, SimulationFailed
+from palaver.actors.simulation.reporting.labels import Labels
 from palaver.actors.simulation.reporting.sequence import draw_sequence, lanes_of
 from palaver.actors.simulation.reporting.watching import Watch
-from palaver.actors.simulation.world import Line, Seeded, World, run
+from palaver.actors.simulation.reporting.words import Words
+from palaver.actors.simulation.world import Line, Recorded, Seeded, World, run
 
 WATCHED = {
     (owner, name): owner.__dict__[name]
@@ -356,3 +359,53 @@ def test_objects_elsewhere_in_memory_are_no_difference_from_the_quiet_run() -> N
     assert comparison is not None
     assert comparison.only_here == []
     assert comparison.only_quiet == []
+
+
+async def talking(world: World) -> None:
+    """One host sends another some bytes, and asks a thread and a timer."""
+    got = bytearray()
+
+    class Sink(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            got.extend(data)
+
+    async def listen(host: Any) -> None:
+        await asyncio.get_running_loop().create_server(Sink, "b", 80)
+
+    async def speak(host: Any) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, "b", 80)
+        transport.write(b"hello" * 100)
+        await asyncio.sleep(1.0)
+        await loop.run_in_executor(None, len, "abc")
+
+    await world.host("b", listen).start()
+    await world.host("a", speak).start()
+    await world.sleep(5.0)
+    assert got == b"hello" * 100
+
+
+@pytest.mark.parametrize(
+    ("stream", "value", "words"),
+    [
+        ("late/a", 3, "a was 5 ms late for a timer"),
+        ("delay/a>b", 5, "bytes from a to b came 250 ms later"),
+        ("split/a>b", 1, "bytes from a to b came in pieces"),
+        ("executor/scenario", 4, "work in a thread took 20 ms"),
+        ("drift/a", 3, "the clock of a runs at 1.01 of its rate"),
+    ],
+)
+def test_deviations_are_said_in_words(stream: str, value: int, words: str) -> None:
+    tape = Recorded({(stream, number): value for number in range(20)})
+    with Watch() as watch:
+        outcome = run(talking, tape, prepare=watch.prepare)
+    assert outcome.failure is None
+    assert words in watch.said.values()
+
+
+def test_every_kind_of_the_world_and_the_disks_has_words() -> None:
+    words = Words(Labels())
+    world = World()
+    for kind in ("slice", "late", "executor", "delay", "split", "loss", "drift", "disk-full"):
+        assert "option" not in words.of(world, f"{kind}/a>b", 2, 1)
+    assert words.of(world, "mine/a", 5, 3) == "option 3 of 5"

@@ -190,7 +190,7 @@ class Client(Directory, Files):
     @property
     def online(self) -> bool:
         """Whether the client is signed in at this moment."""
-        return self._engine.board.online.is_set() and not self._engine.closed
+        return self._engine.board.online.is_set() and self._engine.goes_on
 
     @property
     def outbox(self) -> tuple[Outgoing, ...]:

@@ -7,7 +7,7 @@ import random
 import ssl as ssl_module
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from palaver.transport import wire
 from palaver.transport.client import effects as fx
@@ -18,7 +18,7 @@ from palaver.transport.client.identity import Identity
 from palaver.transport.client.link import Link, Proxy
 from palaver.transport.client.model import Event
 from palaver.transport.client.ports import Backoff, Clock, TimerHandle
-from palaver.transport.client.state import ClientState, StateChange
+from palaver.transport.client.state import ClientState, Snapshot, StateChange
 from palaver.transport.client.streams import Outgoing
 
 __all__ = ["Engine", "Settings"]
@@ -72,6 +72,11 @@ class Engine:
         return self._core
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it was started, and nothing has ended it."""
+        return self._core is not None and not self.closed and self._core.failed is None
+
+    @property
     def link(self) -> Link:
         """The link of a started engine."""
         if self._link is None:
@@ -85,13 +90,7 @@ class Engine:
         identity, settings = self._identity, self.settings
         if self._state.blocking:
             self._executor = ThreadPoolExecutor(1, "palaver-client-state")
-        try:
-            snapshot = await self._in_worker(
-                lambda: self._state.open(identity.account, identity.device)
-            )
-        except BaseException:
-            self._end_worker()
-            raise
+        snapshot = await self._open_state()
         self._core = Core(
             identity.account,
             identity.device,
@@ -119,43 +118,66 @@ class Engine:
         self._link.start()
 
     async def close(self) -> None:
-        """Keep and acknowledge what was handled, then let go of everything.
-
-        Raises:
-            StateError: What was handled could not be kept; everything was let go of all the same.
-        """
+        """Keep and acknowledge what was handled, then let go of everything."""
         if self.closed:
             return
         core, link = self._core, self._link
-        failure: StateError | None = None
-        if core is not None and link is not None and core.failed is None:
-            try:
+        try:
+            if core is not None and link is not None and core.failed is None:
                 await self.settled()
                 await link.last_words()
-            except StateError as error:  # whatever is not kept: everything is let go of
-                failure = error
-        self.closed = True
-        if link is not None:
-            await link.close()
-        if self._committing is not None:
-            await self._committing
-        if self._timer is not None:
-            self._timer.cancel()
-        self.board.end(None if core is None else core.failed)
-        self._release(self._barriers, ClientClosed("the client was closed"))
-        await self._in_worker(self._state.close)
+        finally:
+            self.closed = True
+            try:
+                if link is not None:
+                    await link.close()
+                if self._committing is not None:
+                    await self._committing
+            finally:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self.board.end(None if core is None else core.failed)
+                self._release(self._barriers, ClientClosed("the client was closed"))
+                await self._let_go()
+
+    async def _open_state(self) -> Snapshot:
+        identity = self._identity
+        if self._executor is None:
+            return self._state.open(identity.account, identity.device)
+        opening = asyncio.get_running_loop().run_in_executor(
+            self._executor, self._state.open, identity.account, identity.device
+        )
+        try:
+            return await asyncio.shield(opening)
+        except BaseException:
+            try:
+                await _finished(opening)
+            finally:
+                if opening.exception() is None:  # It is open, and nobody waits for it any more.
+                    await self._let_go()
+                self._end_worker()
+            raise
+
+    async def _let_go(self) -> None:
+        """Close the state, also where the caller is cancelled meanwhile: nobody else could."""
+        if self._executor is None:
+            self._state.close()
+            return
+        loop = asyncio.get_running_loop()
+        closing = loop.run_in_executor(self._executor, self._state.close)
         self._end_worker()
-        if failure is not None:
-            raise failure
+        await _finished(closing)
+        closing.result()
+
+    def _end_worker(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     async def _in_worker(self, fn: Callable[[], T]) -> T:
         if self._executor is None:
             return fn()
         return await asyncio.get_running_loop().run_in_executor(self._executor, fn)
-
-    def _end_worker(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
 
     # -- turns ---------------------------------------------------------------------------------
 
@@ -307,3 +329,15 @@ class Engine:
         finally:
             if self.board.answers.pop(token, None) is not None:
                 core.give_up(token)
+
+
+async def _finished(work: asyncio.Future[Any]) -> None:
+    """Wait for some work of a disk to its end; who is cancelled meanwhile hears of it then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,9 @@ from palaver.transport.client.errors import (
     ConnectionFailed,
     NotAuthenticated,
     ProtocolViolation,
+    RequestTimeout,
     ServerError,
+    TransientError,
     server_error,
 )
 from palaver.transport.client.link import pause
@@ -126,13 +129,18 @@ class Http:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_IDLE_S, sock_read=_IDLE_S),
                 auto_decompress=False,
             )
-        bearer = {"Authorization": f"Bearer {await self._bearer()}", **headers}
+        try:
+            bearer = {"Authorization": f"Bearer {await self._bearer()}", **headers}
+        except (RequestTimeout, TransientError) as error:
+            # A node that is restarted meanwhile answers no TOKEN: a try that failed, as any other.
+            raise Again(error, getattr(error, "retry_after_s", None)) from error
         try:
             async with self._session.request(
                 method,
                 self.url(path),
                 headers=bearer,
-                data=data,
+                # From a file, aiohttp sends in pieces and lets others run in between.
+                data=None if data is None else io.BytesIO(data),
                 # The token must not follow a redirect.
                 allow_redirects=False,
                 ssl=self._ssl if self._ssl is not None else True,

@@ -30,26 +30,28 @@ class Progress(NamedTuple):
 class Followed:
     """One conversation's watermarks and the own messages in it that are not read by all.
 
-    `marks` are what was told of each account. `members` are the other members, each with the seq
-    at which it came: what stands before that does not wait for it, though it has not read it.
+    The watermarks also of those who have left are kept: their last receipts may come after that.
     """
 
-    __slots__ = ("delivered_upto", "marks", "members", "members_known", "own")
+    __slots__ = ("delivered_upto", "marks", "members", "own", "since")
 
     def __init__(self) -> None:
         self.marks: dict[str, tuple[int, int]] = {}
-        self.members: dict[str, int] = {}
-        self.members_known = False
+        self.members: set[str] | None = None  # the others; None while they are not known
+        # From which seq on members that came later belong to it: nothing before concerns them. Kept
+        # beside the marks, which are what the server said: told as a mark, it would go back when
+        # it is forgotten.
+        self.since: dict[str, int] = {}
         self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
         self.delivered_upto = 0
 
     def lowest(self) -> tuple[int, int]:
         """The watermarks that every other member has reached; (0, 0) where that is unknown."""
-        if not self.members_known or not self.members:
+        if not self.members:
             return 0, 0
-        marks = [(self.marks.get(name, (0, 0)), came) for name, came in self.members.items()]
-        delivered = min(max(mark[0], came) for mark, came in marks)
-        return delivered, min(max(mark[1], came) for mark, came in marks)
+        reached = [(*self.marks.get(who, (0, 0)), self.since.get(who, 0)) for who in self.members]
+        delivered = min(max(delivered, since) for delivered, _, since in reached)
+        return delivered, min(max(read, since) for _, read, since in reached)
 
 
 class Receipts:
@@ -92,7 +94,7 @@ class Receipts:
     def members_known(self, conv: bytes) -> bool:
         """Whether the conversation's members are known, so that its receipts add up."""
         followed = self._convs.get(conv)
-        return followed is not None and followed.members_known
+        return followed is not None and followed.members is not None
 
     def wrote(self, conv: bytes, seq: int, cid: int, peer: str | None) -> tuple[Progress, int]:
         """An own message was given its place; ``peer`` is the other one of a direct conversation.
@@ -102,8 +104,7 @@ class Receipts:
         """
         followed = self._get(conv)
         if peer is not None:
-            followed.members_known = True
-            followed.members.setdefault(peer, 0)
+            followed.members = {peer}
         insort(followed.own, (seq, cid))
         self._count += 1
         lost = self._drop_oldest() if self._count > self.max_messages else 0
@@ -123,10 +124,8 @@ class Receipts:
         """The server told all members' watermarks; who is not among them is no member."""
         followed = self._get(conv)
         marks = list(marks)
-        names = [mark.account for mark in marks if mark.account != self._account]
-        followed.members = {name: followed.members.get(name, 0) for name in names}
         receipts = self._raise(followed, [Receipt(conv, *mark) for mark in marks])
-        followed.members_known = True
+        followed.members = {mark.account for mark in marks} - {self._account}
         return self._progress(followed)._replace(receipts=receipts)
 
     def changed(self, event: MembersChanged) -> Progress:
@@ -134,11 +133,10 @@ class Receipts:
         followed = self._convs.get(event.conv)
         if followed is None:
             return Progress([], [], [], False)
-        for account in followed.members.keys() - set(event.members):
-            del followed.members[account]
+        if followed.members is not None:
+            followed.members = set(event.members) - {self._account}
         for account in event.added:
-            if account != self._account:
-                followed.members.setdefault(account, event.seq)
+            followed.since[account] = event.seq
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:

@@ -349,9 +349,12 @@ def delivered(step: Step, command: cmd.Command) -> Any:
     was_delivered, was_read = PAIR.unpack(raw) if raw else (0, 0)
     if seq > was_delivered:
         step.txn.put("marks", key, PAIR.pack(seq, was_read))
-        told = tuple(senders)
-        if told:
-            step.effects.append(cmd.Marked(conversation, account, seq, was_read, told))
+    # Also if another device was further already: that one may not have had the messages of these
+    # senders (it was registered later), and so they have not been told.
+    told = tuple(senders)
+    if told:
+        now = max(seq, was_delivered)
+        step.effects.append(cmd.Marked(conversation, account, now, was_read, told))
     return None
 
 

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from palaver.actors.runtime import (
+    SHUTDOWN,
     CallTimeout,
     Dest,
     Down,
+    Exit,
     From,
     Node,
     Pid,
@@ -76,9 +78,9 @@ class _Ended(Ref):
 class Probe:
     """A process of a node, and a test's hold on it.
 
-    It traps exits, so it outlives those it is linked to. What arrives is kept in order until an
-    `assert_receive` takes it. Where something is matched, `match` is a value that is equal, a class
-    of which it is an instance, or a function that says whether it is it.
+    It traps exits, so it outlives those it is linked to; it ends with its node. What arrives is
+    kept in order until an `assert_receive` takes it. Where something is matched, `match` is a value
+    that is equal, a class of which it is an instance, or a function that says whether it is it.
 
     Args:
         node: where it lives.
@@ -114,7 +116,10 @@ class Probe:
 
     async def _listen(self, ctx: ProcessContext) -> None:
         while True:
-            self._arrived(await ctx.receive())
+            message = await ctx.receive()
+            self._arrived(message)
+            if type(message) is Exit and message.sender is None and message.reason is SHUTDOWN:
+                return  # its node stops
 
     def _arrived(self, message: Any) -> None:
         if isinstance(message, Response) and message.ref in self._forgotten:

@@ -129,9 +129,9 @@ def _diagram(facts: Facts) -> str:
     kinds = sorted({line.kind for line in lines})
     left_out = len(facts.lines) - len(lines)
     note = f" ({left_out:,} earlier ones are left out)" if left_out else ""
+    last = '<a href="#failure">the failure</a>' if facts.failure is not None else "the end"
     summary = (
-        f"{len(lines):,} events, the last one is the failure{note}. "
-        "Open an event to read all of it."
+        f"{len(lines):,} events, the last one is {last}{note}. Open an event to read all of it."
     )
     return "\n".join(
         [
@@ -213,6 +213,8 @@ def _rows(lines: Sequence[Line], places: dict[str, int], facts: Facts) -> Iterab
             if line.kind == "deviation":
                 number = int(line.text[1:].partition(":")[0])
                 where = f' id="d{numbers[line.who, number]}"' if numbers else ""
+            elif line.kind == "failure":
+                where = ' id="failure"'
             text = _across(line, facts)
             yield (
                 f'<tr class="across {line.kind}"{where} {start}>{head}'

@@ -16,6 +16,17 @@ __all__ = ["Words"]
 
 MAX_NAMED: Final = 3
 
+#: The kinds of a simulated disk, which is known only by these names here.
+_DISKS: Final = {
+    "disk-slow": "the disk {} was slow to sync",
+    "disk-stall": "the disk {} stalled",
+    "disk-late": "the disk {} was late",
+    "disk-full": "the disk {} was full",
+    "disk-fail": "the disk {} failed",
+    "disk-lost": "the disk {} lost what was not synced",
+    "disk-read": "a read of the disk {} was late",
+}
+
 
 class Words:
     """Says a deviation in words, at the moment in which it happens.
@@ -30,17 +41,20 @@ class Words:
 
     def of(self, world: World, name: str, options: int, value: int) -> str:
         """What the deviation means; what nobody knows is said by its number."""
-        where = name.partition("/")[2]
+        kind, where = kind_of(name), name.partition("/")[2]
+        if kind in _DISKS:
+            return _DISKS[kind].format(where)
         tell = {
             "order": self._order,
             "turn": self._turn,
             "slice": self._slice,
             "late": self._late,
-            "work": self._work,
+            "executor": self._executor,
             "delay": self._delay,
             "split": self._split,
+            "loss": self._loss,
             "drift": self._drift,
-        }.get(kind_of(name))
+        }.get(kind)
         said = tell(world, where, value) if tell is not None else None
         return said or f"option {value} of {options}"
 
@@ -66,7 +80,7 @@ class Words:
     def _late(self, world: World, where: str, value: int) -> str:
         return f"{where} was {_seconds(loop._LATE_S, value)} late for a timer"  # noqa: SLF001
 
-    def _work(self, world: World, where: str, value: int) -> str:
+    def _executor(self, world: World, where: str, value: int) -> str:
         return f"work in a thread took {_seconds(loop._LATE_S, value)}"  # noqa: SLF001
 
     def _delay(self, world: World, where: str, value: int) -> str:
@@ -77,6 +91,10 @@ class Words:
     def _split(self, world: World, where: str, value: int) -> str:
         source, _, target = where.partition(">")
         return f"bytes from {source} to {target} came in pieces"
+
+    def _loss(self, world: World, where: str, value: int) -> str:
+        source, _, target = where.partition(">")
+        return f"what was under way from {source} to {target} was lost with the reset"
 
     def _drift(self, world: World, where: str, value: int) -> str:
         rates = hosts._RATES  # noqa: SLF001

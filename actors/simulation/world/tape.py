@@ -81,7 +81,7 @@ class Tape:
         on_deviation: called with every deviation when it happens.
     """
 
-    __slots__ = ("_streams", "deviations", "on_deviation", "options", "seed", "source")
+    __slots__ = ("_ended", "_streams", "deviations", "on_deviation", "options", "seed", "source")
 
     def __init__(self, source: Source, *, observe: bool = False) -> None:
         self.source = source
@@ -90,6 +90,7 @@ class Tape:
         self.options: dict[Address, int] | None = {} if observe else None
         self.on_deviation: Callable[[str, int, int, int], None] | None = None
         self._streams: dict[str, Stream] = {}
+        self._ended: dict[str, int] = {}
 
     def stream(self, name: str, rate: float = 0.1) -> Stream:
         """The stream of this name; `rate` counts when it is first asked for."""
@@ -112,11 +113,19 @@ class Tape:
     @property
     def choices(self) -> int:
         """How many choices were made."""
-        return sum(stream.number for stream in self._streams.values())
+        return sum(self.counts().values())
 
     def counts(self) -> dict[str, int]:
         """How many choices were made on each stream."""
-        return {stream.name: stream.number for stream in self._streams.values()}
+        numbers = {stream.name: stream.number for stream in self._streams.values()}
+        return self._ended | numbers
+
+    def end(self) -> None:
+        """The run is over: what is kept are its deviations, and how many choices there were."""
+        self._ended = self.counts()
+        self.on_deviation = None
+        # Streams and tape hold each other: what is kept of a run is freed with its last user.
+        self._streams.clear()
 
     def note(self, name: str, number: int, options: int, value: int) -> None:
         """Remember a choice; `Stream` calls it."""

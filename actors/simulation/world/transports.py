@@ -63,6 +63,7 @@ class SimulatedTransport(asyncio.Transport):
         self._closing = False
         self._eof_sent = False
         self._reading = True
+        self._at_end = False  # the other side's end of the stream was read
         self._begun = False  # the protocol knows of the connection
         self._losing = False  # `_lose` is about to be called
         self._failure: Exception | None = None
@@ -158,8 +159,16 @@ class SimulatedTransport(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """Say that nothing more comes; what the other side sends still arrives."""
+        """Say that nothing more comes; what the other side sends still arrives.
+
+        Raises:
+            OSError: the connection was reset, and the program has not heard of it yet; so does
+                asyncio's transport.
+        """
         if not (self._eof_sent or self.is_closing()):
+            if self._failure is not None:
+                self._eof_sent = True
+                raise OSError(107, "Transport endpoint is not connected")
             self._send_eof()
 
     def close(self) -> None:
@@ -298,10 +307,11 @@ class SimulatedTransport(asyncio.Transport):
             self._held_bytes -= len(piece)
             self.peer.was_read(len(piece))
             self._protocol.data_received(piece)
-        if self._failure is not None and self._reading and self._begun:
+        if self._failure is not None and self._reading and self._begun and not self._at_end:
             self._fail(self._failure)
 
     def _end_of_stream(self) -> None:
+        self._at_end = True
         keep_open = self._protocol.eof_received()
         if not keep_open:
             self.close()
@@ -369,14 +379,15 @@ class SimulatedTransport(asyncio.Transport):
     def reset(self, error: Exception) -> None:
         """The connection is lost, with an error.
 
-        The program hears of it when it reads or writes: one that reads nothing, and has nothing to
-        write, does not look at its socket.
+        The program hears of it when it reads or writes: one that reads nothing (any more), and has
+        nothing to write, does not look at its socket.
         """
         if self.closed or self.gone:
             return
         self.gone = True
         self._failure = error
-        if self._begun and (self._reading or self._closing or self.get_write_buffer_size() > 0):
+        looks = self._closing or self.get_write_buffer_size() > 0
+        if self._begun and (looks or (self._reading and not self._at_end)):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:

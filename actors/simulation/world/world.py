@@ -155,7 +155,7 @@ class World:
                 self._graves.clear()
         finally:
             # Who keeps the tape or the trace does not keep the world.
-            self.tape.on_deviation = None
+            self.tape.end()
             self.trace.stop_clock(self.now_s)
             self._guard.close()
 

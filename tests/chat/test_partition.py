@@ -1,4 +1,4 @@
-"""A partition's process dies while the store still works for it: what became durable is told."""
+"""The process of a partition: what becomes durable is told, whoever dies meanwhile."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import pytest
+
 from palaver.actors.chat.forwarder import Forwarder
-from palaver.actors.chat.messages import Append, Ask, AttachQueue, Missed
+from palaver.actors.chat.messages import Append, Ask, AttachQueue, Missed, NewEvents
 from palaver.actors.chat.names import Places, forwarder_name, partition_name
 from palaver.actors.chat.partition import PartitionServer
 from palaver.actors.chat.queries import QUERIES
@@ -131,5 +133,30 @@ def test_a_queue_that_read_too_early_is_told_to_read_again() -> None:
         await asyncio.sleep(6 * COMMIT_S)
         assert told == [Missed()]
         assert chat.store.view(0, lambda txn: QUERIES["login"](txn, account, 1)).last == 1
+
+    on_a_slow_disk(play)
+
+
+@pytest.mark.parametrize("gone", [0, 1], ids=["the first", "the second"])
+def test_a_device_that_signs_in_twice_keeps_a_queue(gone: int) -> None:
+    async def play(chat: Chat) -> None:
+        account = await registered(chat)
+        login = await chat.node.call(partition_name(0), Ask(None, None, "login", (account, 1)))
+        told: list[object] = []
+
+        async def queue(ctx: ProcessContext) -> None:
+            ctx.send(partition_name(0), AttachQueue(account, 1, ctx.pid, login.as_of))
+            told.append(await ctx.receive(lambda message: type(message) is NewEvents))
+
+        queues = []
+        for _ in range(2):
+            queues.append(chat.node.spawn(queue))
+            await asyncio.sleep(0.1)
+        chat.node.exit(queues[gone], KILL)
+        event = (b"c" * 16, 1, "+44", b"\x00", None)
+        put = (cmd.ENQUEUE, account, 0, 2, [event])
+        await chat.node.call(partition_name(0), Append(None, None, put), timeout_s=60.0)
+        await asyncio.sleep(0.1)
+        assert told == [NewEvents(1, [b"\x00"])]
 
     on_a_slow_disk(play)
