@@ -10,6 +10,7 @@ other before it.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Lanes", "group_conversation"]
 
 Outgoing = Send | Group | Members
+
+#: Refused messages of one conversation that are remembered; a client has fewer on their way.
+_REFUSED_KNOWN = 1_024
 
 #: Refusals after which a client sends the same again.
 _TRANSIENT = frozenset(
@@ -75,27 +79,21 @@ class _Lane:
         # What was submitted, by tag, in order of submission; with the time it was.
         self.open: dict[int, tuple[list[Outgoing], float]] = {}
         self.hint: bool | None = None
-        # The lowest client id that was refused for a moment and did not come again.
-        self.refused = 0
+        # The client ids that were refused for a moment and did not come again.
+        self.refused: set[int] = set()
 
     def before(self, client_id: int, low: int) -> int:
         """The message that has to be accepted before this one can be, 0 if none has to.
 
-        That is the last one of this lane whose outcome is open, or the one that was refused for a
-        moment, until it comes again or `low` says that its sender gave it up. `apply` refuses
-        what comes without it: or a message would overtake the one that its sender will repeat.
+        That is the last one before it whose outcome is open, or that was refused for a moment and
+        did not come again; unless `low` says that its sender gave it up. `apply` refuses what comes
+        without it: or a message would overtake the one that its sender will repeat.
         """
-        if self.refused and (client_id <= self.refused or low > self.refused):
-            self.refused = 0
-        if not self.open:
-            return self.refused
-        earlier = [
-            request.cid
-            for requests, _ in self.open.values()
-            for request in requests
-            if request.cid < client_id
-        ]
-        return max(earlier, default=self.refused)
+        if self.refused:
+            self.refused = {refused for refused in self.refused if refused >= low}
+        if not self.open and not self.refused:
+            return 0
+        return max((cid for cid in self._pending() if cid < client_id), default=0)
 
     def parts(self, client_id: int, next_id: int) -> bool:
         """Whether these two may not be submitted together: one between them may yet be refused.
@@ -103,20 +101,23 @@ class _Lane:
         So it is where some messages are repeated while others wait for their answer, and new ones
         come with the repeated: the new one has to name the one that waits.
         """
-        if client_id < self.refused < next_id:
-            return True
-        return any(
-            client_id < request.cid < next_id
-            for requests, _ in self.open.values()
-            for request in requests
-        )
+        return any(client_id < cid < next_id for cid in self._pending())
 
     def newest(self) -> int:
-        """The highest client id whose outcome is open or was a refusal for a moment, else 0."""
-        newest = self.refused
+        """The highest client id that was submitted or refused, and is not accepted yet, else 0."""
+        return max(self._pending(), default=0)
+
+    def _pending(self) -> Iterator[int]:
+        yield from self.refused
         for requests, _ in self.open.values():
-            newest = max(newest, max(request.cid for request in requests))
-        return newest
+            for request in requests:
+                yield request.cid
+
+    def refuse(self, client_id: int) -> None:
+        """Note that a message was refused for a moment."""
+        if len(self.refused) >= _REFUSED_KNOWN:
+            self.refused.remove(min(self.refused))
+        self.refused.add(client_id)
 
 
 class Lanes:
@@ -287,6 +288,8 @@ class Lanes:
 
     def _open(self, lane: _Lane, batch: list[Outgoing]) -> int:
         tag = self._session.new_tag()
+        if lane.refused:
+            lane.refused.difference_update(request.cid for request in batch)
         lane.open[tag] = (batch, self._session.clock.monotonic())
         self._tags[tag] = lane
         return tag
@@ -328,7 +331,7 @@ class Lanes:
         retry_after_ms: int | None,
     ) -> None:
         if code in _TRANSIENT:
-            lane.refused = min(lane.refused or request.cid, request.cid)
+            lane.refuse(request.cid)
         self._session.answer_error(request.id, code, text, retry_after_ms)
 
     # -- what comes back -------------------------------------------------------------------------

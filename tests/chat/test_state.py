@@ -262,6 +262,23 @@ def test_a_message_is_not_accepted_without_the_one_before_it(tmp_path: Path) -> 
     tables.store.close_now()
 
 
+def test_a_retry_gets_its_answer_though_its_author_has_left(tmp_path: Path) -> None:
+    tables = Tables(tmp_path, 1)
+    ann, bob = PEOPLE[:2]
+    for person in (ann, bob):
+        tables.apply(person, cmd.REGISTER_DEVICE, person, person.encode(), "d", 1)
+    group = b"g" * 16
+    tables.apply(group, cmd.CREATE_GROUP, group, "g", ann, 1, tables.take_stamp(), 1, 1, [bob])
+    accepted = tables.send(group, bob, 1, [(1, b"said in time")])
+    tables.apply(
+        group, cmd.CHANGE_MEMBERS, group, bob, 1, tables.take_stamp(), 1, 2, [], [bob]
+    )  # fmt: skip
+    again = tables.send(group, bob, 1, [(1, b"said in time"), (3, b"said too late")])
+    assert again[:1] == accepted
+    assert again[1].code == "not_a_member"
+    tables.store.close_now()
+
+
 def test_an_author_hears_of_a_delivery_whichever_device_was_further(tmp_path: Path) -> None:
     tables = Tables(tmp_path, 1)
     ann, bob, cem = PEOPLE[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from log_scenarios import fenced
 from signal_scenarios import names, signals
 from supervision_scenarios import supervision
 from town_scenarios import cuts, hasty, jumpy, returning
@@ -16,6 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
     "signals": signals,
     "supervision": supervision,
     "cuts": cuts,
+    "fenced": fenced,
     "hasty": hasty,
     "jumpy": jumpy,
     "returning": returning,

@@ -6,7 +6,7 @@ from mutation import Edit, Mutation
 
 from palaver.transport.client import reactions
 from palaver.transport.client.core import Core
-from palaver.transport.client.inbox import Inbox, Knowledge
+from palaver.transport.client.inbox import Inbox
 from palaver.transport.client.outbox import Outbox
 from palaver.transport.client.receipts import Receipts
 from palaver.transport.client.session import Session
@@ -156,20 +156,6 @@ MUTATIONS = [
         [Edit(Receipts._raise, "if after != before:", "if True:")],
     ),
     Mutation(
-        "receipts-fall",
-        "A receipt that was overtaken takes a watermark back.",
-        "receipts never fall",
-        [
-            Edit(
-                Receipts._raise,
-                "after = (max(before[0], receipt.delivered, receipt.read), "
-                "max(before[1], receipt.read))",
-                "after = (receipt.delivered, receipt.read)",
-            )
-        ],
-        scenario="storm",
-    ),
-    Mutation(
         "read-by-one-is-read-by-all",
         "A message counts as read when the first member has read it.",
         "receipts are true, and shown once",
@@ -185,17 +171,5 @@ MUTATIONS = [
             )
         ],
         scenario="group",
-    ),
-    Mutation(
-        "seen-too-much",
-        "What was written here counts as seen, and so does all before it.",
-        "`seen` says what was shown",
-        [
-            Edit(
-                Knowledge.wrote,
-                "self._advance(conv, self.seen(conv))",
-                "self._advance(conv, max(seq, self.seen(conv)))",
-            )
-        ],
     ),
 ]

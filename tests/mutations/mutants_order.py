@@ -98,7 +98,7 @@ MUTATIONS = [
         [
             Edit(
                 _Lane.before,
-                "if not self.open:",
+                "if not self.open and not self.refused:",
                 "if True:",
             )
         ],

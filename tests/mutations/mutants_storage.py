@@ -108,7 +108,7 @@ MUTATIONS = [
                 "if entry.life != self.life:",
             )
         ],
-        scenario="tables",
+        scenario="fenced",
     ),
     Mutation(
         "conflict-not-seen",

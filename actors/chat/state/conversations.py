@@ -51,10 +51,12 @@ def send(step: Step, command: cmd.Command) -> Any:
     if type(messages[0]) is not cmd.Fresh:  # as it comes from a log of bytes
         messages = [cmd.Fresh(*message) for message in messages]
     record = step.conversation(conversation)
+    ledger = _Answers(step, sender, device)
     refusal = _may_send(record, pair, reachable, sender)
     if refusal is not None:
-        return [refusal] * len(messages)
-    ledger = _Answers(step, sender, device)
+        # What was accepted while its sender still might stays accepted, whenever it comes again.
+        kept = [ledger.find(message.client_id, conversation) for message in messages]
+        return [answer if type(answer) is cmd.Sent else refusal for answer in kept]
     if previous and not ledger.knows(previous):
         return [_OUT_OF_ORDER] * len(messages)
     if record is None:
