@@ -131,3 +131,8 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
         assert node.host.incarnation == 1
 
     tell(story, Plan(people=2, habits={}))
+
+
+def test_a_message_whose_refusal_was_lost_does_not_come_behind_later_ones() -> None:
+    """It was refused, then its receiver could be reached again, and its repetition was accepted."""
+    assert run(group, Seeded(4_000_248)).failure is None
