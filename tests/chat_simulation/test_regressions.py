@@ -11,7 +11,7 @@ from palaver.actors.simulation import Seeded, World, run
 from palaver.storage.partitioning import partition_of
 from palaver.storage.simulated import SimulatedDisk
 from palaver.supervisors.simulations.promises import missing
-from palaver.supervisors.simulations.scenarios import brief, group
+from palaver.supervisors.simulations.scenarios import SCENARIOS, brief, group
 from palaver.supervisors.simulations.town import Plan, Town
 from palaver.transport import wire
 
@@ -131,3 +131,11 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
         assert node.host.incarnation == 1
 
     tell(story, Plan(people=2, habits={}))
+
+
+@pytest.mark.parametrize(("name", "seed", "what"), [
+    ("group", 4000034, "who was removed from a group was told of it as one of theirs"),
+])  # fmt: skip
+def test_a_seed_that_has_failed_fails_no_more(name: str, seed: int, what: str) -> None:
+    failure = SCENARIOS[name].runner(Seeded(seed)).failure
+    assert failure is None, what
