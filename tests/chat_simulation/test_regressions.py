@@ -139,3 +139,8 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
 def test_a_seed_that_has_failed_fails_no_more(name: str, seed: int, what: str) -> None:
     failure = SCENARIOS[name].runner(Seeded(seed)).failure
     assert failure is None, what
+
+
+def test_a_message_whose_refusal_was_lost_does_not_come_behind_later_ones() -> None:
+    """It was refused, then its receiver could be reached again, and its repetition was accepted."""
+    assert run(group, Seeded(4_000_248)).failure is None

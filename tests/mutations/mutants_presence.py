@@ -118,7 +118,7 @@ MUTATIONS = [
                 "pass",
             )
         ],
-        scenario="cuts",
+        scenario="supervisors",
     ),
     Mutation(
         "last-device-counts",
