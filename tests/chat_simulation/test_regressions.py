@@ -132,6 +132,7 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
     ("group", 4000034, "who was removed from a group was told of it as one of theirs"),
     ("group", 4000248, "a message whose refusal was lost came to stand behind later ones"),
     ("group", 2000557, "a mark that a client only assumed was told, and went back"),
+    ("group", 54, "a receipt was told again to who had been removed from the group"),
     ("devices", 4000378, "with a revoked device went when its account was last seen"),
 ])  # fmt: skip
 def test_a_seed_that_has_failed_fails_no_more(name: str, seed: int, what: str) -> None:

@@ -59,3 +59,11 @@ def test_who_left_is_waited_for_no_longer() -> None:
     receipts.wrote(GROUP, 3, 8, None)
     receipts.receipt(Receipt(GROUP, ANN, 3, 3))
     assert receipts.changed(change(4, removed=(BOB,))).read == [8]
+
+
+def test_a_late_receipt_of_a_conversation_that_is_given_up_is_not_told_again() -> None:
+    receipts = group()
+    receipts.receipt(Receipt(GROUP, ANN, 1, 0))
+    assert receipts.forget(GROUP) == [7]
+    assert receipts.open_conversations() == []
+    assert receipts.receipt(Receipt(GROUP, ANN, 1, 0)).receipts == []
