@@ -420,8 +420,10 @@ class Device:
                 raise Broken(f"two programs are signed in as {self.log}")
         except ClientError:
             self.machine.happened("a twin was sent away")
-        finally:
+        except asyncio.CancelledError:
             await other.close()
+            raise
+        await other.close()
 
     async def impersonate(self, account: str) -> None:
         """Sign in as somebody's first device, with a key of one's own: it must be refused."""
@@ -435,10 +437,12 @@ class Device:
             machine.happened("a stranger was refused")
         except ClientError:
             machine.happened("a stranger did not reach the server")
+        except asyncio.CancelledError:
+            await stranger.close()
+            raise
         else:
             raise Broken(f"{self.log} signed in as {account}, with another key")
-        finally:
-            await stranger.close()
+        await stranger.close()
 
     async def ask(self, question: Awaitable[object]) -> object | None:
         """Ask something that may fail while servers come and go; None where it did."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mutation import Edit, Mutation
 
-from palaver.actors.chat import partition
 from palaver.actors.chat.forwarder import Forwarder
 from palaver.actors.chat.lanes import Lanes, _Lane
 from palaver.actors.chat.partition import PartitionServer
@@ -249,18 +248,5 @@ MUTATIONS = [
             ),
         ],
         scenario="partitioned",
-    ),
-    Mutation(
-        "runs-joined",
-        "Events that were committed together go to a queue as one run, whatever their positions.",
-        ORDER,
-        [
-            Edit(
-                partition._gather,
-                "if runs and runs[-1].first + len(runs[-1].events) == effect.position:",
-                "if runs:",
-            )
-        ],
-        scenario="returning",
     ),
 ]
