@@ -45,16 +45,7 @@ from palaver.actors.chat.queries import QUERIES, Login
 from palaver.actors.chat.sequencer import Sequencer
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import (
-    NOREPLY,
-    Down,
-    From,
-    GenServer,
-    Pid,
-    Response,
-    Shutdown,
-    Stop,
-)
+from palaver.actors.runtime import NOREPLY, Down, From, GenServer, Pid, Response, Shutdown, Stop
 from palaver.storage import Outcome, StoreFailed, StoreFull
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
@@ -338,11 +329,9 @@ class PartitionServer(GenServer):
             return None
         self._stats.storage_failing = ""
         self._probing = False
-        return (
-            None
-            if not self._in_doubt
-            else Stop(Shutdown("a commit was in doubt; what it did is read from the tables"))
-        )
+        if self._in_doubt:
+            return Stop(Shutdown("a commit was in doubt; what it did is read from the tables"))
+        return None
 
     def _tell(self, effect: cmd.Effect) -> None:
         match effect:

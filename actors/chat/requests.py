@@ -49,6 +49,12 @@ def _change(session: Session, request: wire.Group | wire.Members) -> None:
 
 def _conversations(session: Session, request: wire.Conversations) -> None:
     """The account's partition has the ids, each conversation's partition the rest."""
+    _conversations_after(session, request, request.after)
+
+
+def _conversations_after(
+    session: Session, request: wire.Conversations, after: bytes | None
+) -> None:
     places = session.context.places
 
     def have_ids(ids: list[bytes]) -> None:
@@ -71,14 +77,20 @@ def _conversations(session: Session, request: wire.Conversations) -> None:
                     session.or_error(request.id, lambda _: None)(None, error)
                 return
             found.extend(rows)
-            if not left and not failed:
-                session.answer(request.id, wire.ok(request.id, _page(found)))
+            if left or failed:
+                return
+            # Where the account was just removed, its own partition may not have heard of it yet.
+            mine = [row for row in found if session.account in row.members]
+            if mine:
+                session.answer(request.id, wire.ok(request.id, _page(mine)))
+            else:  # an empty page would be the end
+                _conversations_after(session, request, ids[-1])
 
         for place, some in by_place.items():
             tag = session.expect(have_rows)
             session.send(place, Ask(session.pid, tag, "conversation_rows", (some,)))
 
-    args = (session.account, request.after, request.limit)
+    args = (session.account, after, request.limit)
     session.ask(request.id, session.account, "conversation_ids", args, have_ids)
 
 

@@ -287,7 +287,10 @@ class Device:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await client.close()
+            try:
+                await client.close()
+            except StateError:
+                machine.happened("the client's state failed at its end")
 
     def _client_ended(self, error: ClientError) -> float:
         match error:

@@ -235,7 +235,9 @@ def _queue(chronicle: Chronicle, conversation: bytes, members: Membership, log: 
     places = chronicle.said[conversation]
     known = set(shown)
     for seq in range(shown[0], shown[-1]):
-        if seq not in known and members.has(account, seq) and places.get(seq, ())[:2] != log.id:
+        # Of what nobody knows (its author has lost the answer) nobody knows whose it is.
+        others = seq in places and places[seq][:2] != log.id
+        if others and seq not in known and members.has(account, seq):
             chronicle.fail(f"{log} was not shown {conversation.hex()[:6]}:{seq} between others")
 
 
@@ -273,7 +275,7 @@ def _ticks_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
             continue
         for account in membership(chronicle, answer.conv).lasting(answer.seq) - {log.id[0]}:
             has = _truth(chronicle, answer.conv, account, moment)
-            if max(has[read:]) < answer.seq:
+            if max(*has[read:], _came(chronicle, answer.conv, account)) < answer.seq:
                 word = "read" if read else "received"
                 chronicle.fail(f"{log} heard that all have {word} {cid}; {account} had {has}")
 
@@ -296,11 +298,16 @@ def _truth(chronicle: Chronicle, conv: bytes, account: str, moment: int) -> tupl
     for seq, said in chronicle.said.get(conv, {}).items():
         if said.account == account and _written_at(chronicle, said) <= moment:
             delivered = max(delivered, seq)
-    for seq in chronicle.groups.get(conv, ()):
-        event = chronicle.events[conv, seq]
-        if isinstance(event, MembersChanged) and account in event.added:
-            delivered, read = max(delivered, seq), max(read, seq)
     return delivered, read
+
+
+def _came(chronicle: Chronicle, conv: bytes, account: str) -> int:
+    """Where an account last came into a group: what stands before that does not wait for it."""
+    changes = (chronicle.events[conv, seq] for seq in chronicle.groups.get(conv, ()))
+    return max(
+        (event.seq for event in changes
+         if isinstance(event, MembersChanged) and account in event.added), default=0,
+    )  # fmt: skip
 
 
 def _written_at(chronicle: Chronicle, said: Said) -> int:

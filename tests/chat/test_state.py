@@ -279,6 +279,23 @@ def test_a_retry_gets_its_answer_though_its_author_has_left(tmp_path: Path) -> N
     tables.store.close_now()
 
 
+def test_what_was_refused_is_not_accepted_behind_what_was_written_later(tmp_path: Path) -> None:
+    """The first refusal may be lost on its way to the author, who then asks again."""
+    tables = Tables(tmp_path, 1)
+    ann, bob = PEOPLE[:2]
+    for person in (ann, bob):
+        tables.apply(person, cmd.REGISTER_DEVICE, person, person.encode(), "d", 1)
+    assert tables.send(bob, ann, 1, [(1, b"first")])[0].seq == 1
+    # Number 2 was refused while Bob could not be reached; that was told, and did not arrive.
+    assert tables.send(bob, ann, 1, [(3, b"third")])[0].seq == 2
+    again = tables.send(bob, ann, 1, [(2, b"second"), (3, b"third"), (4, b"fourth")])
+    assert again[0].code == "unreachable"
+    assert [answer.seq for answer in again[1:]] == [2, 3]
+    # In another conversation nothing is overtaken.
+    assert tables.send(ann, ann, 1, [(2, b"note")])[0].seq == 1
+    tables.store.close_now()
+
+
 def test_an_author_hears_of_a_delivery_whichever_device_was_further(tmp_path: Path) -> None:
     tables = Tables(tmp_path, 1)
     ann, bob, cem = PEOPLE[:3]

@@ -539,6 +539,40 @@ def test_a_state_that_fails_ends_the_client_and_nothing_leaves_it() -> None:
         run(main(blocking))
 
 
+def test_a_state_that_fails_at_the_very_end_leaves_nothing_open() -> None:
+    class Full(MemoryState):
+        def __init__(self, blocking: bool) -> None:
+            super().__init__()
+            self.blocking = blocking
+            self.full = self.closed = False
+
+        def commit(self, change: StateChange) -> None:
+            if self.full:
+                raise OSError("no space left")
+            super().commit(change)
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def main(blocking: bool) -> None:
+        state = Full(blocking)
+        async with FakeServer() as server:
+            client = await new_client(server, state=state).__aenter__()
+            await server.deliver(b"one")
+            incoming = client.messages()
+            assert (await anext(incoming)).text == "one"
+            state.full = True
+            del incoming  # the program is past the message: closing keeps that, or tries to
+            with pytest.raises(StateError, match="no space"):
+                await client.close()
+            assert state.closed
+            await server.until(lambda: not server.model.online)
+            await client.close()
+
+    for blocking in (False, True):
+        run(main(blocking))
+
+
 def test_a_server_that_is_silent_is_left() -> None:
     async def main() -> None:
         async with FakeServer() as server:

@@ -36,6 +36,8 @@ PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.02
 _TIMEOUTS: Final = Timeouts(handshake_s=4.0, request_s=4.0, answer_s=8.0, ping_s=1.0, close_s=0.5)
 _BACKOFF: Final = Backoff(base_s=0.25, cap_s=2.0)
+#: A state that is in use is locked here: nobody can copy it, to set the device back to it later.
+_SIMULATED: Final = frozenset({"backup"})
 _SETTINGS: Final = {
     "codes_per_hour": 100_000,
     "codes_per_hour_per_address": 100_000,
@@ -169,7 +171,7 @@ class RealResident:
         self._boot()
 
     def _boot(self) -> None:
-        if self.disk.pop("forget", None) and self._file.exists():
+        if self.disk.pop("set back", None) == "forget" and self._file.exists():
             for file in self._file.parent.glob(f"{self._file.name}*"):
                 file.unlink()
             chronicle = self.town.chronicle
@@ -282,7 +284,8 @@ class RealTown:
     def settle(self, plan: Plan) -> None:
         """Build the houses."""
         self.plan = plan
-        self.habits = Mixed(plan.habits, pace_s=plan.pace_s, away_s=plan.away_s)
+        habits = {name: n for name, n in plan.habits.items() if name not in _SIMULATED}
+        self.habits = Mixed(habits, pace_s=plan.pace_s, away_s=plan.away_s)
         for n in range(plan.nodes):
             node = RealNode(self.folder, chr(ord("a") + n), plan)
             self.nodes.append(node)

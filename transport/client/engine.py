@@ -149,7 +149,7 @@ class Engine:
         )
         try:
             return await asyncio.shield(opening)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             try:
                 await _finished(opening)
             finally:

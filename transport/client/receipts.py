@@ -140,12 +140,17 @@ class Receipts:
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:
-        """Follow a conversation no longer; returns the ids of the messages given up."""
-        followed = self._convs.pop(conv, None)
+        """Follow a conversation no longer; returns the ids of the messages given up.
+
+        What was told of it is remembered: a late receipt is not told again.
+        """
+        followed = self._convs.get(conv)
         if followed is None:
             return []
-        self._count -= len(followed.own)
-        return [cid for _, cid in followed.own]
+        own, followed.own = followed.own, []
+        followed.members = None
+        self._count -= len(own)
+        return [cid for _, cid in own]
 
     def _get(self, conv: bytes) -> Followed:
         followed = self._convs.get(conv)

@@ -131,9 +131,13 @@ def set_block(step: Step, command: cmd.Command) -> Any:
 def last_seen(step: Step, command: cmd.Command) -> Any:
     """Note when accounts and their devices were last seen; a value never goes backwards."""
     for account, device, time_ms in command[1]:
-        if device not in step.devices(account):
-            continue  # revoked meanwhile
-        for key in (account.encode(), device_key(account, device)):
+        devices = step.devices(account)
+        if not devices:
+            continue  # the account was deleted meanwhile
+        # A device that was revoked meanwhile is forgotten; its account was there all the same, and
+        # whoever asked was perhaps told so.
+        own = (device_key(account, device),) if device in devices else ()
+        for key in (account.encode(), *own):
             raw = step.txn.get("lastseen", key)
             if raw is None or U64.unpack(raw)[0] < time_ms:
                 step.txn.put("lastseen", key, U64.pack(time_ms))

@@ -30,6 +30,9 @@ __all__ = [
 #: How far a device's floor may lag behind what its client said: one write per so many messages.
 _FLOOR_STRIDE = 32
 
+#: Behind every client id.
+_ID_END = (1 << 64) - 1
+
 #: The reserved stamp is written ahead by two seconds, so that it is not written per message.
 _RESERVE = 2_000 << 16
 
@@ -67,6 +70,7 @@ def send(step: Step, command: cmd.Command) -> Any:
     first_ever = seq == 0
     answers: list[cmd.Sent | cmd.Refusal] = []
     fresh: list[tuple[bytes, int, str, bytes, tuple[bytes, int, str] | None]] = []
+    overtaken = ledger.last_after(messages[0].client_id, conversation)
     to = None
     if record.kind == DIRECT:
         to = record.members[1] if record.members[0] == sender else record.members[0]
@@ -74,6 +78,11 @@ def send(step: Step, command: cmd.Command) -> Any:
         known = ledger.find(message.client_id, conversation)
         if known is not None:
             answers.append(known)
+            continue
+        if message.client_id < overtaken:
+            # It comes in order, so it was refused before, and that answer was lost. Accepted now,
+            # it would stand behind what its author wrote later.
+            answers.append(_UNREACHABLE if record.kind == DIRECT else _NOT_A_MEMBER)
             continue
         seq += 1
         last_stamp = max(stamp, last_stamp + 1)
@@ -169,6 +178,18 @@ class _Answers:
         if raw[16:] != conversation:
             return _CONFLICT
         return cmd.Sent(conversation, seq, stamp)
+
+    def last_after(self, client_id: int, conversation: bytes) -> int:
+        """The last id behind this one that was accepted in a conversation; 0 if there is none.
+
+        There are never more than a client has open, and none where it sends for the first time.
+        """
+        start, stop = (self._key + U64.pack(one) for one in (client_id + 1, _ID_END))
+        last = 0
+        for key, raw in self._step.txn.range("answers", start, stop):
+            if raw[16:] == conversation:
+                last = U64.unpack_from(key, len(self._key))[0]
+        return last
 
     def keep(self, client_id: int, conversation: bytes, seq: int, stamp: int) -> None:
         self._step.txn.put(
