@@ -44,19 +44,14 @@ MUTATIONS = [
             Edit(
                 conversations.send,
                 """
-                known = ledger.find(message.client_id, conversation)
-                if known is not None:
-                    answers.append(known)
-                    continue
-                seq += 1
+                answers.append(known)
+                continue
                 """,
                 """
-                known = ledger.find(message.client_id, conversation)
                 seq += 1
-                if known is not None:
-                    answers.append(known)
-                    step.put_head(conversation, seq, last_stamp)
-                    continue
+                step.put_head(conversation, seq, last_stamp)
+                answers.append(known)
+                continue
                 """,
             )
         ],
