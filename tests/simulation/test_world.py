@@ -529,3 +529,20 @@ def test_real_time_is_left_alone_afterwards() -> None:
 
     run(counting, Seeded(5))
     assert asyncio.run(main()) == 3
+
+
+def test_a_world_ends_without_complaints_of_what_was_under_way() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(100)
+
+    async def boot(host: Host) -> None:
+        host.spawn(asyncio.wait_for(stubborn(), 200))
+        host.spawn(stubborn())
+
+    with World() as world:
+        world.run(world.host("a", boot).start())
+        world.advance(1)
+    # Whatever was told to `sys.unraisablehook`, or as a warning, fails this test.

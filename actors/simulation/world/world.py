@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -147,9 +148,7 @@ class World:
             self.bury(self.loop.outside.end(), [])
             self.network.close()
             self.loop.close()
-            with self.loop.running(), warnings.catch_warnings():
-                # What was about to be awaited never will be, and says so when it is freed.
-                warnings.simplefilter("ignore", RuntimeWarning)
+            with self.loop.running(), _unheard():
                 for one in self._graves:
                     _lay_to_rest(one)
                 self._graves.clear()
@@ -315,6 +314,27 @@ class World:
 
 async def _coroutine(awaitable: Awaitable[T]) -> T:
     return await awaitable
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let coroutines that are freed before their end complain to nobody.
+
+    What was about to be awaited never will be; what awaits in its `finally` does not get to do so.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, RuntimeError):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _lay_to_rest(one: Any) -> None:
