@@ -29,26 +29,26 @@ def test_a_town_is_simulated() -> None:
 
 
 def test_it_tells_what_was_reached() -> None:
-    done = inside("simulate", "simulated_bank:sound", "-n", "20")
+    done = inside("simulate", "tossed_coins:sound", "-n", "20")
     assert done.returncode == 0, done.stderr
     assert "passed" in done.stdout
     assert "a coin fell on its head" in done.stdout
 
 
 def test_what_is_never_reached_in_a_long_search_fails_it() -> None:
-    done = inside("simulate", "simulated_bank:unmet", "-n", "300")
+    done = inside("simulate", "tossed_coins:unmet", "-n", "300")
     assert done.returncode == 1
     assert "never reached: a coin stands on its edge" in done.stdout
-    assert inside("simulate", "simulated_bank:unmet", "-n", "10").returncode == 0
+    assert inside("simulate", "tossed_coins:unmet", "-n", "10").returncode == 0
 
 
 def test_a_failure_is_shrunk_reported_and_can_be_replayed(tmp_path: Path) -> None:
     page = tmp_path / "failure.html"
-    done = inside("simulate", "simulated_bank:unsound", "-n", "200", "--html", str(page))
+    done = inside("simulate", "tossed_coins:unsound", "-n", "200", "--html", str(page))
     assert done.returncode == 1
     assert "no second coin stands on its edge" in done.stdout
     assert "<html" in page.read_text("utf-8")
-    done = inside("simulate", "simulated_bank:unsound", "-n", "200", "--json")
+    done = inside("simulate", "tossed_coins:unsound", "-n", "200", "--json")
     (result,) = json.loads(done.stdout)
     assert done.returncode == 1
     (found,) = result["found"]
@@ -63,13 +63,13 @@ def test_a_failure_is_shrunk_reported_and_can_be_replayed(tmp_path: Path) -> Non
 
 
 def test_jobs_share_the_seeds() -> None:
-    alone = inside("simulate", "simulated_bank:sound", "-n", "30", "--json")
-    shared = inside("simulate", "simulated_bank:sound", "-n", "30", "--jobs", "2", "--json")
+    alone = inside("simulate", "tossed_coins:sound", "-n", "30", "--json")
+    shared = inside("simulate", "tossed_coins:sound", "-n", "30", "--jobs", "2", "--json")
     (one,), (two,) = json.loads(alone.stdout), json.loads(shared.stdout)
     assert (two["runs"], two["reached"]) == (one["runs"], one["reached"])
 
 
-@pytest.mark.parametrize("name", ["nowhere", "simulated_bank:nothing", "no_module:nothing"])
+@pytest.mark.parametrize("name", ["nowhere", "tossed_coins:nothing", "no_module:nothing"])
 def test_a_scenario_that_is_not_there_is_a_wrong_use(name: str) -> None:
     done = inside("simulate", name)
     assert done.returncode == 2
