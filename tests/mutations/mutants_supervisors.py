@@ -57,7 +57,7 @@ MUTATIONS = [
         scenario="supervision",
     ),
     Mutation(
-        "started-before-stopped",
+        "started-too-early",
         "A group is restarted without waiting until it has stopped.",
         TOGETHER,
         [
