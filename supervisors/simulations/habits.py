@@ -137,10 +137,14 @@ class Mixed:
 
     async def _watch_one(self, device: Device, account: str) -> bool:
         assert device.client is not None
+        heard = device.log.presences
+        before = len(heard)
         found = await device.ask(device.client.watch(account))
         if not isinstance(found, Presence):
             return False
-        device.chronicle.presence(device.log, found)
+        # Who awaits an answer may hear of it after news that came behind it.
+        if all(news.account != account for news in heard[before:]):
+            device.chronicle.presence(device.log, found)
         return True
 
     async def _watch_all(self, device: Device, watched: set[str]) -> None:
