@@ -8,7 +8,7 @@ shows what arrives and says what its person wants to say. All that happens goes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -16,12 +16,11 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from palaver.supervisors.simulations.chronicle import Broken, Chronicle, DeviceLog
+from palaver.supervisors.simulations.clients import WatchedState, Writer
 from palaver.supervisors.simulations.machines import Machine
 from palaver.transport.client import (
     AuthFailed,
-    Client,
     ClientError,
-    ClientState,
     CodeExpired,
     CodeWrong,
     ConnectionFailed,
@@ -36,37 +35,18 @@ from palaver.transport.client import (
     SentMessage,
     ServerError,
     SignUp,
-    Snapshot,
-    StateChange,
     StateError,
     TransientError,
     UnsupportedVersion,
 )
 from palaver.transport.client.link import pause
 
-__all__ = ["Day", "Device", "Habits", "Person", "Writer"]
+__all__ = ["Day", "Device", "Habits", "Person"]
 
 _RETRY_S = 1.0
 
 #: What ends the client says nothing of the messages on its outbox.
 _ENDS = (AuthFailed, Replaced, Revoked, UnsupportedVersion)
-
-
-class Writer(Client):
-    """The client, and the beginnings of a group and of a change of members as `Outgoing`."""
-
-    @property
-    def watched(self) -> frozenset[str]:
-        """The accounts whose presence is looked at."""
-        return frozenset(self._engine.core.watched)
-
-    def begin_group(self, name: str, members: Sequence[str]) -> Outgoing:
-        """Put the making of a group on the outbox."""
-        return self._engine.outgoing(self._engine.core.make_group(name, members))
-
-    def begin_change(self, conv: bytes, add: Sequence[str], remove: Sequence[str]) -> Outgoing:
-        """Put a change of a group's members on the outbox."""
-        return self._engine.outgoing(self._engine.core.change_members(conv, add, remove))
 
 
 @dataclass(slots=True)
@@ -103,31 +83,6 @@ class Habits(Protocol):
 
     async def spend(self, device: Device) -> float:
         """Act until the person puts the device away; for how many seconds, before the next time."""
-
-
-class WatchedState:
-    """A client's state whose steps go into the chronicle."""
-
-    def __init__(self, inner: ClientState, chronicle: Chronicle, log: DeviceLog) -> None:
-        self._inner = inner
-        self._chronicle = chronicle
-        self._log = log
-        self.blocking = inner.blocking
-
-    def open(self, account: str, device: int) -> Snapshot:
-        """Open what was kept."""
-        snapshot = self._inner.open(account, device)
-        self._chronicle.opened(self._log)
-        return snapshot
-
-    def commit(self, change: StateChange) -> None:
-        """Keep a step, then note that it is durable."""
-        self._inner.commit(change)
-        self._chronicle.kept(self._log, change)
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._inner.close()
 
 
 class Device:
