@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from palaver.actors.distribution.peer import Peer, WatchedFrom
 from palaver.actors.runtime import (
     KILL,
     KILLED,
@@ -27,7 +28,6 @@ from palaver.actors.runtime import (
 )
 from palaver.actors.runtime.links import linked
 from palaver.actors.simulation import Fabric, Faults, Host, RemotePid, World
-from palaver.actors.simulation.between.peer import Peer, WatchedFrom
 
 FAULTS = Faults(
     crash=0.01, power=0.01, kill=0.0, partition=0.01, oneway=0.01, clog=0.02, reset=0.02,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from between_kit import Cluster, Echo, in_cluster, server
 
+from palaver.actors.distribution.signals import Hello
 from palaver.actors.runtime import (
     KILL,
     NOCONNECTION,
@@ -26,7 +27,6 @@ from palaver.actors.simulation import (
     SimulationError,
     World,
 )
-from palaver.actors.simulation.between.signals import Hello
 from palaver.actors.simulation.between.wires import Wire
 
 # -- connections ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from attrs import define
 from between_kit import Cluster, Echo, in_cluster, server
 
+from palaver.actors.distribution import directory
 from palaver.actors.runtime import (
     KILL,
     NOPROC,
@@ -37,7 +38,6 @@ from palaver.actors.simulation import (
     RemoteName,
     RemotePid,
 )
-from palaver.actors.simulation.between import directory
 from palaver.actors.simulation.between.wires import MAX_RETIRED, Outboxes
 
 # -- messages ------------------------------------------------------------------------------------

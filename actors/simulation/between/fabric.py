@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from palaver.actors.distribution.distribution import Distribution
 from palaver.actors.runtime import Node, Pid
-from palaver.actors.simulation.between.distribution import Distribution
 from palaver.actors.simulation.between.station import Station
 from palaver.actors.simulation.between.wires import Outboxes
 from palaver.actors.simulation.world import SimulationError

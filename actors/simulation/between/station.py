@@ -6,10 +6,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from palaver.actors.distribution.distribution import Distribution
+from palaver.actors.distribution.signals import Hello, Signal
 from palaver.actors.runtime import SHUTDOWN, GenServer, Node, NodeStopped, Pid, Ref, TimerRef
 from palaver.actors.runtime.lifecycle import watchers_of
-from palaver.actors.simulation.between.distribution import Distribution
-from palaver.actors.simulation.between.signals import Hello, Signal
 from palaver.actors.simulation.between.wires import Wire
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from palaver.actors.simulation.between.signals import TICK, Hello, Signal
+from palaver.actors.distribution.signals import TICK, Hello, Signal
 
 if TYPE_CHECKING:
     from palaver.actors.runtime import TimerRef

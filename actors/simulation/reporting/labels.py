@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from palaver.actors.distribution.addresses import Remote, RemoteName
 from palaver.actors.runtime import Node, Pid
-from palaver.actors.simulation.between.addresses import Remote, RemoteName
 from palaver.actors.simulation.world.place import HERE
 from palaver.actors.simulation.world.trace import Line
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from palaver.actors.distribution.addresses import Remote
 from palaver.actors.runtime import GenServer, Node, Pid, ProcessContext
 from palaver.actors.runtime.calls import From, RequestCall
 from palaver.actors.runtime.lifecycle import Monitor
@@ -19,7 +20,6 @@ from palaver.actors.runtime.observer import shorten
 from palaver.actors.runtime.population import Population
 from palaver.actors.runtime.process import Process
 from palaver.actors.runtime.timers import Timers
-from palaver.actors.simulation.between.addresses import Remote
 from palaver.actors.simulation.reporting.labels import Labels
 from palaver.actors.simulation.reporting.tree import TreeLine, trees
 from palaver.actors.simulation.reporting.words import Words

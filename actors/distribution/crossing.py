@@ -18,6 +18,7 @@ from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, EllipsisType, FunctionType, MappingProxyType, NoneType
 from typing import Any, Final
 
+from palaver.actors.distribution.signals import Where
 from palaver.actors.runtime import (
     HIBERNATE,
     NOREPLY,
@@ -31,7 +32,6 @@ from palaver.actors.runtime import (
     RuntimeFault,
     Shutdown,
 )
-from palaver.actors.simulation.between.signals import Where
 
 __all__ = ["CannotCross", "copied", "copied_reason"]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
-from palaver.actors.runtime import Alias, From, Pid, Ref
-from palaver.actors.simulation.between.addresses import (
+from palaver.actors.distribution.addresses import (
     RemoteAlias,
     RemoteCall,
     RemoteName,
     RemotePid,
     RemoteRef,
 )
-from palaver.actors.simulation.between.crossing import CannotCross
-from palaver.actors.simulation.between.signals import Where
+from palaver.actors.distribution.crossing import CannotCross
+from palaver.actors.distribution.signals import Where
+from palaver.actors.runtime import Alias, From, Pid, Ref
 
 if TYPE_CHECKING:
-    from palaver.actors.simulation.between.distribution import Distribution
+    from palaver.actors.distribution.distribution import Distribution
 
 __all__ = ["Directory"]
 

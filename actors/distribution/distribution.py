@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from palaver.actors.distribution import signals
+from palaver.actors.distribution.addresses import Remote, RemoteName, RemotePid
+from palaver.actors.distribution.arriving import Arriving
+from palaver.actors.distribution.crossing import copied, copied_reason
+from palaver.actors.distribution.directory import Directory
+from palaver.actors.distribution.groups import NodeGroups
+from palaver.actors.distribution.nodes import NodeMonitors
+from palaver.actors.distribution.peer import Monitoring, Peer, WatchedFrom
+from palaver.actors.distribution.signals import Signal
 from palaver.actors.runtime import (
     NOCONNECTION,
     NOPROC,
@@ -29,15 +38,6 @@ from palaver.actors.runtime import (
 from palaver.actors.runtime.links import drop_link
 from palaver.actors.runtime.mailbox import INFO, SIGNAL, Item
 from palaver.actors.runtime.process import Process
-from palaver.actors.simulation.between import signals
-from palaver.actors.simulation.between.addresses import Remote, RemoteName, RemotePid
-from palaver.actors.simulation.between.arriving import Arriving
-from palaver.actors.simulation.between.crossing import copied, copied_reason
-from palaver.actors.simulation.between.directory import Directory
-from palaver.actors.simulation.between.groups import NodeGroups
-from palaver.actors.simulation.between.nodes import NodeMonitors
-from palaver.actors.simulation.between.peer import Monitoring, Peer, WatchedFrom
-from palaver.actors.simulation.between.signals import Signal
 
 if TYPE_CHECKING:
     from palaver.actors.runtime.process import Watcher

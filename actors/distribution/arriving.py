@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from palaver.actors.distribution import signals
+from palaver.actors.distribution.addresses import RemoteCall, RemotePid
+from palaver.actors.distribution.crossing import copied
+from palaver.actors.distribution.peer import Peer, WatchedFrom
+from palaver.actors.distribution.signals import Signal, Where
 from palaver.actors.runtime import NOPROC, Alias, MailboxFull, NoProcess, Pid, lifecycle
 from palaver.actors.runtime.links import drop_link, link
 from palaver.actors.runtime.mailbox import INFO
 from palaver.actors.runtime.process import ALIVE, Process
-from palaver.actors.simulation.between import signals
-from palaver.actors.simulation.between.addresses import RemoteCall, RemotePid
-from palaver.actors.simulation.between.crossing import copied
-from palaver.actors.simulation.between.peer import Peer, WatchedFrom
-from palaver.actors.simulation.between.signals import Signal, Where
 
 if TYPE_CHECKING:
-    from palaver.actors.simulation.between.distribution import Distribution
+    from palaver.actors.distribution.distribution import Distribution
 
 __all__ = ["Arriving"]
 

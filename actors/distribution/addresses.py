@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from palaver.actors.distribution.signals import Answer, Fail, Where
 from palaver.actors.runtime import Addressable, From, Pid, Ref
 from palaver.actors.runtime.mailbox import SIGNAL, Item
 from palaver.actors.runtime.process import ALIVE, Process
-from palaver.actors.simulation.between.signals import Answer, Fail, Where
 
 if TYPE_CHECKING:
+    from palaver.actors.distribution.distribution import Distribution
+    from palaver.actors.distribution.peer import Peer
     from palaver.actors.runtime.process import Watcher
-    from palaver.actors.simulation.between.distribution import Distribution
-    from palaver.actors.simulation.between.peer import Peer
 
 __all__ = ["Remote", "RemoteAlias", "RemoteCall", "RemoteName", "RemotePid", "RemoteRef"]
 

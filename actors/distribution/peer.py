@@ -9,10 +9,10 @@ from palaver.actors.runtime import Pid, Ref
 from palaver.actors.runtime.process import Process
 
 if TYPE_CHECKING:
+    from palaver.actors.distribution.addresses import Remote, RemotePid
+    from palaver.actors.distribution.distribution import Distribution
+    from palaver.actors.distribution.signals import LinkId
     from palaver.actors.runtime.process import Watcher
-    from palaver.actors.simulation.between.addresses import Remote, RemotePid
-    from palaver.actors.simulation.between.distribution import Distribution
-    from palaver.actors.simulation.between.signals import LinkId
 
 __all__ = ["Monitoring", "Peer", "WatchedFrom"]
 

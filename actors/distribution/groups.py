@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from palaver.actors.distribution import signals
+from palaver.actors.distribution.addresses import RemotePid
 from palaver.actors.names import NodeUp, PeerDown, PeerEvent, PeerMessage
 from palaver.actors.runtime import Pid, Ref
-from palaver.actors.simulation.between import signals
-from palaver.actors.simulation.between.addresses import RemotePid
 
 if TYPE_CHECKING:
-    from palaver.actors.simulation.between.distribution import Distribution
+    from palaver.actors.distribution.distribution import Distribution
 
 __all__ = ["NodeGroups"]
 

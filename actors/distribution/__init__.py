@@ -1,0 +1,16 @@
+"""Processes of several nodes reach each other, with the semantics of Erlang/OTP."""
+
+from palaver.actors.distribution.addresses import RemoteName, RemotePid
+from palaver.actors.distribution.crossing import CannotCross
+from palaver.actors.distribution.distribution import Carrier, Distribution
+from palaver.actors.distribution.nodes import Nodedown, Nodeup
+
+__all__ = [
+    "CannotCross",
+    "Carrier",
+    "Distribution",
+    "Nodedown",
+    "Nodeup",
+    "RemoteName",
+    "RemotePid",
+]

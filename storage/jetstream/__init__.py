@@ -1,0 +1,1 @@
+"""The log and the registers of a cluster in NATS JetStream."""
