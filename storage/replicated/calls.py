@@ -18,12 +18,13 @@ class Call:
         missing: how many commands have no result yet.
     """
 
-    __slots__ = ("_done", "_results", "missing", "size")
+    __slots__ = ("_done", "_results", "missing", "size", "size_bytes")
 
     def __init__(self, size: int, done: Done | None) -> None:
         self._done = done
         self.size = size
         self.missing = size
+        self.size_bytes = 0
         self._results: list[Result | None] = [None] * size
 
     def add(self, first: int, results: Sequence[Result]) -> None:
@@ -42,14 +43,16 @@ class Calls:
 
     Attributes:
         backlog: their commands.
+        size_bytes: of these, encoded.
     """
 
-    __slots__ = ("_answering", "_calls", "backlog")
+    __slots__ = ("_answering", "_calls", "backlog", "size_bytes")
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque()
         self._answering = False
         self.backlog = 0
+        self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -58,6 +61,7 @@ class Calls:
         """Take an append, behind the others."""
         self._calls.append(call)
         self.backlog += call.size
+        self.size_bytes += call.size_bytes
 
     def answer(self) -> None:
         """Answer those that are due; whatever their `done` raise comes when all have heard."""
@@ -70,6 +74,7 @@ class Calls:
             while calls and not calls[0].missing:
                 call = calls.popleft()
                 self.backlog -= call.size
+                self.size_bytes -= call.size_bytes
                 try:
                     call.answer()
                 except Exception as error:  # noqa: BLE001 - the others must hear of theirs first

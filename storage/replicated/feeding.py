@@ -14,7 +14,13 @@ from enum import Enum
 from functools import partial
 
 from palaver.storage.batch import Result
-from palaver.storage.errors import ApplyFailed, Overloaded, StoreUnusable, WrongSequence
+from palaver.storage.errors import (
+    ApplyFailed,
+    Overloaded,
+    StoreClosed,
+    StoreUnusable,
+    WrongSequence,
+)
 from palaver.storage.machine import BESIDE, Command
 
 from .entries import CHECKPOINT, Standing
@@ -150,11 +156,7 @@ class Feed:
         self.size_bytes += fed.size_bytes
 
     def pump(self) -> None:
-        """Hand over what the store takes now.
-
-        Raises:
-            StoreClosed: the store is closing.
-        """
+        """Hand over what the store takes now; nothing any more when it is closing."""
         if self.error is not None:
             return
         most = 1 if self._one_by_one else _ENTRIES
@@ -162,6 +164,9 @@ class Feed:
             fed = self._waiting[0]
             try:
                 self._append(fed.commands(), partial(self._answered, self._life, fed))
+            except StoreClosed:
+                self._waiting.clear()  # it is in the journal
+                return
             except Overloaded as error:
                 if not self._handed:
                     self.error = error

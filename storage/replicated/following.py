@@ -42,8 +42,8 @@ class Reader(Protocol):
     def stop(self, error: Exception) -> None:
         """The replica cannot go on."""
 
-    def trouble(self, error: Exception | None) -> None:
-        """Something keeps the replica from reading, or does no longer."""
+    def trouble(self, source: str, error: Exception | None) -> None:
+        """Something keeps the replica from going on, or does no longer."""
 
 
 class Following:
@@ -74,13 +74,17 @@ class Following:
         self.last = 0
         self.goal: int | None = None
 
-    def start(self) -> None:
-        """Read on from where the replica is."""
-        if self.state == "off":
-            self._short_looks = 0
-            self._read_before = self._reader.read.position
+    def start(self, *, by_snapshot: bool = False) -> None:
+        """Read on from where the replica is, or from a snapshot of another one."""
+        if self.state != "off":
+            return
+        self._short_looks = 0
+        self._read_before = self._reader.read.position
+        if by_snapshot:
+            self.install()
+        else:
             self._open()
-            self._look()
+        self._look()
 
     def stop(self) -> None:
         """Read nothing more."""
@@ -92,11 +96,6 @@ class Following:
             self._looker = None
         for task in self._tasks:
             task.cancel()
-
-    async def ended(self) -> None:
-        """Return when nothing of an earlier reading is under way."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
 
     def _close(self) -> None:
         self._turn += 1
@@ -124,7 +123,7 @@ class Following:
         self.last = max(self.last, entries[-1].position if entries else 0)
         self._retry_s = self._limits.retry_s
         if self.state == "reading":
-            reader.trouble(None)
+            reader.trouble("journal", None)
         for position, _, body in entries:
             behind = position - reader.read.position
             if behind <= 0:
@@ -158,7 +157,7 @@ class Following:
         self._close()
         self.state = "waiting"
         if self._retry_s > self._limits.retry_s:
-            self._reader.trouble(JournalError(why))
+            self._reader.trouble("journal", JournalError(why))
         self._timer = self._timers.call_later(self._next_retry_s(), self._open)
 
     def _next_retry_s(self) -> float:
@@ -177,18 +176,20 @@ class Following:
     async def _install(self, turn: int) -> None:
         try:
             await self._reader.install()
+            if self._reader.read.position + 1 < self.first:
+                at = self._reader.read.position
+                raise StoreError(f"that one is at position {at} only")
         except StoreClosed:
             return
         except (StoreError, JournalError, OSError) as error:
             if turn == self._turn:
-                self._reader.trouble(
-                    SnapshotMissing(self._reader.partition, self.first, str(error))
-                )
+                missing = SnapshotMissing(self._reader.partition, self.first, str(error))
+                self._reader.trouble("journal", missing)
                 self._timer = self._timers.call_later(self._next_retry_s(), self.install)
             return
         if turn == self._turn:
             self._retry_s = self._limits.retry_s
-            self._reader.trouble(None)
+            self._reader.trouble("journal", None)
             self._read_before = self._reader.read.position
             self._open()
 

@@ -126,7 +126,7 @@ class Owner:
         self._end(leader, why, str(why), certain=certain)
         if served:
             log.warning("a partition was lost", partition=self._partition, why=str(why))
-            self._around.timers.call_soon(lambda: self._around.on_lost(self._partition, why))
+            self._around.timers.call_soon(lambda: self._around.on_lost(self._partition, str(why)))
 
     def _end(self, leader: Leadership, error: Exception, why: str, *, certain: bool) -> None:
         published, gathered = leader.end(error)
@@ -140,6 +140,12 @@ class Owner:
                 item.fail(OwnershipLost(self._partition, why, certain=none))
         self._answer_soon()
 
+    def forsake(self, why: str) -> None:
+        """Answer what counts and will not be answered by the tables."""
+        for item in self._replica.own_items():
+            item.fail(OwnershipLost(self._partition, why, certain=False))
+        self._answer_soon()
+
     # -- appends -------------------------------------------------------------------------------
 
     def append(self, commands: Sequence[Command], done: Done | None, expected: int | None) -> None:
@@ -150,6 +156,11 @@ class Owner:
             raise Overloaded(backlog, self._limits.max_backlog)
         call = Call(size, done)
         items = self._items(commands, expected, call) if size else []
+        call.size_bytes = sum(len(item.encoded) for item in items)
+        if self.calls.size_bytes and (
+            self.calls.size_bytes + call.size_bytes > self._limits.max_backlog_bytes
+        ):
+            raise Overloaded(self.calls.size_bytes, self._limits.max_backlog_bytes)
         self.calls.add(call)
         if items:
             leader.add(items)

@@ -11,7 +11,7 @@ from palaver.storage.errors import (
     ApplyFailed,
     BackupError,
     Overloaded,
-    StoreClosed,
+    StoreError,
 )
 from palaver.storage.installing import SnapshotInfo
 
@@ -59,11 +59,12 @@ class Replica:
         self._store = around.store
         self._limits = around.limits
         self._stopped: Exception | None = None
-        self._trouble: Exception | None = None
+        self._troubles: dict[str, Exception] = {}
         self._retrying: Handle | None = None
         self._retry_s = around.limits.retry_s
         self._idle: list[asyncio.Event] = []
         self._rebuilding = False
+        self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
         self._feed = Feed(
             lambda commands, done: self._store.append(partition, commands, done),
@@ -93,18 +94,19 @@ class Replica:
 
     def unfollow(self) -> None:
         """Read nothing more; an owner does no longer lead. What was read is applied."""
+        self._stopped = None
+        self.trouble("stopped", None)
         self.owner.drop("it follows no longer")
         self._following.stop()
 
-    async def rebuild(self) -> None:
+    def rebuild(self) -> None:
         """Put a snapshot of another replica in place of the tables, and follow from there."""
         self.owner.drop("it is being rebuilt")
         self._following.stop()
-        await self._following.ended()
         self._stopped = None
+        self.trouble("stopped", None)
         self._rebuilding = True
-        self._following.install()
-        self._following.start()
+        self._following.start(by_snapshot=True)
 
     def arrived(self, position: int, body: bytes) -> bool:
         """Take the entry behind the last one; False when there is enough for now."""
@@ -153,11 +155,7 @@ class Replica:
 
     def arrived_all(self) -> None:
         """Hand over what has come, and let the owner publish what may be published now."""
-        try:
-            self._feed.pump()
-        except StoreClosed:
-            self._following.stop()
-            return
+        self._feed.pump()
         self.owner.go_on()
 
     # -- the tables --------------------------------------------------------------------------
@@ -169,11 +167,11 @@ class Replica:
         elif news is News.DAMAGED:
             self.stop(ReplicaDamaged(self.partition, str(feed.error)))
         elif news is News.APPLIED:
-            if self._trouble is not None and feed.error is None:
-                self.trouble(None)
+            if "tables" in self._troubles and feed.error is None:
+                self.trouble("tables", None)
             self._retry_s = self._limits.retry_s
             self.owner.durable(feed.durable.position)
-        if not len(feed) and self._idle:
+        if self._idle and (not len(feed) or feed.error is not None):
             idle, self._idle = self._idle, []
             for event in idle:
                 event.set()
@@ -187,42 +185,62 @@ class Replica:
         if not isinstance(error, Overloaded | ApplyFailed):
             # It is in the journal, and is applied here as soon as that can be.
             self.lose(error, certain=False)
-            self.trouble(error)
+            self.trouble("tables", error)
         self._retrying = self._around.timers.call_later(self._retry_s, self._again)
         self._retry_s = min(2 * self._retry_s, self._limits.retry_most_s)
 
     def _again(self) -> None:
         self._retrying = None
-        try:
-            self._feed.again()
-        except StoreClosed:
-            self._following.stop()
+        self._feed.again()
 
-    def trouble(self, error: Exception | None) -> None:
-        """Note and tell what keeps the replica from going on, None: nothing does any longer."""
-        if error is None and self._trouble is None:
-            return
-        if error is not None and self._trouble is not None and str(error) == str(self._trouble):
-            return
-        self._trouble = error
+    def trouble(self, source: str, error: Exception | None) -> None:
+        """Note and tell what keeps the replica from going on, None: nothing does any longer.
+
+        Args:
+            source: where that is: "journal", "tables", or "stopped".
+            error: what it is.
+        """
+        before = self._troubles.pop(source, None)
         if error is not None:
-            log.warning("a replica is in trouble", partition=self.partition, error=str(error))
-        self._around.timers.call_soon(lambda: self._around.on_trouble(self.partition, error))
+            self._troubles[source] = error
+        if str(error) != str(before):
+            if error is not None:
+                log.warning("a replica is in trouble", partition=self.partition, error=str(error))
+            self._around.timers.call_soon(self._tell_trouble)
+
+    def _tell_trouble(self) -> None:
+        self._around.on_trouble(self.partition, self._worst())
+
+    def _worst(self) -> Exception | None:
+        return next(
+            (self._troubles[s] for s in ("stopped", "tables", "journal") if s in self._troubles),
+            None,
+        )
 
     def stop(self, error: Exception) -> None:
         """Read and apply nothing more: an operator (or a rebuilding) has to help."""
         self._stopped = error
         self.lose(error, certain=False)
         self._following.stop()
-        self.trouble(error)
+        self.trouble("stopped", error)
 
-    def trouble_with_truncation(self, error: Exception) -> None:
-        """Note that the journal has not forgotten what it might; it is asked again later."""
-        log.warning("a journal was not truncated", partition=self.partition, error=str(error))
+    @property
+    def position(self) -> int:
+        """Of the last entry that is durable in the tables."""
+        return self._feed.durable.position
+
+    @property
+    def first(self) -> int:
+        """Of the journal's first entry, as it was seen last."""
+        return self._following.first
+
+    def truncated(self, position: int) -> None:
+        """The journal has forgotten everything up to a position."""
+        self._following.first = max(self._following.first, position + 1)
 
     async def settled(self) -> None:
-        """Return when everything that was read is durable."""
-        if len(self._feed):
+        """Return when everything that was read is durable, or cannot be now."""
+        if len(self._feed) and self._feed.error is None:
             event = asyncio.Event()
             self._idle.append(event)
             await event.wait()
@@ -233,28 +251,33 @@ class Replica:
         Raises:
             StoreError: there is none, or it is not to be used.
         """
-        rebuilding = self._rebuilding
-        if not rebuilding:
+        if self._swapping is not None:
+            await asyncio.wait([self._swapping])  # an earlier one, which nobody waits for any more
+        self.owner.drop("entries that it needs are gone from the journal")
+        if not self._rebuilding:
             await self.settled()
+            if len(self._feed):
+                raise StoreError(f"what was read before cannot be applied: {self._feed.error}")
         source, info = await self._around.fetch_snapshot(self.partition)
-        before = self._feed.durable
-        await self._replace(source, info)
-        self._replaced()
-        self._rebuilding = False
-        log.info(
-            "a replica took a snapshot",
-            partition=self.partition,
-            before=before.position,
-            position=self.read.position,
-        )
-
-    async def _replace(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         applied = self._store.applied(self.partition)
         if not self._rebuilding and info.applied < applied:
             raise BackupError(
                 f"the snapshot is at sequence {info.applied}, this replica at {applied}"
             )
-        await self._around.run_blocking(self._store.install, self.partition, source, info)
+        # A thread cannot be stopped: whatever becomes of this one, its end is taken note of.
+        self._swapping = asyncio.get_running_loop().create_task(self._swap(source, info))
+        await asyncio.shield(self._swapping)
+
+    async def _swap(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
+        before = self._feed.durable.position
+        try:
+            await self._around.run_blocking(self._store.install, self.partition, source, info)
+        finally:
+            self._swapping = None
+        self._replaced()
+        self._rebuilding = False
+        position = self.read.position
+        log.info("a replica took a snapshot", partition=self.partition, before=before, now=position)
 
     def install_given(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         """Put this snapshot in place of the tables; see `ReplicatedStore.install`."""
@@ -271,6 +294,7 @@ class Replica:
         for item in self._feed.items():
             item.fail(OwnershipLost(self.partition, "the tables were replaced", certain=False))
         self._feed.reset(standing)
+        self.trouble("tables", None)
         self.read = standing
         self.owner.calls.answer()
 
@@ -293,6 +317,11 @@ class Replica:
         return self._stopped
 
     @property
+    def known(self) -> bool:
+        """Whether it is followed, or was until something stopped it."""
+        return self.reads or self._stopped is not None
+
+    @property
     def reads(self) -> bool:
         """Whether the journal is being read, or will be again."""
         return self._following.state != "off"
@@ -304,9 +333,10 @@ class Replica:
         following, feed, read = self._following, self._feed, self.read
         position = feed.durable.position
         checkpoints = self._store.view(self.partition, read_checkpoints)
-        goal = following.goal
+        goal, worst = following.goal, self._worst()
         last = max(following.last, read.position)
         return ReplicaState(
+            partition=self.partition,
             position=position,
             applied=self._store.applied(self.partition),
             epoch=read.epoch,
@@ -318,16 +348,18 @@ class Replica:
             digests=tuple((mark.position, mark.digest) for mark in checkpoints),
             first=following.first,
             last=last,
-            trouble="" if self._trouble is None else str(self._trouble),
+            trouble="" if worst is None else str(worst),
             backlog=self.owner.calls.backlog,
         )
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End what is under way; what waits for the tables in vain is answered."""
         self.unfollow()
         if self._retrying is not None:
             self._retrying.cancel()
-        await self._following.ended()
+        if self._swapping is not None:
+            await asyncio.wait([self._swapping])
+        self.owner.forsake("the store is closing")
 
 
 def _own(standing: Standing, pending: Pending) -> Fed:

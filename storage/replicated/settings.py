@@ -95,6 +95,7 @@ class Limits:
         publish: of entries and the window of those under way.
         max_backlog: commands of a partition that wait for their answers at most; beyond,
             Overloaded.
+        max_backlog_bytes: the same in bytes, encoded.
         feed_bytes: entries that were read and are not in the tables yet, in bytes; beyond, the
             replica reads nothing more for a time.
         feed_entries: the same, in number.
@@ -113,6 +114,7 @@ class Limits:
 
     publish: PublishLimits = field(default_factory=PublishLimits)
     max_backlog: int = 20_000
+    max_backlog_bytes: int = 64 << 20
     feed_bytes: int = 16 << 20
     feed_entries: int = 1024
     lease_s: float = 3.0
@@ -130,6 +132,7 @@ class ReplicaState(NamedTuple):
     """What a replica of a partition is at a moment.
 
     Attributes:
+        partition: which one.
         position: in the journal, of the last entry that is durable in the tables.
         applied: the last sequence of the tables.
         epoch: the current one, as far as the replica has read; 0 before the first.
@@ -146,6 +149,7 @@ class ReplicaState(NamedTuple):
         backlog: commands of this node that wait for their answers.
     """
 
+    partition: int
     position: int
     applied: int
     epoch: int
@@ -178,5 +182,5 @@ class Surroundings:
     incarnation: str
     fetch_snapshot: FetchSnapshot
     run_blocking: RunBlocking
-    on_lost: Callable[[int, Exception], None]
+    on_lost: Callable[[int, str], None]
     on_trouble: Callable[[int, Exception | None], None]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+import structlog
+
 from palaver.storage.batch import Done
 from palaver.storage.errors import StoreClosed, WrongSequence
 from palaver.storage.installing import SnapshotInfo
@@ -34,9 +36,10 @@ from .settings import (
     Timers,
     no_snapshot,
 )
-from .truncation import may_forget
 
 __all__ = ["ReplicatedStore"]
+
+log = structlog.get_logger("palaver")
 
 T = TypeVar("T")
 
@@ -62,9 +65,7 @@ class ReplicatedStore:
         limits: sizes and times.
         fetch_snapshot: brings another replica's snapshot.
         run_blocking: runs a function that blocks.
-        on_lost: called with (partition, why) when a partition that was led is led no longer,
-            though nobody asked for that: `NotOwner` (another node took it over), `JournalSilent`,
-            or what failed here.
+        on_lost: see the method.
         on_trouble: called with (partition, error) when a replica cannot go on applying, None when
             it can again. `ReplicaStopped` stays until somebody acts.
 
@@ -85,11 +86,12 @@ class ReplicatedStore:
         limits: Limits | None = None,
         fetch_snapshot: FetchSnapshot = no_snapshot,
         run_blocking: RunBlocking = asyncio.to_thread,
-        on_lost: Callable[[int, Exception], None] = _quiet,
+        on_lost: Callable[[int, str], None] = _quiet,
         on_trouble: Callable[[int, Exception | None], None] = _quiet,
     ) -> None:
         self.store = store
         self.partitions = store.partitions
+        self._told_of_loss = on_lost
         self._journals = [journals(partition) for partition in range(store.partitions)]
         self._limits = Limits() if limits is None else limits
         self._around = Surroundings(
@@ -101,14 +103,14 @@ class ReplicatedStore:
             incarnation=secrets.token_hex(8) if incarnation is None else incarnation,
             fetch_snapshot=fetch_snapshot,
             run_blocking=run_blocking,
-            on_lost=on_lost,
+            on_lost=self._lost,
             on_trouble=on_trouble,
         )
         self._replicas = [
             Replica(partition, journal, self._around)
             for partition, journal in enumerate(self._journals)
         ]
-        self._truncating: set[asyncio.Task[None]] = set()
+        self._truncating: dict[int, asyncio.Task[None]] = {}
         self._closing = False
 
     # -- replicas ----------------------------------------------------------------------------
@@ -124,9 +126,14 @@ class ReplicatedStore:
         self._assert_open()
         self._replicas[partition].follow()
 
-    def unfollow(self, partition: int) -> None:
-        """Read the journal no longer; what was read is applied. An owner steps down."""
-        self._replicas[partition].unfollow()
+    async def unfollow(self, partition: int) -> None:
+        """Read the journal no longer; returns when what was read is applied. An owner steps down.
+
+        The tables stay as they are; to follow again goes on from there.
+        """
+        replica = self._replicas[partition]
+        replica.unfollow()
+        await replica.settled()
 
     async def rebuild(self, partition: int) -> None:
         """Replace the tables of a partition by another replica's, and follow from there.
@@ -135,11 +142,23 @@ class ReplicatedStore:
         begun; `state` tells how it goes on.
         """
         self._assert_open()
-        await self._replicas[partition].rebuild()
+        self._replicas[partition].rebuild()
 
-    def state(self, partition: int) -> ReplicaState:
-        """Return what the replica of a partition is now."""
-        return self._replicas[partition].state()
+    def state(self, partition: int) -> ReplicaState | None:
+        """Return what the replica of a partition is now; None if it is not followed."""
+        replica = self._replicas[partition]
+        return replica.state() if replica.known else None
+
+    def on_lost(self, told: Callable[[int, str], None]) -> None:
+        """Have `told` called, instead of any before, with (partition, why) of a partition lost.
+
+        That is one that this node led and leads no longer, though nobody asked for that: another
+        node took it over, the journal is silent, or something has failed here.
+        """
+        self._told_of_loss = told
+
+    def _lost(self, partition: int, why: str) -> None:
+        self._told_of_loss(partition, why)
 
     # -- leading -----------------------------------------------------------------------------
 
@@ -285,8 +304,8 @@ class ReplicatedStore:
     def truncate(self, partition: int, sequence: int) -> None:
         """Let the journal forget the commands up to `sequence`, which a durable snapshot holds.
 
-        That is done later, up to the last checkpoint before; see `truncate_journal` for what a
-        running cluster does.
+        That is done later, up to the last checkpoint before, and a tail stays; see
+        `truncate_allowed`, which a running cluster uses.
 
         Raises:
             WrongSequence: that has not been applied here yet.
@@ -296,48 +315,29 @@ class ReplicatedStore:
             raise WrongSequence(sequence, applied)
         marks = self.store.view(partition, read_checkpoints)
         position = max((m.position for m in marks if m.applied <= sequence), default=0)
-        if position:
-            task = asyncio.get_running_loop().create_task(self._truncate(partition, position))
-            self._truncating.add(task)
-            task.add_done_callback(self._truncating.discard)
+        self.truncate_allowed(partition, position)
+
+    def truncate_allowed(self, partition: int, position: int) -> None:
+        """Let the journal forget entries up to a position, which a majority has durably applied.
+
+        The last `Limits.tail_entries` stay, and so does what this replica has not applied. Done
+        later; a journal that cannot do it now is asked again with the next call.
+        """
+        replica = self._replicas[partition]
+        position = min(position, replica.position) - self._limits.tail_entries
+        if position < replica.first or partition in self._truncating:
+            return
+        task = asyncio.get_running_loop().create_task(self._truncate(partition, position))
+        self._truncating[partition] = task
+        task.add_done_callback(lambda _: self._truncating.pop(partition, None))
 
     async def _truncate(self, partition: int, position: int) -> None:
         try:
             await self._journals[partition].truncate(position)
         except JournalError as error:
-            self._replicas[partition].trouble_with_truncation(error)
-
-    async def truncate_journal(
-        self, partition: int, positions: Sequence[int], replicas: int
-    ) -> int:
-        """Let the journal forget what a majority of its replicas has in its tables.
-
-        A tail stays in any case (`Limits.tail_entries`). A replica that needs what is gone takes
-        another one's snapshot.
-
-        Args:
-            partition: one that this node leads.
-            positions: how far replicas are, as their `state` says, this one's left out; those that
-                cannot be asked are left out too.
-            replicas: how many the partition has.
-
-        Returns:
-            The position up to which it was truncated, 0 when there was nothing to forget.
-
-        Raises:
-            NotOwner: this node does not lead, or cannot prove that it does.
-            JournalUnavailable: the journal did not do it; harmless, ask again.
-        """
-        replica = self._replicas[partition]
-        replica.owner.require()
-        state = replica.state()
-        position = may_forget(
-            (state.position, *positions), replicas=replicas, tail=self._limits.tail_entries
-        )
-        if position < state.first:
-            return 0
-        await self._journals[partition].truncate(position)
-        return position
+            log.warning("a journal was not truncated", partition=partition, error=str(error))
+        else:
+            self._replicas[partition].truncated(position)
 
     async def close(self) -> None:
         """Answer what is pending, stop following, and close the tables; harmless when repeated.
@@ -353,7 +353,7 @@ class ReplicatedStore:
         for replica in self._replicas:
             await replica.close()
         await asyncio.wait(answering)
-        for task in self._truncating:
+        for task in self._truncating.values():
             task.cancel()
         await self.store.close()
 
