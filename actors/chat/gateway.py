@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from palaver.actors.chat.messages import (
     Announce,
+    AnnounceAgain,
     Close,
     Drain,
     Forget,
@@ -131,10 +132,8 @@ class Gateway(GenServer):
                 self._admitted(ref, value, error)
             case RegisterSession():
                 self._register(*message)
-            case Placement(account, gateways):
-                self._placed(account, gateways)
-            case Release(account, device, newer):
-                self._release(account, device, newer)
+            case Placement() | Release() | AnnounceAgain():
+                self._told(message)
             case RevokedHere(account, device):
                 self._revoke(account, device)
             case Down(ref, _, _):
@@ -300,6 +299,16 @@ class Gateway(GenServer):
             for gateway in others:
                 self.send(gateway, RouteHere(account, key, op))
 
+    def _told(self, news: Placement | Release | AnnounceAgain) -> None:
+        """Do what the manager says."""
+        match news:
+            case Placement(account, gateways):
+                self._placed(account, gateways)
+            case Release(account, device, newer):
+                self._release(account, device, newer)
+            case AnnounceAgain():
+                self._announce_all()
+
     # -- processes that may begin anew ----------------------------------------------------------
 
     def _meet_manager(self) -> None:
@@ -309,9 +318,12 @@ class Gateway(GenServer):
         self._waiting.clear()
         if self._manager_ref is not None:
             self.send(MANAGER, GatewayUp(self.pid))
-            for account, devices in self._sessions.items():
-                for device, session in devices.items():
-                    self.send(MANAGER, Announce(self.pid, account, device, session))
+            self._announce_all()
+
+    def _announce_all(self) -> None:
+        for account, devices in self._sessions.items():
+            for device, session in devices.items():
+                self.send(MANAGER, Announce(self.pid, account, device, session))
 
     def _meet_presence(self) -> None:
         """Begin with a new presence: say who is here, and let the sessions subscribe again."""

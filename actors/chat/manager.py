@@ -7,10 +7,12 @@ wrong for longer than a message takes.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, NamedTuple, TypeVar
 
 from palaver.actors.chat.messages import (
     Announce,
+    AnnounceAgain,
     Forget,
     GatewayUp,
     LookUp,
@@ -18,39 +20,64 @@ from palaver.actors.chat.messages import (
     Release,
     Withdraw,
 )
-from palaver.actors.chat.registry import ConnectionRegistry
-from palaver.actors.runtime import Down, GenServer, Pid
+from palaver.actors.chat.registry import ConnectionRegistry, RegistryAway
+from palaver.actors.runtime import Down, GenServer, Pid, TimerRef
 
 __all__ = ["Manager"]
 
+T = TypeVar("T")
+
+
+class _Upkeep(NamedTuple):
+    """The registry's upkeep is due."""
+
 
 class Manager(GenServer):
-    """Owns the connection registry."""
+    """Owns the connection registry.
 
-    __slots__ = ("_gateways", "_interest", "_registry")
+    Where that is away, sessions are not known for a while, and hints do not find them; when it is
+    back, and has missed or lost something, the gateways announce all that they have again.
+    """
+
+    __slots__ = ("_gateways", "_interest", "_missed", "_registry", "_timer")
 
     def init(self, registry: ConnectionRegistry) -> None:
         """Serve the given registry."""
         self._registry = registry
         self._gateways: dict[Any, Pid] = {}
         self._interest: dict[str, dict[Pid, None]] = {}
+        self._missed = False
+        self._timer: TimerRef | None = None
+        if registry.upkeep_s is not None:
+            self.send(self.pid, _Upkeep())
 
     async def handle_info(self, message: Any) -> None:
         """Take an announcement, a withdrawal or a question of a gateway."""
+        try:
+            await self._take(message)
+        except RegistryAway:
+            if not self._missed:
+                self._missed = True
+                self._plan_upkeep()
+            if isinstance(message, LookUp):  # who asks does not wait until it is back
+                self.send(message.gateway, Placement(message.account, ()))
+
+    async def _take(self, message: Any) -> None:
         registry = self._registry
         match message:
             case Announce(gateway, account, device, session):
-                before = await registry.put(account, device, gateway, session)
+                before = await self._of(registry.put(account, device, gateway, session))
                 if before is not None:
                     self.send(before, Release(account, device, session))
                 await self._tell(account, gateway)
             case Withdraw(_, account, device, session, last):
                 # One of several devices going leaves the placement as it was.
-                if await registry.remove(account, device, session) and last:
+                if await self._of(registry.remove(account, device, session)) and last:
                     await self._tell(account, None)
             case LookUp(gateway, account):
                 self._interest.setdefault(account, {})[gateway] = None
-                self.send(gateway, Placement(account, await registry.gateways(account)))
+                found = await self._of(registry.gateways(account))
+                self.send(gateway, Placement(account, found))
             case Forget(gateway, account):
                 self._lose_interest(gateway, account)
             case GatewayUp(gateway):
@@ -61,19 +88,42 @@ class Manager(GenServer):
                 assert isinstance(pid, Pid), "gateways are monitored by pid"
                 for account in list(self._interest):
                     self._lose_interest(pid, account)
-                for account in await registry.drop_gateway(pid):
+                for account in await self._of(registry.drop_gateway(pid)):
                     await self._tell(account, None)
+            case _Upkeep():
+                await self._upkeep()
             case _:
                 super().handle_info(message)
 
     async def _tell(self, account: str, newcomer: Pid | None) -> None:
-        gateways = await self._registry.gateways(account)
+        gateways = await self._of(self._registry.gateways(account))
         told = dict.fromkeys(gateways)
         told.update(self._interest.get(account, {}))
         if newcomer is not None:
             told[newcomer] = None
         for gateway in told:
             self.send(gateway, Placement(account, gateways))
+
+    async def _of(self, answer: Awaitable[T]) -> T:
+        """What the registry answers; raises RegistryAway."""
+        return await (self.bridge(answer) if self._registry.outside else answer)
+
+    async def _upkeep(self) -> None:
+        try:
+            lost = await self._of(self._registry.upkeep())
+            if lost or self._missed:
+                self._missed = False
+                for gateway in self._gateways.values():
+                    self.send(gateway, AnnounceAgain())
+        finally:
+            self._plan_upkeep()
+
+    def _plan_upkeep(self) -> None:
+        if self._timer is not None:
+            self.cancel_timer(self._timer)
+        soon_s = self._registry.upkeep_s
+        assert soon_s is not None, "a registry that goes away has upkeep"
+        self._timer = self.send_after(soon_s, self.pid, _Upkeep())
 
     def _lose_interest(self, gateway: Pid, account: str) -> None:
         interested = self._interest.get(account)

@@ -288,6 +288,10 @@ class GatewayUp(NamedTuple):
     gateway: Pid
 
 
+class AnnounceAgain(NamedTuple):
+    """The manager's registry has lost sessions: announce those that are here again."""
+
+
 class Route(NamedTuple):
     """Hand an operation to every session of these accounts, wherever they are; never stored."""
 
