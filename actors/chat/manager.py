@@ -1,12 +1,13 @@
-"""The process that knows which gateway holds whose connections.
+"""The process that knows which gateways hold the connections of a partition's accounts.
 
-Gateways announce sessions here and ask here; whoever asked about an account is told when its
-placement changes, until it says that it no longer wants to know. So a gateway's caches are never
-wrong for longer than a message takes.
+The gateways of all nodes announce sessions here and ask here; whoever asked about an account is
+told when its placement changes, until it says that it no longer wants to know. So a gateway's
+caches are never wrong for longer than a message takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from palaver.actors.chat.messages import (
@@ -18,21 +19,22 @@ from palaver.actors.chat.messages import (
     Release,
     Withdraw,
 )
+from palaver.actors.chat.owned import Owned
 from palaver.actors.chat.registry import ConnectionRegistry
-from palaver.actors.runtime import Down, GenServer, Pid
+from palaver.actors.runtime import Down, Pid
 
 __all__ = ["Manager"]
 
 
-class Manager(GenServer):
-    """Owns the connection registry."""
+class Manager(Owned):
+    """Owns the connection registry of one partition."""
 
     __slots__ = ("_gateways", "_interest", "_registry")
 
-    def init(self, registry: ConnectionRegistry) -> None:
-        """Serve the given registry."""
-        self._registry = registry
-        self._gateways: dict[Any, Pid] = {}
+    def init(self, number: int, registries: Callable[[int], ConnectionRegistry]) -> None:
+        """Serve partition `number`; `registries` makes its registry."""
+        self._registry = registries(number)
+        self._gateways: dict[Pid, Any] = {}  # with their monitors
         self._interest: dict[str, dict[Pid, None]] = {}
 
     async def handle_info(self, message: Any) -> None:
@@ -40,6 +42,7 @@ class Manager(GenServer):
         registry = self._registry
         match message:
             case Announce(gateway, account, device, session):
+                self._know(gateway)
                 before = await registry.put(account, device, gateway, session)
                 if before is not None:
                     self.send(before, Release(account, device, session))
@@ -54,17 +57,25 @@ class Manager(GenServer):
             case Forget(gateway, account):
                 self._lose_interest(gateway, account)
             case GatewayUp(gateway):
-                if gateway not in self._gateways.values():
-                    self._gateways[self.monitor(gateway)] = gateway
-            case Down(ref, pid, _):
-                self._gateways.pop(ref, None)
+                self._know(gateway)
+                # It tells of all its sessions now. Of some that ended it could not tell before.
+                await self._drop(gateway)
+            case Down(_, pid, _):
                 assert isinstance(pid, Pid), "gateways are monitored by pid"
+                self._gateways.pop(pid, None)
                 for account in list(self._interest):
                     self._lose_interest(pid, account)
-                for account in await registry.drop_gateway(pid):
-                    await self._tell(account, None)
+                await self._drop(pid)
             case _:
                 super().handle_info(message)
+
+    def _know(self, gateway: Pid) -> None:
+        if gateway not in self._gateways:
+            self._gateways[gateway] = self.monitor(gateway)
+
+    async def _drop(self, gateway: Pid) -> None:
+        for account in await self._registry.drop_gateway(gateway):
+            await self._tell(account, None)
 
     async def _tell(self, account: str, newcomer: Pid | None) -> None:
         gateways = await self._registry.gateways(account)
