@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-import cbor2
 
 from palaver.storage.replicated.ports import Entry, JournalError, JournalTruncated
-
-
-class PlainCodec:
-    """Commands of tests as CBOR."""
-
-    def encode(self, commands: Sequence[Any]) -> bytes:
-        return cbor2.dumps([list(command) for command in commands])
-
-    def decode(self, encoded: bytes) -> list[Any]:
-        return [tuple(command) for command in cbor2.loads(encoded)]
 
 
 class Reader:
