@@ -1,13 +1,13 @@
-"""The process that knows which gateway holds whose connections.
+"""The process that knows which gateways hold the connections of a partition's accounts.
 
-Gateways announce sessions here and ask here; whoever asked about an account is told when its
-placement changes, until it says that it no longer wants to know. So a gateway's caches are never
-wrong for longer than a message takes.
+The gateways of all nodes announce sessions here and ask here; whoever asked about an account is
+told when its placement changes, until it says that it no longer wants to know. So a gateway's
+caches are never wrong for longer than a message takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
 from palaver.actors.chat.messages import (
@@ -20,8 +20,9 @@ from palaver.actors.chat.messages import (
     Release,
     Withdraw,
 )
+from palaver.actors.chat.owned import Owned
 from palaver.actors.chat.registry import ConnectionRegistry, RegistryAway
-from palaver.actors.runtime import Down, GenServer, Pid, TimerRef
+from palaver.actors.runtime import Down, Pid, TimerRef
 
 __all__ = ["Manager"]
 
@@ -32,23 +33,24 @@ class _Upkeep(NamedTuple):
     """The registry's upkeep is due."""
 
 
-class Manager(GenServer):
-    """Owns the connection registry.
+class Manager(Owned):
+    """Owns the connection registry of one partition.
 
     Where that is away, sessions are not known for a while, and hints do not find them; when it is
     back, and has missed or lost something, the gateways announce all that they have again.
     """
 
-    __slots__ = ("_gateways", "_interest", "_missed", "_registry", "_timer")
+    __slots__ = ("_gateways", "_interest", "_missed", "_number", "_registry", "_timer")
 
-    def init(self, registry: ConnectionRegistry) -> None:
-        """Serve the given registry."""
-        self._registry = registry
-        self._gateways: dict[Any, Pid] = {}
+    def init(self, number: int, registries: Callable[[int], ConnectionRegistry]) -> None:
+        """Serve partition `number`; `registries` makes its registry."""
+        self._number = number
+        self._registry = registries(number)
+        self._gateways: dict[Pid, Any] = {}  # with their monitors
         self._interest: dict[str, dict[Pid, None]] = {}
         self._missed = False
         self._timer: TimerRef | None = None
-        if registry.upkeep_s is not None:
+        if self._registry.upkeep_s is not None:
             self.send(self.pid, _Upkeep())
 
     async def handle_info(self, message: Any) -> None:
@@ -66,6 +68,7 @@ class Manager(GenServer):
         registry = self._registry
         match message:
             case Announce(gateway, account, device, session):
+                self._know(gateway)
                 before = await self._of(registry.put(account, device, gateway, session))
                 if before is not None:
                     self.send(before, Release(account, device, session))
@@ -81,19 +84,27 @@ class Manager(GenServer):
             case Forget(gateway, account):
                 self._lose_interest(gateway, account)
             case GatewayUp(gateway):
-                if gateway not in self._gateways.values():
-                    self._gateways[self.monitor(gateway)] = gateway
-            case Down(ref, pid, _):
-                self._gateways.pop(ref, None)
+                self._know(gateway)
+                # It tells of all its sessions now. Of some that ended it could not tell before.
+                await self._drop(gateway)
+            case Down(_, pid, _):
                 assert isinstance(pid, Pid), "gateways are monitored by pid"
+                self._gateways.pop(pid, None)
                 for account in list(self._interest):
                     self._lose_interest(pid, account)
-                for account in await self._of(registry.drop_gateway(pid)):
-                    await self._tell(account, None)
+                await self._drop(pid)
             case _Upkeep():
                 await self._upkeep()
             case _:
                 super().handle_info(message)
+
+    def _know(self, gateway: Pid) -> None:
+        if gateway not in self._gateways:
+            self._gateways[gateway] = self.monitor(gateway)
+
+    async def _drop(self, gateway: Pid) -> None:
+        for account in await self._of(self._registry.drop_gateway(gateway)):
+            await self._tell(account, None)
 
     async def _tell(self, account: str, newcomer: Pid | None) -> None:
         gateways = await self._of(self._registry.gateways(account))
@@ -113,8 +124,8 @@ class Manager(GenServer):
             lost = await self._of(self._registry.upkeep())
             if lost or self._missed:
                 self._missed = False
-                for gateway in self._gateways.values():
-                    self.send(gateway, AnnounceAgain())
+                for gateway in self._gateways:
+                    self.send(gateway, AnnounceAgain(self._number))
         finally:
             self._plan_upkeep()
 
