@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palaver.actors.chat.messages import (
     Announce,
+    AnnounceAgain,
     Close,
     Drain,
     Forget,
@@ -144,10 +145,8 @@ class Gateway(GenServer):
                 self._admitted(ref, value, error)
             case RegisterSession():
                 self._register(*message)
-            case Placement(account, gateways):
-                self._placed(account, gateways)
-            case Release(account, device, newer):
-                self._release(account, device, newer)
+            case Placement() | Release() | AnnounceAgain():
+                self._told(message)
             case Down(ref, _, _):
                 self._down(ref)
             case _Meet():
@@ -298,6 +297,16 @@ class Gateway(GenServer):
             for gateway in others:
                 self.send(gateway, RouteHere(account, key, op))
 
+    def _told(self, news: Placement | Release | AnnounceAgain) -> None:
+        """Do what a manager says."""
+        match news:
+            case Placement(account, gateways):
+                self._placed(account, gateways)
+            case Release(account, device, newer):
+                self._release(account, device, newer)
+            case AnnounceAgain(partition):
+                self._announce_all(partition)
+
     # -- processes that may begin anew ----------------------------------------------------------
 
     def _meet_next(self, ref: Any) -> None:
@@ -320,8 +329,12 @@ class Gateway(GenServer):
         manager = manager_name(partition)
         if self._meet(manager, partition, self._managers, self._meet_manager):
             self.send(manager, GatewayUp(self.pid))
-            for account, device, session in self._sessions_of(partition):
-                self.send(manager, Announce(self.pid, account, device, session))
+            self._announce_all(partition)
+
+    def _announce_all(self, partition: int) -> None:
+        manager = manager_name(partition)
+        for account, device, session in self._sessions_of(partition):
+            self.send(manager, Announce(self.pid, account, device, session))
 
     def _meet_presence(self, partition: int) -> None:
         """Begin with a new presence: say who is here, and let the sessions subscribe again."""

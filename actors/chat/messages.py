@@ -11,6 +11,7 @@ from palaver.transport.edge import Connection
 __all__ = [
     "AckUpTo",
     "Announce",
+    "AnnounceAgain",
     "Answer",
     "Append",
     "Applied",
@@ -297,6 +298,12 @@ class GatewayUp(NamedTuple):
     """A gateway serves; it announces its sessions after this."""
 
     gateway: Pid
+
+
+class AnnounceAgain(NamedTuple):
+    """The registry of a partition's manager has lost sessions: announce them again."""
+
+    number: int
 
 
 class Route(NamedTuple):

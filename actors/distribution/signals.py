@@ -61,11 +61,13 @@ class Hello:
         node_name: who.
         creation: which of its incarnations.
         attempt: which of its attempts to connect this is; the acceptor repeats it.
+        greeting: what its numbers mean, if messages cross as bytes.
     """
 
     node_name: str
     creation: int
     attempt: int
+    greeting: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

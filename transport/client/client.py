@@ -6,7 +6,7 @@ import asyncio
 import os
 import random as random_module
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -36,6 +36,7 @@ from palaver.transport.client.model import (
 )
 from palaver.transport.client.objects import encode_object
 from palaver.transport.client.ports import Backoff, Clock, SystemClock
+from palaver.transport.client.servers import server_urls
 from palaver.transport.client.state import ClientState, MemoryState
 from palaver.transport.client.streams import Outgoing
 
@@ -56,7 +57,10 @@ class Client(Directory, Files):
     outbox in order, and goes on where it was.
 
     Args:
-        url: The server's WebSocket URL, such as ``ws://127.0.0.1:4222/ws``.
+        url: The server's WebSocket URL, such as ``ws://127.0.0.1:4222/ws``; or those of several
+            servers of one cluster, in any order. It stays with one while that is good, and goes
+            to the next when it goes, breaks off, refuses, or is ``unavailable`` for long. Files
+            travel over the server it is connected to.
         identity: The account, device and key; see :meth:`sign_up`.
         state: Where the outbox and the position are kept. MemoryState (the default) survives
             lost connections; FileState survives the program too.
@@ -70,7 +74,7 @@ class Client(Directory, Files):
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         identity: Identity,
         *,
         state: ClientState | None = None,
@@ -87,7 +91,7 @@ class Client(Directory, Files):
         self.identity = identity
         self._connect_timeout_s = connect_timeout_s
         settings = Settings(
-            url=url,
+            urls=server_urls(url),
             clock=clock or SystemClock(),
             chance=random or random_module.SystemRandom(),
             limits=limits or Limits(),
@@ -104,7 +108,7 @@ class Client(Directory, Files):
 
     @staticmethod
     async def sign_up(
-        url: str,
+        url: str | Sequence[str],
         phone: str,
         code_provider: Callable[[], str | Awaitable[str]],
         device_name: str,
@@ -123,7 +127,7 @@ class Client(Directory, Files):
         Raises:
             CodeWrong, CodeExpired, RateLimited, TooMany: The server refused.
             BadMessage: ``phone`` or ``device_name`` is not fit to be sent.
-            ConnectionFailed: The server could not be reached, or went away before it answered.
+            ConnectionFailed: No server could be reached, or it went away before it answered.
         """
         asking = signup.SignUp(url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts())
         await asking.request_code(phone)

@@ -30,7 +30,7 @@ Barriers = list[asyncio.Future[None]]
 class Settings(NamedTuple):
     """How a client runs."""
 
-    url: str
+    urls: tuple[str, ...]
     clock: Clock
     chance: random.Random
     limits: Limits
@@ -103,11 +103,11 @@ class Engine:
             timeouts=settings.timeouts,
             backoff=settings.backoff,
             agent=settings.agent,
+            urls=settings.urls,
         )
         for cid in self._core.outbox.cids:
             self.board.handles[cid] = Outgoing(cid)
         self._link = Link(
-            settings.url,
             self._core,
             self.board,
             settings.clock,
