@@ -98,8 +98,10 @@ class Dialect:
 
     def read(self, data: Any) -> Any:
         """A message as `load` has given it; raises `Unreadable`, whatever it is."""
+        if type(data) in SCALARS:
+            return data
         try:
-            return data if type(data) in SCALARS else self._data(data)
+            return self._data(data)
         except Unreadable:
             raise
         except Exception as error:  # whatever another node says must not end anything here

@@ -18,7 +18,7 @@ import structlog
 from palaver.actors.distribution.decoding import Dialect, greeting_of
 from palaver.actors.distribution.distribution import Distribution
 from palaver.actors.distribution.encoding import BadPacket
-from palaver.actors.distribution.packets import packet, signal_of
+from palaver.actors.distribution.packets import Packets
 from palaver.actors.distribution.packing import MAX_MESSAGE_BYTES
 from palaver.actors.distribution.signals import Signal
 from palaver.actors.distribution.vocabulary import Vocabulary
@@ -99,6 +99,7 @@ class LinkCarrier:
         self.distribution = Distribution(
             node, creation, self, self.vocabulary, max_message_bytes=max_message_bytes
         )
+        self._packets = Packets()
         self._links: Links = _NoLinks()
         # The incarnation of each connected node; None: it is not understood, and given up.
         self._creations: dict[str, int | None] = {}
@@ -115,7 +116,7 @@ class LinkCarrier:
     def send(self, node_name: str, signal: Signal) -> None:
         """Send to a connected node."""
         if self._creations.get(node_name) is not None:
-            self._links.send(node_name, packet(signal))
+            self._links.send(node_name, self._packets.packet(signal))
 
     def disconnect(self, node_name: str) -> None:
         """Give up the connection to a node."""
@@ -140,7 +141,7 @@ class LinkCarrier:
         if creation is None:
             return
         try:
-            signal = signal_of(packet, node_name, creation)
+            signal = self._packets.signal(packet, node_name, creation)
         except BadPacket as error:
             self.distribution.down(node_name)
             self._give_up(node_name, str(error))

@@ -1,7 +1,9 @@
-"""Signals as bytes: ``[[code, ...], message]``, in CBOR; what has no message is ``[[code, ...]]``.
+"""Signals as bytes: the length of the head in two bytes, the head, the message, both in CBOR.
 
-The message is put in as the bytes that it was made when it was sent; what comes is checked in
-every part before anything is done with it.
+The head is ``[code, ...]``; the message is put in as the bytes that it was made when it was sent,
+and there is none where a signal has none. The head of what is sent to the same process again is
+the same bytes, so that those are made, and checked, once. All else that comes is checked in every
+part before anything is done with it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from typing import Any, Final, TypeAlias
 from cbor2 import dumps
 
 from palaver.actors.distribution import signals
+from palaver.actors.distribution.crossing import CannotCross, shown
 from palaver.actors.distribution.decoding import where_of
 from palaver.actors.distribution.encoding import KINDS, BadPacket, load
 from palaver.actors.distribution.signals import LinkId, Signal, Where
 
-__all__ = ["packet", "signal_of"]
+__all__ = ["Packets"]
 
 (POST, ASK, ANSWER, FAIL, NO_TARGET, ABANDON, WATCH, UNWATCH, GONE, LINK, UNLINK, EXIT_LINKED,
  EXIT_SENT, GROUPED, GROUPED_TO) = range(15)  # fmt: skip
@@ -25,6 +28,11 @@ _HOWS: Final = ("info", "cast", "signal")
 _NUMBERS: Final = {kind: number for number, kind in enumerate(KINDS)}
 
 MAX_LINKS: Final = 10_000
+
+MAX_HEADS: Final = 10_000
+"""Heads that are remembered, each way."""
+
+MAX_HEAD_BYTES: Final = 65_535
 
 
 def _parts(where: Where) -> tuple[int, str, int, int | str]:
@@ -61,12 +69,15 @@ _WRITERS: Final[dict[type, Callable[[Any], tuple[tuple[Any, ...], bytes | None]]
 }
 
 
-def packet(signal: Signal) -> bytes:
-    """The bytes of a signal, whose message is bytes already."""
-    head, message = _WRITERS[type(signal)](signal)
-    if message is None:
-        return b"\x81" + dumps(head)
-    return b"\x82" + dumps(head) + message
+def _headed(signal: Signal) -> tuple[bytes, bytes | None]:
+    parts, message = _WRITERS[type(signal)](signal)
+    try:
+        head = dumps(parts)
+    except UnicodeEncodeError as error:
+        raise CannotCross(f"{shown(parts)} has a name in it that is no Unicode") from error
+    if len(head) > MAX_HEAD_BYTES:
+        raise CannotCross(f"{shown(parts)}: names and links take {len(head)} bytes, too many")
+    return len(head).to_bytes(2, "big") + head, message
 
 
 # -- what comes ------------------------------------------------------------------------------------
@@ -148,33 +159,66 @@ _READERS: Final[tuple[tuple[type, tuple[Check, ...], bool], ...]] = (
 )
 
 
-def signal_of(data: bytes, node_name: str, creation: int) -> Signal:
-    """The signal of a packet, from a node and its incarnation; its message is still to be read.
+class Packets:
+    """Makes packets of signals, and signals of packets; remembers the heads of messages."""
 
-    Raises:
-        BadPacket: it is none, or says what this node could not say.
-    """
-    value = load(data)
-    if type(value) is not list or not 1 <= len(value) <= 2 or type(value[0]) is not list:
-        raise BadPacket("a packet is a head and at most one message")
-    head = value[0]
-    if not head or type(head[0]) is not int or not 0 <= head[0] < len(_READERS):
-        raise BadPacket(f"there is no signal {head[:1]!r}"[:100])
+    def __init__(self) -> None:
+        self._out: dict[tuple[Where, str], bytes] = {}
+        self._in: dict[bytes, tuple[Where, Any]] = {}
+
+    def packet(self, signal: Signal) -> bytes:
+        """The bytes of a signal, whose message is bytes already; raises `CannotCross`."""
+        if type(signal) is not signals.Post:
+            head, message = _headed(signal)
+            return head if message is None else head + message
+        key = (signal.target, signal.how)
+        known = self._out.get(key)
+        if known is None:
+            if len(self._out) >= MAX_HEADS:
+                self._out.clear()
+            known = self._out[key] = _headed(signal)[0]
+        return known + signal.message  # type: ignore[no-any-return]
+
+    def signal(self, data: bytes, node_name: str, creation: int) -> Signal:
+        """The signal of a packet, from a node and its incarnation; its message is not read yet.
+
+        Raises:
+            BadPacket: it is none, or says what this node could not say.
+        """
+        end = int.from_bytes(data[:2], "big") + 2
+        head = data[2:end]
+        if len(data) < end or end == 2:
+            raise BadPacket("a packet is shorter than its head says")
+        known = self._in.get(head)
+        if known is not None:
+            return signals.Post(*known, load(data[end:]))
+        signal = _signal(load(head), data[end:])
+        if isinstance(signal, signals.Post):
+            if len(self._in) >= MAX_HEADS:
+                self._in.clear()
+            self._in[head] = (signal.target, signal.how)
+        elif isinstance(signal, (signals.Ask, signals.Abandon)):
+            _own(signal.call, node_name)
+            if signal.call.creation != creation:
+                raise BadPacket(f"{node_name} asks for an earlier incarnation of itself")
+        elif isinstance(signal, (signals.LinkTo, signals.UnlinkFrom, signals.ExitLinked)):
+            _own(signal.source, node_name)  # in an answer, it may be of an earlier incarnation
+        return signal
+
+
+def _signal(head: Any, message: bytes) -> Signal:
+    if type(head) is not list or not head or type(head[0]) is not int:
+        raise BadPacket("the head of a packet is a list that begins with a number")
+    if not 0 <= head[0] < len(_READERS):
+        raise BadPacket(f"there is no signal {head[0]}"[:100])
     kind, checks, has_message = _READERS[head[0]]
-    if len(head) != len(checks) + 1 or has_message != (len(value) == 2):
+    if len(head) != len(checks) + 1 or has_message != bool(message):
         raise BadPacket(f"a {kind.__name__} has other parts than these")
     parts = [check(each) for check, each in zip(checks, head[1:], strict=True)]
-    signal: Any = kind(*parts, *value[1:])
-    if kind is signals.Ask or kind is signals.Abandon:
-        _own(signal.call, node_name)
-        if signal.call.creation != creation:
-            raise BadPacket(f"{node_name} asks for an earlier incarnation of itself")
-    elif kind in _LINKING:
-        _own(signal.source, node_name)  # in an answer, it may be one of an earlier incarnation
-    return signal  # type: ignore[no-any-return]
-
-
-_LINKING: Final = frozenset({signals.LinkTo, signals.UnlinkFrom, signals.ExitLinked})
+    if has_message:
+        parts.append(load(message))
+    signal: Signal = kind(*parts)
+    return signal
 
 
 def _own(where: Where, node_name: str) -> None:

@@ -49,6 +49,7 @@ class Fed:
     """An entry that counts or is skipped, on its way into the tables.
 
     Attributes:
+        first: its position, that of the first one where several that are skipped go together.
         standing: behind it.
         kind: of the entry, SKIPPED where it does not count.
         pieces: (expected sequence, commands) of each of its parts.
@@ -56,7 +57,7 @@ class Fed:
         size_bytes: of the entry.
     """
 
-    __slots__ = ("items", "kind", "pieces", "size_bytes", "standing", "void")
+    __slots__ = ("first", "handed", "items", "kind", "pieces", "size_bytes", "standing", "void")
 
     def __init__(
         self,
@@ -66,8 +67,10 @@ class Fed:
         items: Sequence[Item],
         size_bytes: int,
     ) -> None:
+        self.first = standing.position
         self.standing = standing
         self.kind = kind
+        self.handed = False
         self.pieces = pieces
         self.items = items
         self.size_bytes = size_bytes
@@ -75,7 +78,7 @@ class Fed:
 
     def commands(self) -> list[Command]:
         """Return what the store is to apply."""
-        commands: list[Command] = [Begin(self.standing.position)]
+        commands: list[Command] = [Begin(self.first)]
         if self.void is None:
             for expected, some in self.pieces:
                 if expected is not None:
@@ -149,9 +152,11 @@ class Feed:
     def put(self, fed: Fed) -> None:
         """Take the next entry; `pump` hands it over."""
         waiting = self._waiting
-        if fed.kind == SKIPPED and waiting and waiting[-1].kind == SKIPPED:
-            waiting[-1].standing = fed.standing  # they leave nothing but where they stand
-            return
+        if fed.kind == SKIPPED and waiting:
+            before = waiting[-1]
+            if before.kind == SKIPPED and not before.handed:
+                before.standing = fed.standing  # they leave nothing but where they stand
+                return
         waiting.append(fed)
         self.size_bytes += fed.size_bytes
 
@@ -172,6 +177,7 @@ class Feed:
                     self.error = error
                     self._told(News.FAILED)
                 return
+            fed.handed = True
             self._handed.append(self._waiting.popleft())
 
     def again(self) -> None:

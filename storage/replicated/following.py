@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from palaver.storage.errors import StoreClosed, StoreError
 
-from .entries import Standing
+from .entries import CHECKPOINT, Standing, pack
 from .errors import JournalLost, SnapshotMissing
 from .ports import Entry, Follow, Journal, JournalError, JournalTruncated
 from .settings import Handle, Limits, Timers
@@ -49,6 +49,13 @@ class Reader(Protocol):
 class Following:
     """Reads a journal for a replica; see the module.
 
+    Args:
+        reader: the replica.
+        journal: of its partition.
+        timers: time.
+        limits: of the store.
+        name: of this node and its start, with which ids of entries begin.
+
     Attributes:
         state: its name.
         first: position of the journal's first entry, as it was seen last.
@@ -56,7 +63,11 @@ class Following:
         goal: the last one that was known when the reading began.
     """
 
-    def __init__(self, reader: Reader, journal: Journal, timers: Timers, limits: Limits) -> None:
+    def __init__(
+        self, reader: Reader, journal: Journal, timers: Timers, limits: Limits, name: str
+    ) -> None:
+        self._name = name
+        self._probes = 0
         self._reader = reader
         self._journal = journal
         self._timers = timers
@@ -207,14 +218,33 @@ class Following:
             return
         if self.state == "off":
             return
+        if self.state == "reading":
+            self._reader.trouble("journal", None)
         self.first = max(self.first, first) if last >= before else first
         self.last = max(self.last, last)
         if self.goal is None:
             self.goal = last
-        # Another machine than the one that delivered may answer: believed when it stays so.
+        # Another machine than the one that delivered may answer: looked into when it stays so.
         self._short_looks = self._short_looks + 1 if last < before else 0
         if self._short_looks >= self._limits.lost_looks:
-            self._reader.stop(JournalLost(self._reader.partition, before, last))
+            self._short_looks = 0
+            self._probe()
+
+    def _probe(self) -> None:
+        """Find out for certain whether the journal has lost what was read of it.
+
+        An entry that counts for nobody is published: its place must be behind everything.
+        """
+        self._probes += 1
+        read = self._reader.read
+        body = pack(CHECKPOINT, max(1, read.epoch), 0, None)
+        self._journal.publish(
+            f"{self._name}.probe{self._probes}", body, partial(self._probed, read.position)
+        )
+
+    def _probed(self, read: int, answer: int | JournalError) -> None:
+        if self.state != "off" and not isinstance(answer, JournalError) and answer <= read:
+            self._reader.stop(JournalLost(self._reader.partition, read, answer))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 
 import structlog
 
@@ -34,6 +35,7 @@ from .errors import (
 from .feeding import SKIPPED, Fed, Feed, News
 from .following import Following
 from .machine import read_checkpoints, read_standing
+from .marks import Checkpoint
 from .owning import Owner
 from .ports import Journal
 from .publishing import Item, Pending
@@ -64,6 +66,7 @@ class Replica:
         self._retry_s = around.limits.retry_s
         self._idle: list[asyncio.Event] = []
         self._rebuilding = False
+        self._checkpoints: list[Checkpoint] = []
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
         self._feed = Feed(
@@ -72,7 +75,8 @@ class Replica:
             self.read,
         )
         self.owner = Owner(self, journal, around)
-        self._following = Following(self, journal, around.timers, around.limits)
+        name = f"{around.node_name}.{around.incarnation}"
+        self._following = Following(self, journal, around.timers, around.limits, name)
 
     # -- following ---------------------------------------------------------------------------
 
@@ -281,10 +285,10 @@ class Replica:
 
     def install_given(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         """Put this snapshot in place of the tables; see `ReplicatedStore.install`."""
-        following = self._following.state != "off"
-        self.owner.drop("a snapshot is put in place of the tables")
-        self._following.stop()
         self._store.install(self.partition, source, info)
+        following = self._following.state != "off"
+        self.owner.drop("a snapshot was put in place of the tables")
+        self._following.stop()
         self._replaced()
         if following:
             self._following.start()
@@ -332,7 +336,8 @@ class Replica:
         """Return what this replica is now."""
         following, feed, read = self._following, self._feed, self.read
         position = feed.durable.position
-        checkpoints = self._store.view(self.partition, read_checkpoints)
+        with suppress(StoreError):  # a disk that fails: what was known before
+            self._checkpoints = self._store.view(self.partition, read_checkpoints)
         goal, worst = following.goal, self._worst()
         last = max(following.last, read.position)
         return ReplicaState(
@@ -345,7 +350,7 @@ class Replica:
             following=following.state != "off",
             catching_up=following.state == "installing" or goal is None or position < goal,
             behind=max(0, last - position),
-            digests=tuple((mark.position, mark.digest) for mark in checkpoints),
+            digests=tuple((mark.position, mark.digest) for mark in self._checkpoints),
             first=following.first,
             last=last,
             trouble="" if worst is None else str(worst),

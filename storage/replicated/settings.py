@@ -106,7 +106,7 @@ class Limits:
         retry_most_s: the longest time between two tries, seconds.
         look_s: time between two looks at the bounds of the journal, seconds.
         lost_looks: looks one after the other that find the journal shorter than the replica until
-            that is believed: any machine may answer them, also one that lags.
+            that is looked into: any machine may answer them, also one that lags.
         close_s: how long `close` waits for what is pending, seconds.
         tail_entries: entries that stay in the journal whoever has applied them, for replicas that
             were away for a short time.

@@ -53,3 +53,9 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
             it.run(asyncio.wait_for(main, 60))
 
     return runner
+
+
+@pytest.fixture(scope="session")
+def town() -> Any:
+    """Makes nodes; see `meeting.py`."""
+    return _load("meeting").town

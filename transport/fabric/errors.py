@@ -1,4 +1,4 @@
-"""What may be wrong between a node and NATS, each with what to do about it.
+"""What may be wrong between a node and NATS, or with what is sent; each with what to do about it.
 
 NatsError
 ├── NatsSettingsWrong         what was asked for cannot be; nothing was tried
@@ -7,6 +7,8 @@ NatsError
 ├── NatsUntrusted             TLS failed: a certificate, or a server that has none
 ├── NatsTooBig                a payload is larger than the servers take
 └── NatsClosed                a call after `close`
+
+PacketTooBig                  one packet is refused; it is a ValueError
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ __all__ = [
     "NatsTooBig",
     "NatsUnreachable",
     "NatsUntrusted",
+    "PacketTooBig",
 ]
 
 
@@ -80,3 +83,13 @@ class NatsTooBig(NatsError):
 
 class NatsClosed(NatsError):
     """The connection was closed by this program; make a new one."""
+
+
+class PacketTooBig(ValueError):
+    """A packet is larger than `FabricLimits.max_packet_bytes`; it is refused, and nothing else."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"a message of {size_bytes} bytes to another node; at most {limit_bytes} go: "
+            "send a reference to it, or parts of it"
+        )
