@@ -139,7 +139,9 @@ class Replica:
         decode = self._around.codec.decode
         try:
             pieces = [(part.expected, decode(part.encoded)) for part in parts_of(entry.payload)]
-        except (ValueError, TypeError, LookupError) as error:
+        except Unreadable:
+            raise
+        except Exception as error:
             raise Unreadable(f"its commands: {error}") from error
         return Fed(standing, COMMANDS, pieces, (), size_bytes)
 
