@@ -299,9 +299,9 @@ class Lanes:
             return
         lane.asking_file = True
         session = self._session
-        tag = session.expect(lambda value, error: self._file_known(lane, file, value, error))
-        ask = Ask(session.pid, tag, "file", (session.account, file))
-        session.send(session.context.places.of(session.account), ask)
+        place = session.context.places.of(session.account)
+        tag = session.expect(place, lambda value, error: self._file_known(lane, file, value, error))
+        session.send(place, Ask(session.pid, tag, "file", (session.account, file)))
 
     def _file_known(
         self, lane: _Lane, file: bytes, value: Any, error: BaseException | None

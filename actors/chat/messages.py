@@ -11,10 +11,12 @@ from palaver.transport.edge import Connection
 __all__ = [
     "AckUpTo",
     "Announce",
+    "AnnounceAgain",
     "Answer",
     "Append",
     "Applied",
     "Ask",
+    "AttachAgain",
     "AttachQueue",
     "ClientAck",
     "Close",
@@ -33,7 +35,7 @@ __all__ = [
     "RegisterSession",
     "Release",
     "Reload",
-    "RevokedHere",
+    "Revoked",
     "Rewatch",
     "Route",
     "RouteHere",
@@ -46,8 +48,10 @@ __all__ = [
     "Unwatch",
     "Watch",
     "Watched",
+    "WhoIsOnline",
     "Withdraw",
     "Writable",
+    "WriteLastSeen",
 ]
 
 
@@ -97,7 +101,15 @@ class AttachQueue(NamedTuple):
     account: str
     device: int
     queue: Pid
-    as_of: int
+    as_of: tuple[int, int]
+
+
+class AttachAgain(NamedTuple):
+    """The queue is not attached: it has to ask first where it stands, and whether it still may."""
+
+
+class Revoked(NamedTuple):
+    """The queue's device was revoked, and its session must end; the queue is not attached."""
 
 
 class NewEvents(NamedTuple):
@@ -288,6 +300,12 @@ class GatewayUp(NamedTuple):
     gateway: Pid
 
 
+class AnnounceAgain(NamedTuple):
+    """The registry of a partition's manager has lost sessions: announce them again."""
+
+    number: int
+
+
 class Route(NamedTuple):
     """Hand an operation to every session of these accounts, wherever they are; never stored."""
 
@@ -313,13 +331,6 @@ class RegisterSession(NamedTuple):
     connection: Connection
 
 
-class RevokedHere(NamedTuple):
-    """A device was revoked: end its session."""
-
-    account: str
-    device: int
-
-
 class Drain(NamedTuple):
     """The node goes away: clients come back after `least_ms` plus up to `spread_ms`."""
 
@@ -328,7 +339,9 @@ class Drain(NamedTuple):
 
 
 class Rewatch(NamedTuple):
-    """Presence began anew: subscribe again."""
+    """The presence of a partition began anew: subscribe again to the accounts that live there."""
+
+    number: int
 
 
 # -- with presence ---------------------------------------------------------------------------
@@ -369,7 +382,20 @@ class Watched(NamedTuple):
     refused: Refusal | None
 
 
+class WriteLastSeen(NamedTuple):
+    """Call: write what is unwritten; the reply comes when it is durable."""
+
+
+class WhoIsOnline(NamedTuple):
+    """Call: the devices with sessions of each of these accounts that is online."""
+
+    accounts: tuple[str, ...]
+
+
 class PresenceChanged(NamedTuple):
-    """Privacy or blocks of an account changed: decide again who sees what."""
+    """Privacy or blocks of an account changed: decide again who sees what.
+
+    A partition's process says so to every presence that has asked it for a row.
+    """
 
     account: str

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from palaver.actors.distribution import signals
 from palaver.actors.distribution.addresses import RemoteCall, RemotePid
-from palaver.actors.distribution.crossing import copied
 from palaver.actors.distribution.peer import Peer, WatchedFrom
 from palaver.actors.distribution.signals import Signal, Where
-from palaver.actors.runtime import NOPROC, Alias, MailboxFull, NoProcess, Pid, lifecycle
+from palaver.actors.distribution.vocabulary import Unreadable
+from palaver.actors.runtime import NOPROC, Alias, Crash, MailboxFull, NoProcess, Pid, lifecycle
 from palaver.actors.runtime.links import drop_link, link
 from palaver.actors.runtime.mailbox import INFO
 from palaver.actors.runtime.process import ALIVE, Process
@@ -49,8 +49,12 @@ class Arriving:
         """Do what a signal says."""
         self._does[type(signal)](peer, signal)
 
-    def _unpacked(self, value: Any) -> Any:
-        return copied(value, self._directory.found)
+    def _unpacked_reason(self, peer: Peer, packed: Any) -> Any:
+        """An exit reason; if it cannot be read, that is the reason."""
+        try:
+            return self._here.unpacked(peer, packed)
+        except Unreadable as error:
+            return Crash(error)
 
     def _address(self, where: Where) -> Any:
         """The own pid, name or alias that is meant; None if it means nothing here (any more)."""
@@ -70,7 +74,11 @@ class Arriving:
         process = self._process(signal.target)
         if process is None:
             return
-        message = self._unpacked(signal.message)
+        try:
+            message = self._here.unpacked(peer, signal.message)
+        except Unreadable as error:
+            self._here.unreadable(peer, f"a message to {process.pid}", error)
+            return
         if signal.how == "signal" and not isinstance(process, Alias):
             process.tell(message)
             return
@@ -94,19 +102,33 @@ class Arriving:
             self._here.send(peer, signals.NoTarget(int(signal.call.key)))
             return
         try:
-            lifecycle.ask(process, self._unpacked(signal.request), call, process.pid)
-        except MailboxFull as error:
+            request = self._here.unpacked(peer, signal.request)
+            lifecycle.ask(process, request, call, process.pid)
+        except (MailboxFull, Unreadable) as error:
             call.fail(error)
 
     def _answer(self, peer: Peer, signal: signals.Answer) -> None:
         call, _ = self._here.answered(signal.call)
-        if call is not None:
-            call.deliver(self._unpacked(signal.value))
+        if call is None:
+            return
+        try:
+            value = self._here.unpacked(peer, signal.value)
+        except Unreadable as error:
+            call.fail(error)
+        else:
+            call.deliver(value)
 
     def _fail(self, peer: Peer, signal: signals.Fail) -> None:
         call, _ = self._here.answered(signal.call)
-        if call is not None:
-            call.fail(self._unpacked(signal.error))
+        if call is None:
+            return
+        try:
+            error = self._here.unpacked(peer, signal.error)
+        except Unreadable as unreadable:
+            error = unreadable
+        call.fail(
+            error if isinstance(error, BaseException) else Unreadable(f"{error!r} is no error")
+        )
 
     def _no_target(self, peer: Peer, signal: signals.NoTarget) -> None:
         call, remote = self._here.answered(signal.call)
@@ -125,7 +147,7 @@ class Arriving:
         if isinstance(process, Alias):
             process = process.owner
         if process is None:
-            self._here.send(peer, signals.Gone(signal.number, NOPROC))
+            self._here.send(peer, signals.Gone(signal.number, self._here.packed_reason(NOPROC)))
             return
         too_late = process.exiting is not ALIVE
         watched = WatchedFrom(self._here, peer, signal.number, process, too_late=too_late)
@@ -141,14 +163,16 @@ class Arriving:
         one = peer.monitoring.pop(signal.number, None)
         if one is not None:
             del peer.numbers[one.ref, one.remote]
-            one.watcher.down(one.remote, self._unpacked(signal.reason))  # type: ignore[arg-type]
+            reason = self._unpacked_reason(peer, signal.reason)
+            one.watcher.down(one.remote, reason)  # type: ignore[arg-type]
 
     # -- links and exit signals ----------------------------------------------------------------
 
     def _link(self, peer: Peer, signal: signals.LinkTo) -> None:
         process = self._process(signal.target)
         if process is None or process.exiting is not ALIVE:
-            none = signals.ExitLinked((signal.link,), signal.target, signal.source, NOPROC)
+            reason = self._here.packed_reason(NOPROC)
+            none = signals.ExitLinked((signal.link,), signal.target, signal.source, reason)
             self._here.send(peer, none)
             return
         remote = self._directory.found(signal.source)
@@ -172,7 +196,8 @@ class Arriving:
         process = ends[0].process_
         if process is not None:
             drop_link(process, ends[1])  # type: ignore[arg-type]
-            process.exit_signal(ends[1], self._unpacked(signal.reason), linked=True)
+            reason = self._unpacked_reason(peer, signal.reason)
+            process.exit_signal(ends[1], reason, linked=True)
 
     def _ended_links(
         self, peer: Peer, signal: signals.UnlinkFrom | signals.ExitLinked
@@ -191,13 +216,22 @@ class Arriving:
         process = self._process(signal.target)
         if process is not None:
             sender = None if signal.source is None else self._directory.found(signal.source)
-            process.exit_signal(sender, self._unpacked(signal.reason), linked=False)
+            reason = self._unpacked_reason(peer, signal.reason)
+            process.exit_signal(sender, reason, linked=False)
 
     # -- groups --------------------------------------------------------------------------------
 
     def _grouped(self, peer: Peer, signal: signals.Grouped) -> None:
-        self._here.groups.arrived(signal.scope, None, self._unpacked(signal.message))
+        self._to_group(peer, signal.message, signal.scope, None)
 
     def _grouped_to(self, peer: Peer, signal: signals.GroupedTo) -> None:
         target = self._directory.found(signal.target)
-        self._here.groups.arrived(None, target, self._unpacked(signal.message))
+        self._to_group(peer, signal.message, None, target)
+
+    def _to_group(self, peer: Peer, packed: Any, scope: str | None, target: Any) -> None:
+        try:
+            message = self._here.unpacked(peer, packed)
+        except Unreadable as error:
+            self._here.unreadable(peer, "a message to a group", error)
+            return
+        self._here.groups.arrived(scope, target, message)

@@ -33,7 +33,7 @@ from palaver.actors.runtime import (
     Shutdown,
 )
 
-__all__ = ["CannotCross", "copied", "copied_reason"]
+__all__ = ["CannotCross", "copied", "copied_reason", "shown"]
 
 MAX_DEPTH: Final = 100
 """How deep values may be nested; so a value that contains itself is refused too."""
@@ -100,7 +100,7 @@ def copied_reason(reason: Any, swap: Swap) -> Any:
     try:
         return copied(reason, swap)
     except CannotCross as error:
-        told = CannotCross(f"{_shown(reason)} (as a text: {error})")
+        told = CannotCross(f"{shown(reason)} (as a text: {error})")
         return told if isinstance(reason, BaseException) else Crash(told)
 
 
@@ -118,7 +118,7 @@ class _Copying:
         self._left -= 1
         if depth > MAX_DEPTH or self._left < 0:
             raise CannotCross(
-                f"{_shown(value)} cannot go to another node: a message is nested at most "
+                f"{shown(value)} cannot go to another node: a message is nested at most "
                 f"{MAX_DEPTH} deep and has at most {MAX_VALUES} values"
             )
         below = depth + 1
@@ -154,7 +154,7 @@ class _Copying:
         if kind is FunctionType and value.__closure__ is None and "<" not in value.__qualname__:
             return value
         raise CannotCross(
-            f"{_shown(value)} cannot go to another node: a message consists of plain data, "
+            f"{shown(value)} cannot go to another node: a message consists of plain data, "
             "dataclasses, pids and references"
         )
 
@@ -179,9 +179,10 @@ class _Copying:
         return new
 
 
-def _shown(value: object) -> str:
+def shown(value: object, how: Callable[[object], str] = repr) -> str:
+    """What an error says of a value: its type, and a text of bounded length."""
     try:
-        text = repr(value)
+        text = how(value)
     except Exception as error:  # noqa: BLE001 - an error must not fail on what it is about
         text = f"<its repr raises {type(error).__name__}>"
     return f"{type(value).__name__} {text[:200]}"

@@ -18,12 +18,13 @@ import structlog
 from palaver.actors.distribution import signals
 from palaver.actors.distribution.addresses import Remote, RemoteName, RemotePid
 from palaver.actors.distribution.arriving import Arriving
-from palaver.actors.distribution.crossing import copied, copied_reason
 from palaver.actors.distribution.directory import Directory
 from palaver.actors.distribution.groups import NodeGroups
 from palaver.actors.distribution.nodes import NodeMonitors
+from palaver.actors.distribution.packing import MAX_MESSAGE_BYTES, Bytes, Copies, Packing
 from palaver.actors.distribution.peer import Monitoring, Peer, WatchedFrom
 from palaver.actors.distribution.signals import Signal
+from palaver.actors.distribution.vocabulary import Unreadable, Vocabulary
 from palaver.actors.runtime import (
     NOCONNECTION,
     NOPROC,
@@ -40,6 +41,7 @@ from palaver.actors.runtime.mailbox import INFO, SIGNAL, Item
 from palaver.actors.runtime.process import Process
 
 if TYPE_CHECKING:
+    from palaver.actors.distribution.decoding import Dialect
     from palaver.actors.runtime.process import Watcher
 
 __all__ = ["Carrier", "Distribution"]
@@ -80,9 +82,20 @@ class Distribution:
         node: whose.
         creation: which of its incarnations this is; greater than those before.
         carrier: brings signals to the others.
+        vocabulary: what messages may consist of, if they cross as bytes; None: as copies, within
+            one program.
+        max_message_bytes: the most that a message may take.
     """
 
-    def __init__(self, node: Node, creation: int, carrier: Carrier) -> None:
+    def __init__(
+        self,
+        node: Node,
+        creation: int,
+        carrier: Carrier,
+        vocabulary: Vocabulary | None = None,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self.node = node
         self.name = node.name
         self.creation = creation
@@ -92,6 +105,12 @@ class Distribution:
         self._peers: dict[str, Peer] = {}
         self._asked: dict[int, _Asked] = {}
         self._arriving = Arriving(self)
+        where, found = self.directory.where, self.directory.found
+        self._packing: Packing = (
+            Copies(where, found)
+            if vocabulary is None
+            else Bytes(vocabulary, where, max_message_bytes)
+        )
         self._monitors = NodeMonitors(node)
         self._last_number = 0
 
@@ -133,10 +152,10 @@ class Distribution:
 
     # -- what the carrier tells ----------------------------------------------------------------
 
-    def up(self, node_name: str, creation: int) -> None:
-        """There is a connection to a node."""
+    def up(self, node_name: str, creation: int, dialect: Dialect | None = None) -> None:
+        """There is a connection to a node; `dialect` reads its messages, if they are bytes."""
         assert node_name not in self._peers, f"{node_name} is up already"
-        self._peers[node_name] = Peer(node_name, creation)
+        self._peers[node_name] = Peer(node_name, creation, dialect)
         self._monitors.up(node_name)
         self.groups.up(node_name)
 
@@ -185,11 +204,15 @@ class Distribution:
 
     def packed(self, value: Any) -> Any:
         """A message as it crosses; raises `CannotCross`."""
-        return copied(value, self.directory.where)
+        return self._packing.pack(value)
 
     def packed_reason(self, reason: Any) -> Any:
         """A reason as it crosses; as a text, if it cannot."""
-        return copied_reason(reason, self.directory.where)
+        return self._packing.pack_reason(reason)
+
+    def unpacked(self, peer: Peer, packed: Any) -> Any:
+        """A message of a node; raises `Unreadable`."""
+        return self._packing.unpack(peer, packed)
 
     def next_number(self) -> int:
         """A number for a monitor or a link."""
@@ -274,7 +297,7 @@ class Distribution:
         """A process here that is monitored from elsewhere has exited."""
         peer = watched.peer
         if peer.watched.pop(watched.number, None) is not None:
-            gone = NOPROC if watched.too_late else self.packed_reason(reason)
+            gone = self.packed_reason(NOPROC if watched.too_late else reason)
             self.send(peer, signals.Gone(watched.number, gone))
 
     # -- links and exit signals ----------------------------------------------------------------
@@ -319,6 +342,10 @@ class Distribution:
         if peer is not None:
             source = None if sender is None else self.directory.where(sender)
             self.send(peer, signals.ExitSent(source, remote.where, packed))
+
+    def unreadable(self, peer: Peer, what: str, error: Unreadable) -> None:
+        """A message from elsewhere cannot be read here: it is dropped."""
+        log.error("message from another node dropped", peer=peer.name, what=what, why=str(error))
 
     def refused(self, target: object, error: MailboxFull) -> None:
         """A mailbox here has refused a message from elsewhere: it is dropped, as a timer's is."""

@@ -10,6 +10,7 @@ from palaver.actors.runtime.process import Process
 
 if TYPE_CHECKING:
     from palaver.actors.distribution.addresses import Remote, RemotePid
+    from palaver.actors.distribution.decoding import Dialect
     from palaver.actors.distribution.distribution import Distribution
     from palaver.actors.distribution.signals import LinkId
     from palaver.actors.runtime.process import Watcher
@@ -60,11 +61,13 @@ class WatchedFrom(Ref):
 class Peer:
     """A node to which there is a connection: what runs over it."""
 
-    __slots__ = ("creation", "links", "monitoring", "name", "numbers", "watched")
+    __slots__ = ("creation", "dialect", "links", "monitoring", "name", "numbers", "watched")
 
-    def __init__(self, name: str, creation: int) -> None:
+    def __init__(self, name: str, creation: int, dialect: Dialect | None = None) -> None:
         self.name = name
         self.creation = creation
+        # Reads its messages; None if they come as copies.
+        self.dialect = dialect
         # Dicts: what ends with the connection ends in the order in which it began.
         self.monitoring: dict[int, Monitoring] = {}
         self.numbers: dict[tuple[Ref, Remote], int] = {}

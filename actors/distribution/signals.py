@@ -7,7 +7,7 @@ calls are `Where`s in them: what they mean on the node that gets them says its `
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "TICK",
@@ -35,8 +35,7 @@ __all__ = [
 Kind: TypeAlias = Literal["pid", "name", "alias", "ref", "call"]
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """An address or a reference as it crosses: a node, which of its lives, and what in it.
 
     Attributes:
@@ -61,11 +60,13 @@ class Hello:
         node_name: who.
         creation: which of its incarnations.
         attempt: which of its attempts to connect this is; the acceptor repeats it.
+        greeting: what its numbers mean, if messages cross as bytes.
     """
 
     node_name: str
     creation: int
     attempt: int
+    greeting: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,9 @@ class NodeProcess:
                 where = await self._up(self._process)
         except TimeoutError:
             await self.kill()
-            raise CommandError(f"the node is not up after {self._start_s:g} s\n{self.tail()}") from None
+            raise CommandError(
+                f"the node is not up after {self._start_s:g} s\n{self.tail()}"
+            ) from None
         self.ws_url, self.admin_url = where["ws"], where["admin"]
         self._port = int(self.ws_url.split(":")[2].split("/")[0])
 
@@ -101,7 +103,7 @@ class NodeProcess:
                     return str(sent[nth - 1]["code"])
                 await asyncio.sleep(_POLL_S)
 
-    def signal(self, signum: signal.Signals) -> None:
+    def send_signal(self, signum: signal.Signals) -> None:
         """Send it a signal; nothing if it does not run."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

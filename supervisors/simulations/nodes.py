@@ -113,7 +113,7 @@ class ChatNode:
         self.host = world.host(name, self._boot)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
-        self.registry = MemoryRegistry()
+        self.registries: dict[int, MemoryRegistry] = {}
         self.node: Node | None = None
         self.store: SimulatedStore | None = None
         self.chat: RunningChat | None = None
@@ -167,14 +167,14 @@ class ChatNode:
         store = self.store = self._open(disk, loop)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
-        self.registry = MemoryRegistry()
+        self.registries = {}
         node = self.node = await host.node(observer=_Counting(world))
         self.chat = await RunningChat.start(
             settings,
             ChatPorts(
                 node=node,
                 store=store,
-                registry=self.registry,
+                registries=self._new_registry,
                 code_sender=self._code_sender,
                 media=NoMedia(),
                 listener=self._listener,
@@ -183,6 +183,10 @@ class ChatNode:
             ),
         )
         self._shape = self._shape_now()
+
+    def _new_registry(self, number: int) -> MemoryRegistry:
+        registry = self.registries[number] = MemoryRegistry()
+        return registry
 
     def _new_disk(self, host: Host) -> SimulatedDisk:
         faults = WorldFaults(self.world, lambda delay_s, fn: host.clock.call_later(delay_s, fn))
@@ -357,10 +361,12 @@ class ChatNode:
             for info in node.processes()
             if info.behaviour.rpartition(".")[2] in _FOR_CONNECTIONS
         ]
-        known = [account for account in accounts if await self.registry.gateways(account)]
-        found += [f"registry entry of {account}" for account in known]
-        online = await node.call(names.PRESENCE, WhoIsOnline(tuple(accounts)))
-        found += [f"{account} counts as online" for account in online]
+        places = names.Places(self.settings.partitions)
+        for account in accounts:
+            if await self.registries[places.number_of(account)].gateways(account):
+                found.append(f"registry entry of {account}")
+            if await node.call(places.presence_of(account), WhoIsOnline((account,))):
+                found.append(f"{account} counts as online")
         if self.stats.sessions_now:
             found.append(f"{self.stats.sessions_now} sessions are counted")
         if self.edge_stats.connections_open:

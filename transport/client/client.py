@@ -64,6 +64,7 @@ class Client(Directory, Files):
         identity: The account, device and key; see :meth:`sign_up`.
         state: Where the outbox and the position are kept. MemoryState (the default) survives
             lost connections; FileState survives the program too.
+        near_first: Whether to begin with the first of several servers, as the one nearby.
         clock, random: Ports for tests.
         limits, timeouts, backoff: Bounds and times; the defaults suit a person's device.
         ssl: TLS settings for a ``wss`` URL.
@@ -87,6 +88,7 @@ class Client(Directory, Files):
         proxy: Proxy = True,
         connect_timeout_s: float | None = 10.0,
         agent: str = "palaver-python",
+        near_first: bool = False,
     ) -> None:
         self.identity = identity
         self._connect_timeout_s = connect_timeout_s
@@ -100,6 +102,7 @@ class Client(Directory, Files):
             ssl=ssl,
             proxy=proxy,
             agent=agent,
+            near_first=near_first,
         )
         self._engine = Engine(identity, state or MemoryState(), settings)
         self._http = Http(self._engine)
@@ -117,19 +120,23 @@ class Client(Directory, Files):
         ssl: ssl_module.SSLContext | None = None,
         proxy: Proxy = True,
         timeouts: Timeouts | None = None,
+        random: random_module.Random | None = None,
     ) -> Identity:
         """Register a new device for a phone number and return its identity.
 
         The server sends a one-time code to the phone; ``code_provider`` is then called (and
         awaited, where it gives an awaitable) and returns what the person read. ``key`` is the
-        device's key, a fresh one where it is None.
+        device's key, a fresh one where it is None. Of several URLs the first that can be reached
+        is taken, from one drawn by ``random`` on.
 
         Raises:
             CodeWrong, CodeExpired, RateLimited, TooMany: The server refused.
             BadMessage: ``phone`` or ``device_name`` is not fit to be sent.
             ConnectionFailed: No server could be reached, or it went away before it answered.
         """
-        asking = signup.SignUp(url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts())
+        asking = signup.SignUp(
+            url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts(), random=random
+        )
         await asking.request_code(phone)
         code = code_provider()
         if not isinstance(code, str):
@@ -195,6 +202,11 @@ class Client(Directory, Files):
     def online(self) -> bool:
         """Whether the client is signed in at this moment."""
         return self._engine.board.online.is_set() and self._engine.goes_on
+
+    @property
+    def server(self) -> str:
+        """The URL of the server that it is connected to, or tries next."""
+        return self._engine.core.servers.current
 
     @property
     def outbox(self) -> tuple[Outgoing, ...]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from palaver.actors.distribution.distribution import Distribution
+from palaver.actors.distribution.vocabulary import Vocabulary
 from palaver.actors.runtime import Node, Pid
 from palaver.actors.simulation.between.station import Station
 from palaver.actors.simulation.between.wires import Outboxes
@@ -38,6 +39,9 @@ class Fabric:
         retry_s: how long after that, or after a loss, it is tried (again).
         max_waiting: signals that may be under way on a connection; one that falls behind further is
             given up, as its node is no part of the cluster in any useful sense.
+        encoded: messages cross as the bytes that they are between real nodes, so only what is in
+            the vocabulary crosses; else they are copied, with any class that is data.
+        vocabulary: what may cross encoded, beside the runtime's own; implies `encoded`.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Fabric:
         setup_s: float = 7.0,
         retry_s: float = 1.0,
         max_waiting: int = 100_000,
+        encoded: bool = False,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         if net_ticktime_s <= 0 or setup_s <= 0 or retry_s <= 0 or max_waiting < 1:
             raise ValueError("the times of a fabric are more than 0, and max_waiting at least 1")
@@ -54,6 +60,7 @@ class Fabric:
         self.setup_s = setup_s
         self.retry_s = retry_s
         self.max_waiting = max_waiting
+        self.vocabulary = vocabulary or (Vocabulary() if encoded else None)
         self.outboxes = Outboxes()
         self._addresses: dict[str, tuple[str, int]] = {}
         self._stations: dict[str, Station] = {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from palaver.actors.distribution.distribution import Distribution
+from palaver.actors.distribution.links import LinkCarrier
 from palaver.actors.distribution.signals import Hello, Signal
 from palaver.actors.runtime import SHUTDOWN, GenServer, Node, NodeStopped, Pid, Ref, TimerRef
 from palaver.actors.runtime.lifecycle import watchers_of
@@ -28,7 +29,7 @@ class NetKernel(GenServer):
 
 
 class Station(Ref):
-    """Keeps the connections of one node; a `Carrier`.
+    """Keeps the connections of one node; a `Carrier`, or the `Links` of one.
 
     Of two nodes, the one whose name comes first calls the other, again and again until it answers.
     So there is never more than one connection between two nodes, and who is to make it is clear.
@@ -36,6 +37,7 @@ class Station(Ref):
 
     __slots__ = (
         "_attempts",
+        "_carrier",
         "_closed",
         "_dialling",
         "_latest",
@@ -54,7 +56,14 @@ class Station(Ref):
         self.node = node
         self.name = node.name
         self.creation = creation
-        self.distribution = Distribution(node, creation, self)
+        vocabulary = fabric.vocabulary
+        self._carrier: LinkCarrier | None = None
+        if vocabulary is None:
+            self.distribution = Distribution(node, creation, self)
+        else:
+            self._carrier = LinkCarrier(node, creation, vocabulary)
+            self._carrier.open(self)
+            self.distribution = self._carrier.distribution
         self._server: asyncio.AbstractServer
         self._wires: dict[str, Wire] = {}
         # By node: the last connection that it has made, by its creation and attempt.
@@ -135,6 +144,11 @@ class Station(Ref):
 
     # -- what wires tell -----------------------------------------------------------------------
 
+    def hello(self, attempt: int) -> Hello:
+        """What is said first on a connection."""
+        greeting = b"" if self._carrier is None else self._carrier.greeting
+        return Hello(self.name, self.creation, attempt, greeting)
+
     def accepts(self, wire: Wire, hello: Hello) -> bool:
         """Whether a connection is what it should be, and newer than what is known of that node."""
         if self._closed or hello.node_name == self.name:
@@ -156,13 +170,20 @@ class Station(Ref):
             self._end(earlier, hello.node_name)
         self._dialling.pop(hello.node_name, None)
         self._wires[hello.node_name] = wire
-        self.distribution.up(hello.node_name, hello.creation)
+        if self._carrier is None:
+            self.distribution.up(hello.node_name, hello.creation)
+        else:
+            self._carrier.up(hello.node_name, hello.creation, hello.greeting)
 
-    def arrived(self, wire: Wire, signal: Signal) -> None:
-        """A signal has come."""
+    def arrived(self, wire: Wire, signal: Signal | bytes) -> None:
+        """A signal, or its packet, has come."""
         assert wire.peer is not None
-        if self._wires.get(wire.peer.node_name) is wire:
-            self.distribution.arrived(wire.peer.node_name, signal)
+        if self._wires.get(wire.peer.node_name) is not wire:
+            return
+        if self._carrier is None:
+            self.distribution.arrived(wire.peer.node_name, cast("Signal", signal))
+        else:
+            self._carrier.arrived(wire.peer.node_name, cast("bytes", signal))
 
     def lost(self, wire: Wire) -> None:
         """A connection is over, made or half made; harmless when repeated."""
@@ -178,11 +199,14 @@ class Station(Ref):
 
     def _end(self, wire: Wire, name: str) -> None:
         del self._wires[name]
-        self.distribution.down(name)
+        if self._carrier is None:
+            self.distribution.down(name)
+        else:
+            self._carrier.down(name, "lost")
 
     # -- what the distribution asks ------------------------------------------------------------
 
-    def send(self, node_name: str, signal: Signal) -> None:
+    def send(self, node_name: str, signal: Signal | bytes) -> None:
         """Send to a connected node."""
         self._wires[node_name].send(signal)
 

@@ -1,15 +1,15 @@
 """A connection between two nodes: a TCP connection of the simulated network, and its heartbeat.
 
 What crosses the network are numbers, in frames of eight bytes; the signals they stand for, copied
-and checked, lie in the sender's outbox, from which the receiver takes them when their number
-arrives. So bytes are late, cut off and lost as the network will have it, and no format is needed.
+and checked, or their packets, lie in the sender's outbox, from which the receiver takes them when
+their number arrives. So bytes are late, cut off and lost as the network will have it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import structlog
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Outboxes", "Wire"]
 
 log = structlog.get_logger("palaver.actors")
+
+Parcel: TypeAlias = Signal | bytes
+"""A signal, or the packet of one where messages cross as bytes."""
 
 _FRAME: Final = struct.Struct("!Q")
 _TICK: Final = 0
@@ -36,20 +39,20 @@ class Outboxes:
     """What lies ready to be taken, by connection; shared by all nodes of a fabric."""
 
     def __init__(self) -> None:
-        self._outboxes: dict[int, dict[int, Signal]] = {}
+        self._outboxes: dict[int, dict[int, Parcel]] = {}
         self._owners: dict[int, str] = {}
         self._retired: dict[int, None] = {}
         self._last = 0
 
-    def open(self, owner: str) -> tuple[int, dict[int, Signal]]:
+    def open(self, owner: str) -> tuple[int, dict[int, Parcel]]:
         """A new one of a node: its number, and itself."""
         self._last += 1
-        outbox: dict[int, Signal] = {}
+        outbox: dict[int, Parcel] = {}
         self._outboxes[self._last] = outbox
         self._owners[self._last] = owner
         return self._last, outbox
 
-    def get(self, number: int) -> dict[int, Signal] | None:
+    def get(self, number: int) -> dict[int, Parcel] | None:
         """The one of this number; None if there is none (any more)."""
         return self._outboxes.get(number)
 
@@ -85,7 +88,7 @@ class Wire(asyncio.Protocol):
         self.over = False
         self._transport: asyncio.Transport
         self._number, self._outbox = station.fabric.outboxes.open(station.name)
-        self._inbox: dict[int, Signal] | None = None
+        self._inbox: dict[int, Parcel] | None = None
         self._buffer = bytearray()
         self._sent = 0
         self._has_sent = self._has_heard = False
@@ -94,7 +97,7 @@ class Wire(asyncio.Protocol):
 
     # -- out -----------------------------------------------------------------------------------
 
-    def send(self, signal: Signal) -> None:
+    def send(self, signal: Parcel) -> None:
         """Send a signal; dropped if the connection is over.
 
         One that does not take what is sent is given up when its outbox is full.
@@ -133,7 +136,7 @@ class Wire(asyncio.Protocol):
         station = self.station
         self._timer = station.node.timers.add(station.fabric.setup_s, self._too_late)
         if self.dialled is not None:
-            self.send(Hello(station.name, station.creation, self.attempt))
+            self.send(station.hello(self.attempt))
 
     def data_received(self, data: bytes) -> None:
         """Take the signals whose numbers have come."""
@@ -148,7 +151,7 @@ class Wire(asyncio.Protocol):
                 return
             if self._inbox is None:
                 self._inbox = self.station.fabric.outboxes.get(number)
-                signal: Signal | None = None if self._inbox is None else TICK
+                signal: Parcel | None = None if self._inbox is None else TICK
             else:
                 signal = TICK if number == _TICK else self._inbox.pop(number, None)
             if signal is None:
@@ -156,13 +159,13 @@ class Wire(asyncio.Protocol):
             elif signal is not TICK:
                 self._take(signal)
 
-    def _take(self, signal: Signal) -> None:
+    def _take(self, signal: Parcel) -> None:
         if self.peer is not None:
             self.station.arrived(self, signal)
         elif isinstance(signal, Hello) and self.station.accepts(self, signal):
             self._stop_timer()
             if self.dialled is None:
-                self.send(Hello(self.station.name, self.station.creation, signal.attempt))
+                self.send(self.station.hello(signal.attempt))
             self.peer = signal
             self._arm()
             self.station.up(self, signal)
