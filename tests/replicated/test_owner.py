@@ -285,7 +285,7 @@ def test_sizes_have_limits() -> None:
         )
         store = await bench.lead()
         before = bench.journal.last
-        with pytest.raises(EntryTooLarge, match="the journal takes"):
+        with pytest.raises(EntryTooLarge, match="of the journal takes"):
             store.append(0, [say(1), say(2, body=bytes(1000))])
         big = [say(n, body=bytes(400)) for n in range(8)]
         with pytest.raises(EntryTooLarge):
@@ -302,6 +302,21 @@ def test_sizes_have_limits() -> None:
         with pytest.raises(Overloaded):
             store.append(0, [say(60 + n) for n in range(40)])
         store.step_down(0)
+        await store.close()
+
+    run(story)
+
+
+def test_many_commands_are_divided() -> None:
+    async def story() -> None:
+        bench = Bench()
+        store = await bench.lead()
+        many = [say(n) for n in range(9000)]
+        with pytest.raises(EntryTooLarge, match="9000 commands"):
+            store.append(0, many, expected=0)
+        results = await append(store, many)
+        assert [result.value for result in results] == list(range(1, 9001))
+        assert await append(store, []) == []
         await store.close()
 
     run(story)
