@@ -204,6 +204,24 @@ def test_who_stood_still_beyond_the_lease_finds_out_at_the_first_call() -> None:
     run(story)
 
 
+def test_an_answer_proves_what_was_when_its_entry_was_published() -> None:
+    async def story() -> None:
+        bench = Bench(lease_s=3.0, checkpoint_s=100.0)
+        store = await bench.lead()
+        held = bench.journal.held = []
+        answer = asyncio.ensure_future(append(store, [say(1)]))
+        await until(lambda: held)
+        await bench.time.advance(2.0)
+        held[0].store().confirm()
+        await answer
+        assert store.leads(0)
+        await bench.time.advance(1.5)
+        assert not store.leads(0), "somebody else may lead since the answer set out"
+        await store.close()
+
+    run(story)
+
+
 def test_leading_again_needs_a_greater_epoch() -> None:
     async def story() -> None:
         bench = Bench()

@@ -291,7 +291,11 @@ def test_a_commit_that_failed_and_is_there_is_not_repeated() -> None:
             (result,) = await append(owner, [say(1)])
             assert isinstance(result, OwnershipLost)
             await cluster.time.advance(20.0)
-            await until(lambda cluster=cluster: cluster.stores["a"].applied(0) == 1)
+            await until(lambda owner=owner: not owner.state(0).trouble)
+            await cluster.level()
+            await owner.lead(0, 2)
+            (result,) = await append(owner, [say(1)])
+            assert result == Outcome(1, ("again",))
             await cluster.close()
 
     run(story)
