@@ -34,8 +34,8 @@ class Owned(Reading, Protocol):
     """The replica of a partition that is led, or may be."""
 
     @property
-    def stopped(self) -> Exception | None:
-        """What has stopped it for good."""
+    def hindrance(self) -> Exception | None:
+        """What keeps it from applying."""
 
     @property
     def reads(self) -> bool:
@@ -73,8 +73,8 @@ class Owner:
     async def lead(self, epoch: int) -> None:
         """Take the partition over; see `ReplicatedStore.lead`."""
         replica, leader = self._replica, self._leader
-        if replica.stopped is not None:
-            raise replica.stopped
+        if replica.hindrance is not None:
+            raise replica.hindrance
         if not replica.reads:
             raise self._not_owner()
         if leader is None or leader.epoch != epoch:

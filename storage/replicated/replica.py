@@ -66,6 +66,7 @@ class Replica:
         self._retry_s = around.limits.retry_s
         self._idle: list[asyncio.Event] = []
         self._rebuilding = False
+        self._closing = False
         self._checkpoints: list[Checkpoint] = []
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
@@ -192,6 +193,9 @@ class Replica:
             # It is in the journal, and is applied here as soon as that can be.
             self.lose(error, certain=False)
             self.trouble("tables", error)
+        if self._closing:
+            self.owner.forsake("the store is closing")
+            return
         self._retrying = self._around.timers.call_later(self._retry_s, self._again)
         self._retry_s = min(2 * self._retry_s, self._limits.retry_most_s)
 
@@ -318,9 +322,9 @@ class Replica:
         return self._feed.items()
 
     @property
-    def stopped(self) -> Exception | None:
-        """What has stopped this replica for good."""
-        return self._stopped
+    def hindrance(self) -> Exception | None:
+        """What keeps this replica from applying: it has stopped for good, or its disk fails."""
+        return self._stopped or self._troubles.get("tables")
 
     @property
     def known(self) -> bool:
@@ -361,6 +365,7 @@ class Replica:
 
     async def close(self) -> None:
         """End what is under way; what waits for the tables in vain is answered."""
+        self._closing = True
         self.unfollow()
         if self._retrying is not None:
             self._retrying.cancel()

@@ -179,6 +179,7 @@ class ReplicatedStore:
             JournalSilent: time was up. The takeover may count later; then nobody leads until
                 somebody takes over with a greater epoch.
             ReplicaStopped: this replica cannot go on.
+            StoreFull, StoreFailed: its disk has no room, or fails.
             StoreClosed: the store is closing.
         """
         self._assert_open()

@@ -11,7 +11,7 @@ from engines import Lmdb, PlainCodec, Simulated
 from journal_kit import MemoryJournal, Time, turns, until
 from storage_kit import Talk, append, problems, run, say, talk
 
-from palaver.storage import BackupError, Outcome, RecordCorrupt, StoreError, WriteTxn
+from palaver.storage import BackupError, Outcome, RecordCorrupt, StoreError, StoreFull, WriteTxn
 from palaver.storage.replicated import (
     EntryUnreadable,
     JournalMachine,
@@ -266,6 +266,8 @@ def test_a_replica_without_room_waits_and_leaves_nothing_out() -> None:
         assert state is not None
         assert (state.eligible, state.leading, state.following) == (False, False, True)
         assert "no room" in state.trouble
+        with pytest.raises(StoreFull):
+            await owner.lead(0, 2)
         await cluster.time.advance(5.0)
         engine.disk.make_room()
         await cluster.time.advance(5.0)
@@ -276,6 +278,23 @@ def test_a_replica_without_room_waits_and_leaves_nothing_out() -> None:
             (result,) = await append(owner, [say(number)])
             assert result.value <= 5, "those that count are there, once"
         await cluster.close()
+
+    run(story)
+
+
+def test_closing_while_the_disk_has_no_room() -> None:
+    async def story() -> None:
+        engine = Simulated()
+        cluster = Cluster(engine, publish=PublishLimits(entry_commands=1), close_s=0.0)
+        owner = await lead(cluster)
+        assert engine.disk is not None
+        answer = asyncio.ensure_future(append(owner, [say(1)]))
+        await until(lambda: len(owner._replicas[0]._feed))
+        engine.disk.fill(float("inf"))
+        owner.step_down(0)
+        await owner.close()
+        (result,) = await answer
+        assert isinstance(result, OwnershipLost)
 
     run(story)
 
