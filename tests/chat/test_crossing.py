@@ -1,4 +1,4 @@
-"""What the chat's processes tell each other can go to another node, all but what is about a line."""
+"""What the chat's processes tell each other can cross, all but what is about a connection."""
 
 from __future__ import annotations
 
