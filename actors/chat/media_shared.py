@@ -75,7 +75,10 @@ def homes(file_id: bytes, nodes: Iterable[str]) -> list[str]:
 
 
 class SharedBlobs:
-    """One node's view of the files of all; implements `Blobs`. Call `open` before, `close` after.
+    """One node's view of the files of all; implements `Blobs`.
+
+    Call `open` before everything else, and `close` before that of the media service, which waits
+    for what is under way here.
 
     Args:
         local: this node's own blobs, in a folder.
@@ -91,6 +94,7 @@ class SharedBlobs:
         self._peers = peers
         self._name = node_name
         self._copies: dict[bytes, asyncio.Task[bool]] = {}
+        self._seconds: set[asyncio.Task[bool]] = set()
         self._room = asyncio.Semaphore(MAX_COPIES)
         self._numbers = 0
         self._closing = False
@@ -106,11 +110,12 @@ class SharedBlobs:
         await asyncio.to_thread(clear)
 
     async def close(self) -> None:
-        """Ends the copies that are being made."""
+        """Ends the copies that are being made, here and for uploads of this node."""
         self._closing = True
-        for task in list(self._copies.values()):
+        ending = [*self._copies.values(), *self._seconds]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._copies.values(), return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
 
     # -- Blobs ---------------------------------------------------------------------------------
 
@@ -121,7 +126,18 @@ class SharedBlobs:
             BlobError: the disk failed, or no other node could keep it now. Trying again may help.
         """
         await self.local.put_file(path, sha256)
-        if not await self._second_copy(sha256) and not self._peers.is_alone():
+        if self._closing:
+            raise BlobError("this node is going down")
+        second = asyncio.get_running_loop().create_task(self._second_copy(sha256))
+        self._seconds.add(second)
+        second.add_done_callback(self._seconds.discard)
+        try:
+            kept = await asyncio.shield(second)
+        except asyncio.CancelledError:
+            if second.cancelled() and self._closing:
+                raise BlobError("this node is going down") from None
+            raise
+        if not kept and not self._peers.is_alone():
             raise BlobError(f"no second node keeps blob {sha256.hex()} now")
 
     async def size(self, sha256: bytes) -> int | None:
@@ -177,7 +193,12 @@ class SharedBlobs:
             task = asyncio.get_running_loop().create_task(self._copy(sha256, first))
             self._copies[sha256] = task
             task.add_done_callback(lambda done: self._copied(sha256, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() and self._closing:
+                raise BlobError("this node is going down") from None
+            raise
 
     def _copied(self, sha256: bytes, task: asyncio.Task[bool]) -> None:
         del self._copies[sha256]

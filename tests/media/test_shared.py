@@ -300,6 +300,37 @@ def test_a_sweep_gives_files_to_homes_that_lack_them_and_then_has_nothing_to_do(
     run(main())
 
 
+def test_closing_waits_for_no_other_node(tmp_path: Path) -> None:
+    async def main() -> None:
+        town = await Town(tmp_path).open()
+        file_id = await town.upload("a", LARGE)
+        away = await town.away(file_id)
+        never = asyncio.Event()
+        begun = 0
+
+        async def stuck(*_: object) -> Any:
+            nonlocal begun
+            begun += 1
+            await never.wait()
+
+        node: Any = town.nodes[away]
+        node._peers.keep = node._peers.fetch = stuck
+        work = [
+            asyncio.ensure_future(town.upload(away, b"another")),
+            asyncio.ensure_future(town.download(away, file_id, len(LARGE))),
+        ]
+        while begun < 1 + WINDOW:
+            await asyncio.sleep(0.001)
+        await node.close()
+        for each in work:
+            with pytest.raises(BlobError, match="going down"):
+                await each
+        with pytest.raises(BlobError, match="going down"):
+            await town.upload(away, b"later")
+
+    run(main())
+
+
 def test_an_unfinished_copy_is_cleared_by_the_next_start(tmp_path: Path) -> None:
     async def main() -> None:
         town = await Town(tmp_path).open()
