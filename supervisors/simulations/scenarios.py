@@ -13,6 +13,7 @@ from typing import Final
 from palaver.actors.simulation import Faults, World
 from palaver.actors.simulation.driving import Runner
 from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations import replicas as ledgers
 from palaver.supervisors.simulations import tables as transactions
 from palaver.supervisors.simulations.town import Plan, Town
 
@@ -28,6 +29,7 @@ __all__ = [
     "power",
     "presence",
     "quiet",
+    "replicas",
     "storm",
     "supervisors",
     "tables",
@@ -373,6 +375,10 @@ tables: Final = Scenario(
     "tables", "transactions of the tables over crashes, power cuts and failing disks",
     transactions.tables, transactions.REACH,
 )  # fmt: skip
+replicas: Final = Scenario(
+    "replicas", "three replicas of a ledger, leaders who are named at random, every fault",
+    ledgers.replicas, ledgers.REACH,
+)  # fmt: skip
 quiet: Final = Scenario(
     "quiet", "three nodes and 51 people, no faults: for speed", TownDay(_quiet), default=False
 )
@@ -381,7 +387,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
         talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
-        supervisors, tables, quiet,
+        supervisors, tables, replicas, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""
