@@ -298,7 +298,7 @@ class Gateway(GenServer):
                 self.send(gateway, RouteHere(account, key, op))
 
     def _told(self, news: Placement | Release | AnnounceAgain) -> None:
-        """Do what the manager says."""
+        """Do what a manager says."""
         match news:
             case Placement(account, gateways):
                 self._placed(account, gateways)

@@ -43,14 +43,14 @@ class Manager(Owned):
     __slots__ = ("_gateways", "_interest", "_missed", "_number", "_registry", "_timer")
 
     def init(self, number: int, registries: Callable[[int], ConnectionRegistry]) -> None:
-        """Serve partition `number`; `registries` makes its registry."""
-        self._number = number
-        self._registry = registries(number)
+        """Serve partition `number`; `registries` gives its registry."""
+        self._registry = registry = registries(number)
         self._gateways: dict[Pid, Any] = {}  # with their monitors
         self._interest: dict[str, dict[Pid, None]] = {}
+        self._number = number
         self._missed = False
         self._timer: TimerRef | None = None
-        if self._registry.upkeep_s is not None:
+        if registry.upkeep_s is not None:
             self.send(self.pid, _Upkeep())
 
     async def handle_info(self, message: Any) -> None:

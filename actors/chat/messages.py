@@ -11,6 +11,7 @@ from palaver.transport.edge import Connection
 __all__ = [
     "AckUpTo",
     "Announce",
+    "AnnounceAgain",
     "Answer",
     "Append",
     "Applied",
@@ -300,9 +301,9 @@ class GatewayUp(NamedTuple):
 
 
 class AnnounceAgain(NamedTuple):
-    """The registry of a partition has lost sessions: announce those that are here again."""
+    """The registry of a partition's manager has lost sessions: announce them again."""
 
-    partition: int
+    number: int
 
 
 class Route(NamedTuple):

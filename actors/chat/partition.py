@@ -49,7 +49,7 @@ from palaver.actors.chat.sequencer import Sequencer
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import NOREPLY, Down, From, Pid, Response, Shutdown, Stop
-from palaver.storage import Outcome, StoreFailed, StoreFull
+from palaver.storage import Outcome, StoreFailed, StoreFull, StoreUnavailable
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
 
@@ -260,7 +260,7 @@ class PartitionServer(Owned):
         marks: dict[tuple[bytes, str], cmd.Marked] = {}
         for append, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                if isinstance(outcome, StoreFull | StoreFailed):
+                if isinstance(outcome, StoreFull | StoreFailed | StoreUnavailable):
                     self._failing(outcome)
                 self._respond(append, None, outcome)
                 continue
@@ -292,10 +292,11 @@ class PartitionServer(Owned):
             key = (mark.conversation, mark.account)
             self.send(gateway_name(0), Route(mark.accounts, key, op))
 
-    def _failing(self, error: StoreFull | StoreFailed) -> None:
+    def _failing(self, error: StoreFull | StoreFailed | StoreUnavailable) -> None:
         """Nothing can be stored: find out by oneself when that is over, and no longer say so."""
-        self._stats.failing[self._number] = str(error)
-        self._in_doubt |= isinstance(error, StoreFailed)
+        if not isinstance(error, StoreUnavailable):  # this node does not lead any more
+            self._stats.failing[self._number] = str(error)
+        self._in_doubt |= not isinstance(error, StoreFull)
         if not self._probing:
             self._probing = True
             self.send_after(_RETRY_S, self.pid, _Probe())

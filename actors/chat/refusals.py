@@ -7,9 +7,9 @@ from palaver.storage import (
     Overloaded,
     Rejected,
     StoreClosed,
-    StoreError,
     StoreFailed,
     StoreFull,
+    StoreUnavailable,
 )
 from palaver.transport.wire import ErrorCode
 
@@ -25,7 +25,7 @@ class RequestTimeout(Exception):
     """A process did not answer in time: it has far too much to do."""
 
 
-class Unavailable(StoreError):
+class Unavailable(StoreUnavailable):
     """Who has to do this cannot be reached now: it begins anew, moves, or its node is gone.
 
     What was asked may have been done all the same.
@@ -50,7 +50,7 @@ def refusal_of(error: BaseException) -> tuple[ErrorCode, str, int | None]:
             return ErrorCode.GOING_AWAY, "the server is going away; connect again", 1_000
         case ApplyFailed():
             return ErrorCode.INTERNAL, "the server could not apply this; it is logged there", None
-        case StoreError():  # also: this node does not own the partition any more
+        case StoreUnavailable():  # as where this node does not lead the partition any more
             return ErrorCode.UNAVAILABLE, _MOVES, RETRY_AFTER_MS
         case RequestTimeout():
             return ErrorCode.TIMEOUT, "the server did not get to this in time; try again", 500

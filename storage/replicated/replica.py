@@ -285,10 +285,10 @@ class Replica:
 
     def install_given(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         """Put this snapshot in place of the tables; see `ReplicatedStore.install`."""
-        following = self._following.state != "off"
-        self.owner.drop("a snapshot is put in place of the tables")
-        self._following.stop()
         self._store.install(self.partition, source, info)
+        following = self._following.state != "off"
+        self.owner.drop("a snapshot was put in place of the tables")
+        self._following.stop()
         self._replaced()
         if following:
             self._following.start()

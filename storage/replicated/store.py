@@ -275,8 +275,10 @@ class ReplicatedStore:
         return self.store.content_digest(partition)
 
     def stats(self) -> StoreStats:
-        """Return the figures of the tables under it."""
-        return self.store.stats()
+        """Return the figures of the tables under it; the backlog is that of the appends here."""
+        stats = self.store.stats()
+        stats.backlog = sum(replica.owner.calls.backlog for replica in self._replicas)
+        return stats
 
     def glance(self) -> None:
         """Let a commit finish whose disk work is probably done; see `Store.glance`."""

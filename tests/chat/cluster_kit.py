@@ -1,14 +1,15 @@
 """Two chat nodes in this process, with one store: what is not about replicas, but about distance.
 
 Each has a runtime node of its own, its gateways and its listener; what their processes tell each
-other is copied by the distribution, as if a network were between them.
+other becomes bytes and comes from bytes, as if a network were between them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from kill_kit import Crashes
 
 from palaver.actors.chat.accounts import SignUpLimits
 from palaver.actors.chat.context import Acceptor
+from palaver.actors.chat.crossing import CROSSING
 from palaver.actors.chat.names import Places
 from palaver.actors.chat.registry import MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.distribution.distribution import Distribution
-from palaver.actors.distribution.signals import Signal
+from palaver.actors.distribution.links import LinkCarrier
+from palaver.actors.distribution.vocabulary import Vocabulary
 from palaver.actors.runtime import Node
 from palaver.storage import Store
 from palaver.supervisors.trees.listener import ListenerPort
@@ -36,56 +39,53 @@ PARTITIONS = 4
 
 
 class Wires:
-    """Carries signals between the nodes of this process, each in its own turn of the loop."""
+    """Carries packets between the nodes of this process, each in its own turn of the loop."""
 
     def __init__(self) -> None:
-        self.ends: dict[str, Distribution] = {}
-        self.carried: list[Signal] = []
+        self.ends: dict[str, LinkCarrier] = {}
         self._life = 0
         self._up = False
 
     def join(self, node: Node) -> Distribution:
-        """Make a node part of it, and connect it."""
-        end = Distribution(node, 1, _End(self, node.name))
-        self.ends[node.name] = end
-        return end
+        """Make a node part of it; it is connected by `connect`."""
+        end = self.ends[node.name] = LinkCarrier(node, 1, Vocabulary().add(*CROSSING))
+        end.open(_Links(self, node.name))
+        return end.distribution
 
     def connect(self) -> None:
         """Connect every node with every other."""
         self._up = True
-        for one in self.ends.values():
-            for other in self.ends.values():
-                if other is not one:
-                    one.up(other.name, other.creation)
+        for one, other in self._pairs():
+            one.up(other.name, 1, other.greeting)
 
     def cut(self) -> None:
         """Lose all connections, with what is under way."""
         self._up = False
         self._life += 1
-        for one in self.ends.values():
-            for other in self.ends.values():
-                if other is not one:
-                    one.down(other.name)
+        for one, other in self._pairs():
+            one.down(other.name, "cut")
 
-    def send(self, source: str, target: str, signal: Signal) -> None:
-        self.carried.append(signal)
-        asyncio.get_running_loop().call_soon(self._arrive, self._life, source, target, signal)
+    def _pairs(self) -> Iterator[tuple[LinkCarrier, LinkCarrier]]:
+        return permutations(self.ends.values(), 2)
 
-    def _arrive(self, life: int, source: str, target: str, signal: Signal) -> None:
+    def send(self, source: str, target: str, packet: bytes) -> None:
+        asyncio.get_running_loop().call_soon(self._arrive, self._life, source, target, packet)
+
+    def _arrive(self, life: int, source: str, target: str, packet: bytes) -> None:
         if self._up and life == self._life:
-            self.ends[target].arrived(source, signal)
+            self.ends[target].arrived(source, packet)
 
 
-class _End:
+class _Links:
     def __init__(self, wires: Wires, name: str) -> None:
         self._wires = wires
         self._name = name
 
-    def send(self, node_name: str, signal: Signal) -> None:
-        self._wires.send(self._name, node_name, signal)
+    def send(self, node_name: str, packet: bytes) -> None:
+        self._wires.send(self._name, node_name, packet)
 
     def disconnect(self, node_name: str) -> None:
-        asyncio.get_running_loop().call_soon(self._wires.cut)
+        raise AssertionError(f"{self._name} does not understand {node_name}")
 
 
 class NoMedia:

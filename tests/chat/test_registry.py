@@ -350,7 +350,7 @@ def test_the_manager_fills_a_redis_that_was_killed_and_lost_everything(run: Run)
             running_node() as node,
             redis_registry(server, node, timeout_s=0.2) as registry,
         ):
-            manager = await node.start_server(Manager, 0, lambda _: registry)
+            manager = await node.start_server(Manager, 0, lambda number: registry)
             session = node.spawn(Idle)
             accounts = [f"account {n}" for n in range(200)]
             one: dict[str, Any] = {}
@@ -396,7 +396,7 @@ def test_a_session_that_ended_while_redis_was_away_is_found_nowhere(run: Run) ->
             running_node() as node,
             redis_registry(server, node, timeout_s=0.2) as registry,
         ):
-            manager = await node.start_server(Manager, 0, lambda _: registry)
+            manager = await node.start_server(Manager, 0, lambda number: registry)
             session = node.spawn(Idle)
             told: dict[str, Any] = {}
             desk = await node.start_server(Desk, manager, {"ann": session, "bob": session}, told)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import Lmdb, Simulated
-from journal_kit import MemoryJournal, PlainCodec
+from engines import Lmdb, PlainCodec, Simulated
+from journal_kit import MemoryJournal
 from storage_kit import append, problems, run, say, talk
 
 from palaver.storage import LogPort, Outcome

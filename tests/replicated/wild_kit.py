@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cbor2
-from journal_kit import PlainCodec
+from engines import PlainCodec
 
 from palaver.actors.simulation import Host, World
 from palaver.storage import (

@@ -117,19 +117,23 @@ class Client(Directory, Files):
         ssl: ssl_module.SSLContext | None = None,
         proxy: Proxy = True,
         timeouts: Timeouts | None = None,
+        random: random_module.Random | None = None,
     ) -> Identity:
         """Register a new device for a phone number and return its identity.
 
         The server sends a one-time code to the phone; ``code_provider`` is then called (and
         awaited, where it gives an awaitable) and returns what the person read. ``key`` is the
-        device's key, a fresh one where it is None.
+        device's key, a fresh one where it is None. Of several URLs the first that can be reached
+        is taken, from one drawn by ``random`` on.
 
         Raises:
             CodeWrong, CodeExpired, RateLimited, TooMany: The server refused.
             BadMessage: ``phone`` or ``device_name`` is not fit to be sent.
             ConnectionFailed: No server could be reached, or it went away before it answered.
         """
-        asking = signup.SignUp(url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts())
+        asking = signup.SignUp(
+            url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts(), random=random
+        )
         await asking.request_code(phone)
         code = code_provider()
         if not isinstance(code, str):

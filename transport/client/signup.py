@@ -46,7 +46,9 @@ class SignUp:
         random: random_module.Random | None = None,
     ) -> None:
         urls = server_urls(url)
-        start = (random or random_module.SystemRandom()).randrange(len(urls))
+        start = 0
+        if len(urls) > 1:
+            start = (random or random_module.SystemRandom()).randrange(len(urls))
         self._urls = urls[start:] + urls[:start]
         self._ssl = ssl
         self._proxy: Proxy = proxy

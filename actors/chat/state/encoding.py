@@ -55,7 +55,7 @@ def _send(items: list[Any]) -> cmd.Command:
     *head, messages = items
     head[2] = _tuple(head[2])
     fresh = [
-        cmd.Fresh(client_id, seen, kind, body, _tuple(file))  # type: ignore[arg-type]
+        cmd.Fresh(client_id, seen, kind, body, _tuple(file))
         for client_id, seen, kind, body, file in messages
     ]
     return (*head, fresh)
@@ -81,7 +81,7 @@ def _deliver(items: list[Any]) -> cmd.Command:
     return (*head, [_command(command) for command in inner])
 
 
-def _tuple(items: list[Any] | None) -> tuple[Any, ...] | None:
+def _tuple(items: list[Any] | None) -> Any:
     return None if items is None else tuple(items)
 
 
