@@ -11,12 +11,19 @@ from typing import Any, Final, TypeVar
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.api import (
+    DiscardPolicy,
+    RawStreamMsg,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from palaver.storage.jetstream.consumer import Broken, Delivered, deliver
+from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_cancellation
 from palaver.storage.jetstream.errors import (
+    NO_MESSAGE,
     WRONG_LAST_SEQUENCE,
     NotEnoughServers,
     api_error,
@@ -180,17 +187,19 @@ class JetStreamRegisters:
 
     async def read(self, key: str) -> Register | None:
         """Return what a register holds; None if there is none. See the port."""
-        entry = await self._ask(self._entry(_checked(key)))
-        if entry is None:
+        last = await self._ask(self._last(_checked(key)))
+        if last is None or last.seq is None or _is_removed(last.headers):
             return None
-        assert entry.revision is not None
-        return Register(entry.value or b"", entry.revision)
+        return Register(last.data or b"", last.seq)
 
-    async def _entry(self, key: str) -> KeyValue.Entry | None:
+    async def _last(self, key: str) -> RawStreamMsg | None:
+        """Return what was written to a key last; that may be that it was removed."""
         try:
-            return await self._kv.get(key)
-        except KeyNotFoundError:
-            return None
+            return await self._js.get_last_msg(self._stream, self._prefix + key)
+        except NotFoundError as error:
+            if error.err_code == NO_MESSAGE:
+                return None
+            raise
 
     async def write(self, key: str, value: bytes, expected: int | None) -> int:
         """Write if the register is as expected; its new revision. See the port."""
@@ -199,9 +208,15 @@ class JetStreamRegisters:
             raise ValueError(
                 f"{len(value)} bytes; a register holds {self._limits.max_value_bytes} bytes"
             )
-        if expected is None:
-            return await self._ask(self._kv.create(key, value))
-        return await self._ask(self._kv.update(key, value, expected))
+        if expected is not None:
+            return await self._ask(self._kv.update(key, value, expected))
+        try:
+            return await self._ask(self._kv.update(key, value, 0))
+        except RegisterChanged:
+            last = await self._ask(self._last(key))
+            if last is None or last.seq is None or not _is_removed(last.headers):
+                raise
+            return await self._ask(self._kv.update(key, value, last.seq))
 
     async def delete(self, key: str, expected: int) -> None:
         """Remove a register of this revision. See the port."""
@@ -291,6 +306,7 @@ class JetStreamRegisters:
                 why = str(await self._serve(tell, begun))
             except (NatsError, TimeoutError) as error:
                 why = str(api_error(self._stream, error))
+            heed_cancellation()
             log.debug("a watch begins again", prefix=watch.prefix, why=why)
             await asyncio.sleep(self._limits.pause_s)
 
@@ -313,7 +329,7 @@ class JetStreamRegisters:
     def _register_of(self, each: Delivered) -> tuple[str, Register | None]:
         msg = each.msg
         key = msg.subject[len(self._prefix) :]
-        if msg.headers is not None and msg.headers.get("KV-Operation") in ("DEL", "PURGE"):
+        if _is_removed(msg.headers):
             return key, None
         return key, Register(msg.data, each.position)
 
@@ -356,6 +372,10 @@ class Watch:
         """Tell of those that have gone without a trace while the watch was broken."""
         for key in sorted(self._known - keys):
             self.tell(key, None)
+
+
+def _is_removed(headers: Mapping[str, str] | None) -> bool:
+    return headers is not None and headers.get("KV-Operation") in ("DEL", "PURGE")
 
 
 def _checked(key: str) -> str:
