@@ -265,6 +265,7 @@ class Lanes:
                 low,
                 previous,
                 messages,
+                session.context.stamps.latest,
             ),
         )
         return bool(lane.waiting) and not lane.asking_file
@@ -276,13 +277,13 @@ class Lanes:
         if type(change) is Group:
             message = SubmitGroup(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.name, change.members,
+                change.name, change.members, session.context.stamps.latest,
             )  # fmt: skip
         else:
             assert type(change) is Members
             message = SubmitMembers(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.add, change.remove,
+                change.add, change.remove, session.context.stamps.latest,
             )  # fmt: skip
         session.send(lane.sequencer, message)  # type: ignore[arg-type]
 

@@ -151,7 +151,8 @@ class SequencerIs(NamedTuple):
 class Submit(NamedTuple):
     """Messages of one device for one conversation, in order; answered by `Applied`.
 
-    `pair` names the two of a direct conversation, which may not exist yet; None otherwise.
+    `pair` names the two of a direct conversation, which may not exist yet; None otherwise. `after`
+    is the latest stamp that the sender's node knows of: these come after it.
     """
 
     reply_to: Pid
@@ -162,6 +163,7 @@ class Submit(NamedTuple):
     low: int
     previous: int
     messages: list[Fresh]
+    after: int = 0
 
 
 class SubmitGroup(NamedTuple):
@@ -175,6 +177,7 @@ class SubmitGroup(NamedTuple):
     low: int
     name: str
     members: tuple[str, ...]
+    after: int = 0
 
 
 class SubmitMembers(NamedTuple):
@@ -188,6 +191,7 @@ class SubmitMembers(NamedTuple):
     low: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    after: int = 0
 
 
 class TypingHint(NamedTuple):

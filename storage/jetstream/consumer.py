@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-__all__ = ["Broken", "Delivered", "deliver"]
+__all__ = ["Broken", "Delivered", "deliver", "heed_cancellation"]
 
 
 class Delivered(NamedTuple):
@@ -48,6 +48,17 @@ class Broken(NamedTuple):
 
     def __str__(self) -> str:
         return self.why
+
+
+def heed_cancellation() -> None:
+    """Raise `CancelledError` if this task has been cancelled and a library has swallowed that.
+
+    In Python 3.11 `asyncio.wait_for`, which every request to NATS goes through, does so when the
+    answer comes in the same turn of the loop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 Tell: TypeAlias = Callable[[list[Delivered]], bool]
@@ -108,6 +119,7 @@ async def deliver(
                 deliver_subject=inbox,
             ),
         )
+        heed_cancellation()
         if begun is not None:
             begun(info.num_pending or 0)
         return await intake.until_broken()

@@ -125,7 +125,7 @@ class NotEnoughServers(EngineError):
 
 STREAM_NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
-CONSUMER_NOT_FOUND = 10014
+NO_MESSAGE = 10037
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 NO_PEERS = frozenset({10005, 10074})
 """No suitable peers for placement; more replicas than servers."""

@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
 from palaver.storage.jetstream.answers import Answers, Unanswered
-from palaver.storage.jetstream.consumer import Broken, Delivered, deliver
+from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_cancellation
 from palaver.storage.jetstream.errors import (
     EntryTooLarge,
     JournalLost,
@@ -275,6 +275,7 @@ class JetStreamJournal:
             info = await self._js.stream_info(self.stream)
         except (NatsError, TimeoutError) as error:
             raise unavailable(api_error(self.stream, error)) from error
+        heed_cancellation()
         self.recognise(identity_of(info))
         return info
 

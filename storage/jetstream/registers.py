@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.api import (
+    DiscardPolicy,
+    RawStreamMsg,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from palaver.storage.jetstream.consumer import Broken, Delivered, deliver
+from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_cancellation
 from palaver.storage.jetstream.errors import (
+    NO_MESSAGE,
     WRONG_LAST_SEQUENCE,
-    NotEnoughServers,
     api_error,
 )
-from palaver.storage.jetstream.streams import checked_name, is_led, make_stream, refused
+from palaver.storage.jetstream.streams import again, checked_name, is_led, make_stream, refused
 from palaver.storage.replicated.ports import (
     JournalUnavailable,
     Register,
@@ -37,7 +44,6 @@ T = TypeVar("T")
 
 _KEY: Final = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
 _MAX_KEY: Final = 128
-_POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +103,10 @@ class JetStreamRegisters:
         """Make the bucket if there is none, and wait until it is led; harmless when repeated.
 
         Raises:
-            NotEnoughServers: fewer servers than `replicas`.
+            NotEnoughServers: fewer servers than `replicas`, after `timeout_s`.
             RegistersUnavailable: not within `timeout_s`.
         """
-        await self._until_led(timeout_s, make=True)
+        await self._until(self._make, timeout_s)
 
     async def open(self, *, timeout_s: float = 30.0) -> None:
         """Wait until the bucket exists and is led.
@@ -108,26 +114,17 @@ class JetStreamRegisters:
         Raises:
             RegistersUnavailable: not within `timeout_s`: there is no such cluster, or no quorum.
         """
-        await self._until_led(timeout_s, make=False)
+        await self._until(self._find, timeout_s)
 
-    async def set_replicas(self, replicas: int) -> None:
+    async def set_replicas(self, replicas: int, *, timeout_s: float = 30.0) -> None:
         """Keep so many copies from now on; harmless when repeated.
 
         Raises:
-            NotEnoughServers: fewer servers than that.
-            RegistersUnavailable: no answer.
+            NotEnoughServers: fewer servers than that, after `timeout_s`.
+            RegistersUnavailable: no answer, after `timeout_s`.
         """
         self._replicas = replicas
-        info = await self._ask(self._js.stream_info(self._stream))
-        if info.config.num_replicas == replicas:
-            return
-        try:
-            await self._js.update_stream(self._config())
-        except (NatsError, TimeoutError) as error:
-            found = refused(self._config(), error)
-            if isinstance(found, NotEnoughServers):
-                raise found from error
-            raise RegistersUnavailable(str(found)) from error
+        await self._until(self._change, timeout_s)
 
     async def close(self) -> None:
         """End all watches; harmless when repeated."""
@@ -136,25 +133,33 @@ class JetStreamRegisters:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _until_led(self, timeout_s: float, *, make: bool) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
+    async def _until(self, step: Callable[[], Awaitable[StreamInfo]], timeout_s: float) -> None:
+        """Do a step until it succeeds and the bucket is led."""
+
+        async def led() -> None:
             try:
-                if make:
-                    info = await make_stream(self._js, self._config())
-                else:
-                    info = await self._js.stream_info(self._stream)
-                if is_led(info):
-                    return
-                why = "nobody leads it"
-            except JournalUnavailable as error:
-                why = str(error)
+                info = await step()
             except (NatsError, TimeoutError) as error:
-                why = str(api_error(self._stream, error))
-            if loop.time() >= deadline:
-                raise RegistersUnavailable(f"{self._stream}: {why}")
-            await asyncio.sleep(_POLL_S)
+                raise refused(self._config(), error) from error
+            if not is_led(info):
+                raise JournalUnavailable(f"{self._stream}: nobody leads it")
+
+        try:
+            await again(led, timeout_s)
+        except JournalUnavailable as error:
+            raise RegistersUnavailable(str(error)) from error
+
+    async def _make(self) -> StreamInfo:
+        return await make_stream(self._js, self._config())
+
+    async def _find(self) -> StreamInfo:
+        return await self._js.stream_info(self._stream)
+
+    async def _change(self) -> StreamInfo:
+        info = await self._find()
+        if info.config.num_replicas == self._replicas:
+            return info
+        return await self._js.update_stream(self._config())
 
     def _config(self) -> StreamConfig:
         return StreamConfig(
@@ -180,17 +185,19 @@ class JetStreamRegisters:
 
     async def read(self, key: str) -> Register | None:
         """Return what a register holds; None if there is none. See the port."""
-        entry = await self._ask(self._entry(_checked(key)))
-        if entry is None:
+        last = await self._ask(self._last(_checked(key)))
+        if last is None or last.seq is None or _is_removed(last.headers):
             return None
-        assert entry.revision is not None
-        return Register(entry.value or b"", entry.revision)
+        return Register(last.data or b"", last.seq)
 
-    async def _entry(self, key: str) -> KeyValue.Entry | None:
+    async def _last(self, key: str) -> RawStreamMsg | None:
+        """Return what was written to a key last; that may be that it was removed."""
         try:
-            return await self._kv.get(key)
-        except KeyNotFoundError:
-            return None
+            return await self._js.get_last_msg(self._stream, self._prefix + key)
+        except NotFoundError as error:
+            if error.err_code == NO_MESSAGE:
+                return None
+            raise
 
     async def write(self, key: str, value: bytes, expected: int | None) -> int:
         """Write if the register is as expected; its new revision. See the port."""
@@ -199,9 +206,15 @@ class JetStreamRegisters:
             raise ValueError(
                 f"{len(value)} bytes; a register holds {self._limits.max_value_bytes} bytes"
             )
-        if expected is None:
-            return await self._ask(self._kv.create(key, value))
-        return await self._ask(self._kv.update(key, value, expected))
+        if expected is not None:
+            return await self._ask(self._kv.update(key, value, expected))
+        try:
+            return await self._ask(self._kv.update(key, value, 0))
+        except RegisterChanged:
+            last = await self._ask(self._last(key))
+            if last is None or last.seq is None or not _is_removed(last.headers):
+                raise
+            return await self._ask(self._kv.update(key, value, last.seq))
 
     async def delete(self, key: str, expected: int) -> None:
         """Remove a register of this revision. See the port."""
@@ -291,6 +304,7 @@ class JetStreamRegisters:
                 why = str(await self._serve(tell, begun))
             except (NatsError, TimeoutError) as error:
                 why = str(api_error(self._stream, error))
+            heed_cancellation()
             log.debug("a watch begins again", prefix=watch.prefix, why=why)
             await asyncio.sleep(self._limits.pause_s)
 
@@ -313,7 +327,7 @@ class JetStreamRegisters:
     def _register_of(self, each: Delivered) -> tuple[str, Register | None]:
         msg = each.msg
         key = msg.subject[len(self._prefix) :]
-        if msg.headers is not None and msg.headers.get("KV-Operation") in ("DEL", "PURGE"):
+        if _is_removed(msg.headers):
             return key, None
         return key, Register(msg.data, each.position)
 
@@ -356,6 +370,10 @@ class Watch:
         """Tell of those that have gone without a trace while the watch was broken."""
         for key in sorted(self._known - keys):
             self.tell(key, None)
+
+
+def _is_removed(headers: Mapping[str, str] | None) -> bool:
+    return headers is not None and headers.get("KV-Operation") in ("DEL", "PURGE")
 
 
 def _checked(key: str) -> str:

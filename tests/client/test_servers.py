@@ -57,6 +57,16 @@ def test_clients_begin_at_different_servers_and_leave_one_for_different_others()
     assert seconds == {"ws://b", "ws://c"}
 
 
+def test_a_client_may_begin_with_the_server_nearby_and_leaves_it_for_any() -> None:
+    seconds = set()
+    for seed in range(20):
+        chosen = Servers(URLS, Backoff(), random.Random(seed), near_first=True)
+        assert chosen.current == "ws://a"
+        chosen.failed(None, 0.0)
+        seconds.add(chosen.current)
+    assert seconds == {"ws://b", "ws://c"}
+
+
 def test_a_failed_server_is_left_for_its_own_backoff_and_the_next_is_tried_soon() -> None:
     chosen = servers()
     seen = [chosen.current]

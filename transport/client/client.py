@@ -64,6 +64,7 @@ class Client(Directory, Files):
         identity: The account, device and key; see :meth:`sign_up`.
         state: Where the outbox and the position are kept. MemoryState (the default) survives
             lost connections; FileState survives the program too.
+        near_first: Whether to begin with the first of several servers, as the one nearby.
         clock, random: Ports for tests.
         limits, timeouts, backoff: Bounds and times; the defaults suit a person's device.
         ssl: TLS settings for a ``wss`` URL.
@@ -87,6 +88,7 @@ class Client(Directory, Files):
         proxy: Proxy = True,
         connect_timeout_s: float | None = 10.0,
         agent: str = "palaver-python",
+        near_first: bool = False,
     ) -> None:
         self.identity = identity
         self._connect_timeout_s = connect_timeout_s
@@ -100,6 +102,7 @@ class Client(Directory, Files):
             ssl=ssl,
             proxy=proxy,
             agent=agent,
+            near_first=near_first,
         )
         self._engine = Engine(identity, state or MemoryState(), settings)
         self._http = Http(self._engine)
@@ -199,6 +202,11 @@ class Client(Directory, Files):
     def online(self) -> bool:
         """Whether the client is signed in at this moment."""
         return self._engine.board.online.is_set() and self._engine.goes_on
+
+    @property
+    def server(self) -> str:
+        """The URL of the server that it is connected to, or tries next."""
+        return self._engine.core.servers.current
 
     @property
     def outbox(self) -> tuple[Outgoing, ...]:

@@ -95,6 +95,7 @@ class Core:
         backoff: Backoff | None = None,
         agent: str = "palaver-python",
         urls: Sequence[str] = ("",),
+        near_first: bool = False,
     ) -> None:
         self.account = account
         self.device = device
@@ -134,7 +135,7 @@ class Core:
         self.reconnect_after_s: float | None = None
         self.ack_position = snapshot.position
         self.queued_upto = 0
-        self.servers = Servers(urls, self.backoff, chance)
+        self.servers = Servers(urls, self.backoff, chance, near_first=near_first)
         self._ready_since_s: float | None = None
         self._lost_s = 0.0
         self._unavailable_since_s: float | None = None

@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     ssl: ssl_module.SSLContext | None
     proxy: Proxy
     agent: str
+    near_first: bool = False
 
 
 class Engine:
@@ -104,6 +105,7 @@ class Engine:
             backoff=settings.backoff,
             agent=settings.agent,
             urls=settings.urls,
+            near_first=settings.near_first,
         )
         for cid in self._core.outbox.cids:
             self.board.handles[cid] = Outgoing(cid)

@@ -53,13 +53,23 @@ class Servers:
 
     __slots__ = ("_at", "_backoff", "_chance", "_servers")
 
-    def __init__(self, urls: Sequence[str], backoff: Backoff, chance: random.Random) -> None:
-        self._servers = [_Server(each) for each in urls]
+    def __init__(
+        self,
+        urls: Sequence[str],
+        backoff: Backoff,
+        chance: random.Random,
+        *,
+        near_first: bool = False,
+    ) -> None:
+        servers = [_Server(each) for each in urls]
+        near = servers[:1] if near_first else []
+        others = servers[len(near) :]
+        if len(others) > 1:
+            chance.shuffle(others)
+        self._servers = near + others
         self._backoff = backoff
         self._chance = chance
         self._at = 0
-        if len(self._servers) > 1:
-            chance.shuffle(self._servers)
 
     @property
     def current(self) -> str:
