@@ -229,9 +229,8 @@ REFUSED: list[tuple[str, Callable[[Pid], Any], Any]] = [
     ("AttachQueue", lambda me: AttachQueue("a", 1, me, (1, 1)), AttachAgain()),
     ("LookUp", lambda me: LookUp(me, "a"), Placement("a", ())),
     (
-        "Watch", lambda me: Watch(me, ("b", 1), "a", "b"),
-        Watched(
-            ("b", 1), False, None, cmd.Refusal("unavailable", refusal_of(Unavailable())[1])
+        "Watch", lambda me: Watch(me, 7, "b", "a", "b"),
+        Watched(7, "b", False, None, cmd.Refusal("unavailable", refusal_of(Unavailable())[1])
         ),
     ),
     (
