@@ -25,7 +25,7 @@ from .errors import (
     WrongSequence,
 )
 from .lending import Lent
-from .machine import Command, Finishing, Machine, Outcome, Rejected
+from .machine import BESIDE, Command, Finishing, Machine, Outcome, Rejected
 from .transaction import META_TABLE, ReadTxn, WriteTxn
 
 APPLIED = b"applied"
@@ -144,6 +144,7 @@ class Applier:
     """
 
     __slots__ = (
+        "_beside",
         "_clock",
         "_env",
         "_finishing",
@@ -165,6 +166,7 @@ class Applier:
         self._machine = machine
         self._finishing = machine if isinstance(machine, Finishing) else None
         self._clock = clock
+        self._beside = False
         self._stale = False
         self._turn = threading.Lock()
         self._usual_commit_s = 1.0
@@ -293,9 +295,10 @@ class Applier:
             self._stale = True
             apply = self._apply_nested if one_by_one else self._apply
             last = before.applied
+            self._beside = False
             for entry in batch.entries:
                 last = self._apply_entry(txn, raw, entry, last, apply)
-            if last == before.applied:
+            if last == before.applied and not self._beside:
                 self._env.abort(raw)
                 self._stale = False  # nothing was written: disk and machine agree
                 batch.apply_s += self._clock() - began
@@ -346,7 +349,9 @@ class Applier:
         for command in entry.commands:
             result = apply(txn, raw, last + 1, command)
             results.append(result)
-            if not isinstance(result, Exception):
+            if result is BESIDE:
+                self._beside = True
+            elif not isinstance(result, Exception):
                 last += 1
             if thread is not None:
                 thread.pause_if_due()
@@ -398,4 +403,4 @@ class Applier:
 
 def _concerns_batch(error: Exception) -> bool:
     """Whether an error is of the transaction as a whole, not of the command that met it."""
-    return is_disk_error(error) or isinstance(error, lmdb.MapFullError)
+    return is_disk_error(error) or isinstance(error, lmdb.MapFullError | StoreUnusable)

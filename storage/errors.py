@@ -10,6 +10,7 @@ StoreError
 ├── RecordCorrupt             one record is not what was written; the others are served
 ├── StoreBusy                 a snapshot is held open for too long; end it and try again
 ├── StoreClosed               a call after `close`
+├── StoreUnavailable          not here, or not now: another node may do it, or this one later
 ├── Overloaded                the backlog is full; nothing was queued; try later
 ├── CommandError              the outcome of one command that did not happen
 │   ├── WrongSequence         the partition was not at the expected sequence
@@ -134,6 +135,13 @@ class StoreClosed(StoreError):
 
     def __init__(self) -> None:
         super().__init__("the store is closed")
+
+
+class StoreUnavailable(StoreError):
+    """This store cannot do it here and now, though nothing is wrong with the request: try again.
+
+    Its kinds are those of a replicated store; see `palaver.storage.replicated.errors`.
+    """
 
 
 class Overloaded(StoreError):

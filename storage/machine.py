@@ -25,6 +25,11 @@ class Outcome(NamedTuple):
     effects: tuple[Any, ...] = ()
 
 
+BESIDE = Outcome("beside the history")
+"""What a command answers that is no part of the history: it takes no sequence, and what it writes
+is `aside`. It is committed all the same, also where nothing else is."""
+
+
 class Rejected(Exception):
     """The machine's refusal of one command, raised by `apply` before its first write.
 

@@ -15,9 +15,10 @@ import phonenumbers
 
 from palaver.actors.chat.messages import Append, Applied
 from palaver.actors.chat.names import Places
+from palaver.actors.chat.owned import Owned
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import NOREPLY, From, GenServer, Pid, ProcessContext
+from palaver.actors.runtime import From, Pid, ProcessContext
 from palaver.transport.wire import ErrorCode
 
 __all__ = [
@@ -112,7 +113,7 @@ class _Pending(NamedTuple):
     used_by: bytes | None
 
 
-class Accounts(GenServer):
+class Accounts(Owned):
     """Issues and verifies one-time codes."""
 
     __slots__ = ("_asked", "_limits", "_pending", "_places", "_sender", "_stats")
@@ -132,8 +133,7 @@ class Accounts(GenServer):
         """Issue a code for an operator."""
         if isinstance(request, IssueCode):
             return self._new_code(request.phone)
-        self.reply_error(from_, TypeError(f"accounts do not know {request!r}"))
-        return NOREPLY
+        return super().handle_call(request, from_)
 
     def handle_info(self, message: Any) -> None:
         """Take a request for a code, a code to verify, or the registration's outcome."""

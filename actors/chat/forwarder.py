@@ -15,7 +15,7 @@ from palaver.actors.chat.partition import Poke
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.runtime import Down, GenServer
 
-__all__ = ["Forwarder"]
+__all__ = ["TAGS", "Forwarder"]
 
 #: So many commands travel as one.
 _BATCH = 256
@@ -31,6 +31,10 @@ class _Delivered(NamedTuple):
 
 class _Confirmed(NamedTuple):
     target: int
+
+
+TAGS = (_Delivered, _Confirmed)
+"""What comes back to it from the partitions of other nodes."""
 
 
 class Forwarder(GenServer):

@@ -4,16 +4,20 @@ Two caches spare it the manager. The first: the sessions here, with the placemen
 accounts, which the manager keeps current; if both parties are here, the manager is not asked. The
 second: where recent peers are, the least recently used forgotten first; the manager tells of
 changes as long as an account is in it.
+
+Each partition has a manager and a presence, on whatever node; those of an account are told of its
+sessions, and a new one is told of all that concern it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palaver.actors.chat.messages import (
     Announce,
+    AnnounceAgain,
     Close,
     Drain,
     Forget,
@@ -24,36 +28,40 @@ from palaver.actors.chat.messages import (
     Present,
     RegisterSession,
     Release,
-    RevokedHere,
     Rewatch,
     Route,
     RouteHere,
     SessionOp,
     Withdraw,
 )
-from palaver.actors.chat.names import MANAGER, PRESENCE, sessions_name
+from palaver.actors.chat.names import (
+    manager_name,
+    presence_name,
+    queues_name,
+    sessions_name,
+)
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import NOREPLY, Down, From, GenServer, NoReply, Pid, Response
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
 from palaver.transport.edge import Connection
 
+if TYPE_CHECKING:
+    from palaver.actors.chat.context import SessionContext
+
 __all__ = ["Gateway"]
 
 #: How many accounts the cache of recent peers remembers, unless told otherwise.
 RECENT_PEERS = 10_000
 
-#: Revocations that are remembered, for logins that were under way.
-_REVOKED_KNOWN = 10_000
-
 #: Operations that wait for the manager's answer, per account; hints beyond it are dropped.
 _WAITING_OPS = 64
 
-_MANAGER_RETRY_S = 0.05
+_MEET_S = 0.05
 
 
 class _Meet(NamedTuple):
-    """The manager or presence was not there: try again."""
+    """A manager or presence was not there: try again."""
 
 
 class Gateway(GenServer):
@@ -65,18 +73,20 @@ class Gateway(GenServer):
         "_draining",
         "_elsewhere",
         "_lines",
-        "_manager_ref",
+        "_managers",
+        "_meeting",
         "_number",
         "_opening",
         "_owners",
         "_peers",
         "_peers_limit",
-        "_presence_ref",
+        "_places",
+        "_presences",
         "_refs",
-        "_revoked",
         "_session_class",
         "_sessions",
         "_stats",
+        "_unmet",
         "_waiting",
     )
 
@@ -84,7 +94,7 @@ class Gateway(GenServer):
         self,
         number: int,
         session_class: type[GenServer],
-        context: Any,
+        context: SessionContext,
         stats: ChatStats,
         hang_up: Callable[[int], None],
         recent_peers: int = RECENT_PEERS,
@@ -97,6 +107,7 @@ class Gateway(GenServer):
         self._number = number
         self._session_class = session_class
         self._context = context
+        self._places = context.places
         self._stats = stats
         stats.sessions_by_gateway[number] = 0  # those of an earlier one have ended with it
         self._peers_limit = recent_peers
@@ -105,16 +116,19 @@ class Gateway(GenServer):
         self._refs: dict[Any, tuple[Connection, Pid]] = {}
         self._owners: dict[Pid, tuple[str, int]] = {}
         self._lines: dict[Pid, Connection] = {}
-        self._revoked: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._peers: OrderedDict[str, tuple[Pid, ...]] = OrderedDict()
         self._waiting: dict[str, deque[tuple[Any, bytes]]] = {}
         self._opening: dict[Any, Connection] = {}
         self._draining: Drain | None = None
         self._drainers: list[From] = []
-        self._manager_ref: Any = None
-        self._presence_ref: Any = None
-        self._meet_manager()
-        self._meet_presence()
+        # The numbers of the partitions whose manager or presence it has met, by monitor.
+        self._managers: dict[Any, int] = {}
+        self._presences: dict[Any, int] = {}
+        self._unmet: dict[tuple[Callable[[int], None], int], None] = {}
+        self._meeting = False
+        for partition in range(self._places.partitions):
+            self._meet_manager(partition)
+            self._meet_presence(partition)
 
     def handle_info(self, message: Any) -> None:
         """Take a connection, a session's registration, something to route, or news."""
@@ -131,19 +145,15 @@ class Gateway(GenServer):
                 self._admitted(ref, value, error)
             case RegisterSession():
                 self._register(*message)
-            case Placement(account, gateways):
-                self._placed(account, gateways)
-            case Release(account, device, newer):
-                self._release(account, device, newer)
-            case RevokedHere(account, device):
-                self._revoke(account, device)
+            case Placement() | Release() | AnnounceAgain():
+                self._told(message)
             case Down(ref, _, _):
                 self._down(ref)
             case _Meet():
-                if self._manager_ref is None:
-                    self._meet_manager()
-                if self._presence_ref is None:
-                    self._meet_presence()
+                self._meeting = False
+                unmet, self._unmet = self._unmet, {}
+                for meet, partition in unmet:
+                    meet(partition)
             case _:
                 super().handle_info(message)
 
@@ -168,7 +178,7 @@ class Gateway(GenServer):
         spec = ChildSpec(
             id=connection,
             start=self._session_class,
-            args=(connection, self.pid, self._context),
+            args=(connection, self.pid, queues_name(self._number), self._context),
             restart="temporary",
         )
         ref = self.send_request(sessions_name(self._number), StartChild(spec))
@@ -192,25 +202,19 @@ class Gateway(GenServer):
             self.send(before, _replaced())
         devices[device] = session
         self._owners[session] = (account, device)
+        manager = self._places.manager_of(account)
         if self._peers.pop(account, None) is not None:
-            self.send(MANAGER, Forget(self.pid, account))
-        self.send(MANAGER, Announce(self.pid, account, device, session))
-        self.send(PRESENCE, Present(self.pid, account, device, session, True))
+            self.send(manager, Forget(self.pid, account))
+        self.send(manager, Announce(self.pid, account, device, session))
+        presence = self._places.presence_of(account)
+        self.send(presence, Present(self.pid, account, device, session, True))
         self._lines[session] = connection
         self._stats.sessions_by_gateway[self._number] += 1
-        if (account, device) in self._revoked:
-            # It was revoked between the reading of its key and now.
-            self._revoke(account, device)
 
     def _down(self, ref: Any) -> None:
-        if ref is self._manager_ref:
-            self._meet_manager()
-            return
-        if ref is self._presence_ref:
-            self._meet_presence()
-            return
         known = self._refs.pop(ref, None)
         if known is None:
+            self._meet_next(ref)
             return
         connection, session = known
         # A session that ended in order has closed its connection; after a crash this does it.
@@ -231,22 +235,15 @@ class Gateway(GenServer):
         if not devices:
             self._sessions.pop(account, None)
             self._elsewhere.pop(account, None)
-        self.send(MANAGER, Withdraw(self.pid, account, device, session, not devices))
-        self.send(PRESENCE, Present(self.pid, account, device, session, False))
+        manager = self._places.manager_of(account)
+        self.send(manager, Withdraw(self.pid, account, device, session, not devices))
+        presence = self._places.presence_of(account)
+        self.send(presence, Present(self.pid, account, device, session, False))
 
     def _release(self, account: str, device: int, newer: Pid) -> None:
         session = self._sessions.get(account, {}).get(device)
         if session is not None and session is not newer:
             self.send(session, _replaced())
-
-    def _revoke(self, account: str, device: int) -> None:
-        session = self._sessions.get(account, {}).get(device)
-        if session is not None:
-            self.send(session, Close(wire.CloseCode.REVOKED, "this device was revoked", None))
-        # Device numbers are not used again, so that remembering is harmless.
-        self._revoked[account, device] = None
-        if len(self._revoked) > _REVOKED_KNOWN:
-            self._revoked.popitem(last=False)
 
     # -- routing -----------------------------------------------------------------------------
 
@@ -269,7 +266,7 @@ class Gateway(GenServer):
         waiting = self._waiting.get(account)
         if waiting is None:
             waiting = self._waiting[account] = deque(maxlen=_WAITING_OPS)
-            self.send(MANAGER, LookUp(self.pid, account))
+            self.send(self._places.manager_of(account), LookUp(self.pid, account))
         waiting.append((key, op))
 
     def _deliver(self, account: str, key: Any, op: bytes) -> None:
@@ -294,39 +291,79 @@ class Gateway(GenServer):
             self._peers.move_to_end(account)
             if len(self._peers) > self._peers_limit:
                 oldest, _ = self._peers.popitem(last=False)
-                self.send(MANAGER, Forget(self.pid, oldest))
+                self.send(self._places.manager_of(oldest), Forget(self.pid, oldest))
         for key, op in self._waiting.pop(account, ()):
             self._deliver(account, key, op)
             for gateway in others:
                 self.send(gateway, RouteHere(account, key, op))
 
+    def _told(self, news: Placement | Release | AnnounceAgain) -> None:
+        """Do what a manager says."""
+        match news:
+            case Placement(account, gateways):
+                self._placed(account, gateways)
+            case Release(account, device, newer):
+                self._release(account, device, newer)
+            case AnnounceAgain(partition):
+                self._announce_all(partition)
+
     # -- processes that may begin anew ----------------------------------------------------------
 
-    def _meet_manager(self) -> None:
+    def _meet_next(self, ref: Any) -> None:
+        """A manager or a presence has ended."""
+        partition = self._managers.pop(ref, None)
+        if partition is not None:
+            self._meet_manager(partition)
+            return
+        partition = self._presences.pop(ref, None)
+        if partition is not None:
+            self._meet_presence(partition)
+
+    def _meet_manager(self, partition: int) -> None:
         """Begin with a new manager: announce what is here, forget what the old one said."""
-        self._manager_ref = self._meet(MANAGER)
-        self._peers.clear()
-        self._waiting.clear()
-        if self._manager_ref is not None:
-            self.send(MANAGER, GatewayUp(self.pid))
-            for account, devices in self._sessions.items():
-                for device, session in devices.items():
-                    self.send(MANAGER, Announce(self.pid, account, device, session))
+        number_of = self._places.number_of
+        for account in [one for one in self._peers if number_of(one) == partition]:
+            del self._peers[account]
+        for account in [one for one in self._waiting if number_of(one) == partition]:
+            del self._waiting[account]
+        manager = manager_name(partition)
+        if self._meet(manager, partition, self._managers, self._meet_manager):
+            self.send(manager, GatewayUp(self.pid))
+            self._announce_all(partition)
 
-    def _meet_presence(self) -> None:
+    def _announce_all(self, partition: int) -> None:
+        manager = manager_name(partition)
+        for account, device, session in self._sessions_of(partition):
+            self.send(manager, Announce(self.pid, account, device, session))
+
+    def _meet_presence(self, partition: int) -> None:
         """Begin with a new presence: say who is here, and let the sessions subscribe again."""
-        self._presence_ref = self._meet(PRESENCE)
-        if self._presence_ref is not None:
-            for account, devices in self._sessions.items():
-                for device, session in devices.items():
-                    self.send(PRESENCE, Present(self.pid, account, device, session, True))
-                    self.send(session, Rewatch())
+        presence = presence_name(partition)
+        if self._meet(presence, partition, self._presences, self._meet_presence):
+            self.send(presence, GatewayUp(self.pid))
+            for account, device, session in self._sessions_of(partition):
+                self.send(presence, Present(self.pid, account, device, session, True))
+            for session in self._owners:  # whoever watches an account of that partition
+                self.send(session, Rewatch(partition))
 
-    def _meet(self, name: str) -> Any:
-        if self.whereis(name) is None:
-            self.send_after(_MANAGER_RETRY_S, self.pid, _Meet())
-            return None
-        return self.monitor(name)
+    def _sessions_of(self, partition: int) -> Iterator[tuple[str, int, Pid]]:
+        number_of = self._places.number_of
+        for account, devices in self._sessions.items():
+            if number_of(account) == partition:
+                for device, session in devices.items():
+                    yield account, device, session
+
+    def _meet(
+        self, name: str, partition: int, met: dict[Any, int], meet: Callable[[int], None]
+    ) -> bool:
+        if self.whereis(name) is not None:
+            met[self.monitor(name)] = partition
+            return True
+        self._unmet[meet, partition] = None
+        if not self._meeting:
+            self._meeting = True
+            self.send_after(_MEET_S, self.pid, _Meet())
+        return False
 
 
 def _replaced() -> Close:

@@ -82,12 +82,12 @@ class Handshake:
 
     def _code(self, request: wire.Code) -> None:
         session = self._session
-        tag = session.expect(self._sign_up_answer(request.id))
+        tag = session.expect(ACCOUNTS, self._sign_up_answer(request.id))
         session.send(ACCOUNTS, RequestCode(session.pid, tag, request.phone, session.address))
 
     def _sign_up(self, request: wire.SignUp) -> None:
         session = self._session
-        tag = session.expect(self._sign_up_answer(request.id))
+        tag = session.expect(ACCOUNTS, self._sign_up_answer(request.id))
         session.send(
             ACCOUNTS,
             VerifyCode(
@@ -118,9 +118,10 @@ class Handshake:
     def _authenticate(self, request: wire.Auth) -> None:
         self._state = _VERIFYING
         session = self._session
-        tag = session.expect(lambda login, error: self._verify(request, login, error))
+        place = session.context.places.of(request.account)
+        tag = session.expect(place, lambda login, error: self._verify(request, login, error))
         ask = Ask(session.pid, tag, "login", (request.account, request.device))
-        session.send(session.context.places.of(request.account), ask)
+        session.send(place, ask)
 
     def _verify(self, request: wire.Auth, login: Login, error: BaseException | None) -> None:
         session = self._session

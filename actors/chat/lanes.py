@@ -265,6 +265,7 @@ class Lanes:
                 low,
                 previous,
                 messages,
+                session.context.stamps.latest,
             ),
         )
         return bool(lane.waiting) and not lane.asking_file
@@ -276,13 +277,13 @@ class Lanes:
         if type(change) is Group:
             message = SubmitGroup(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.name, change.members,
+                change.name, change.members, session.context.stamps.latest,
             )  # fmt: skip
         else:
             assert type(change) is Members
             message = SubmitMembers(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.add, change.remove,
+                change.add, change.remove, session.context.stamps.latest,
             )  # fmt: skip
         session.send(lane.sequencer, message)  # type: ignore[arg-type]
 
@@ -299,9 +300,9 @@ class Lanes:
             return
         lane.asking_file = True
         session = self._session
-        tag = session.expect(lambda value, error: self._file_known(lane, file, value, error))
-        ask = Ask(session.pid, tag, "file", (session.account, file))
-        session.send(session.context.places.of(session.account), ask)
+        place = session.context.places.of(session.account)
+        tag = session.expect(place, lambda value, error: self._file_known(lane, file, value, error))
+        session.send(place, Ask(session.pid, tag, "file", (session.account, file)))
 
     def _file_known(
         self, lane: _Lane, file: bytes, value: Any, error: BaseException | None

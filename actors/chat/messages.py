@@ -11,10 +11,12 @@ from palaver.transport.edge import Connection
 __all__ = [
     "AckUpTo",
     "Announce",
+    "AnnounceAgain",
     "Answer",
     "Append",
     "Applied",
     "Ask",
+    "AttachAgain",
     "AttachQueue",
     "ClientAck",
     "Close",
@@ -33,7 +35,7 @@ __all__ = [
     "RegisterSession",
     "Release",
     "Reload",
-    "RevokedHere",
+    "Revoked",
     "Rewatch",
     "Route",
     "RouteHere",
@@ -46,8 +48,10 @@ __all__ = [
     "Unwatch",
     "Watch",
     "Watched",
+    "WhoIsOnline",
     "Withdraw",
     "Writable",
+    "WriteLastSeen",
 ]
 
 
@@ -97,7 +101,15 @@ class AttachQueue(NamedTuple):
     account: str
     device: int
     queue: Pid
-    as_of: int
+    as_of: tuple[int, int]
+
+
+class AttachAgain(NamedTuple):
+    """The queue is not attached: it has to ask first where it stands, and whether it still may."""
+
+
+class Revoked(NamedTuple):
+    """The queue's device was revoked, and its session must end; the queue is not attached."""
 
 
 class NewEvents(NamedTuple):
@@ -139,7 +151,8 @@ class SequencerIs(NamedTuple):
 class Submit(NamedTuple):
     """Messages of one device for one conversation, in order; answered by `Applied`.
 
-    `pair` names the two of a direct conversation, which may not exist yet; None otherwise.
+    `pair` names the two of a direct conversation, which may not exist yet; None otherwise. `after`
+    is the latest stamp that the sender's node knows of: these come after it.
     """
 
     reply_to: Pid
@@ -150,6 +163,7 @@ class Submit(NamedTuple):
     low: int
     previous: int
     messages: list[Fresh]
+    after: int = 0
 
 
 class SubmitGroup(NamedTuple):
@@ -163,6 +177,7 @@ class SubmitGroup(NamedTuple):
     low: int
     name: str
     members: tuple[str, ...]
+    after: int = 0
 
 
 class SubmitMembers(NamedTuple):
@@ -176,6 +191,7 @@ class SubmitMembers(NamedTuple):
     low: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    after: int = 0
 
 
 class TypingHint(NamedTuple):
@@ -288,6 +304,12 @@ class GatewayUp(NamedTuple):
     gateway: Pid
 
 
+class AnnounceAgain(NamedTuple):
+    """The registry of a partition's manager has lost sessions: announce them again."""
+
+    number: int
+
+
 class Route(NamedTuple):
     """Hand an operation to every session of these accounts, wherever they are; never stored."""
 
@@ -313,13 +335,6 @@ class RegisterSession(NamedTuple):
     connection: Connection
 
 
-class RevokedHere(NamedTuple):
-    """A device was revoked: end its session."""
-
-    account: str
-    device: int
-
-
 class Drain(NamedTuple):
     """The node goes away: clients come back after `least_ms` plus up to `spread_ms`."""
 
@@ -328,7 +343,9 @@ class Drain(NamedTuple):
 
 
 class Rewatch(NamedTuple):
-    """Presence began anew: subscribe again."""
+    """The presence of a partition began anew: subscribe again to the accounts that live there."""
+
+    number: int
 
 
 # -- with presence ---------------------------------------------------------------------------
@@ -369,7 +386,20 @@ class Watched(NamedTuple):
     refused: Refusal | None
 
 
+class WriteLastSeen(NamedTuple):
+    """Call: write what is unwritten; the reply comes when it is durable."""
+
+
+class WhoIsOnline(NamedTuple):
+    """Call: the devices with sessions of each of these accounts that is online."""
+
+    accounts: tuple[str, ...]
+
+
 class PresenceChanged(NamedTuple):
-    """Privacy or blocks of an account changed: decide again who sees what."""
+    """Privacy or blocks of an account changed: decide again who sees what.
+
+    A partition's process says so to every presence that has asked it for a row.
+    """
 
     account: str

@@ -6,20 +6,19 @@ from palaver.storage.partitioning import partition_of
 
 __all__ = [
     "ACCOUNTS",
-    "MANAGER",
-    "PRESENCE",
     "Places",
     "forwarder_name",
     "gateway_name",
+    "manager_name",
     "partition_name",
+    "presence_name",
     "queues_name",
     "sequencers_name",
     "sessions_name",
 ]
 
-MANAGER = "manager"
-PRESENCE = "presence"
 ACCOUNTS = "accounts"
+"""The process of one-time codes; there is one, beside partition 0."""
 
 
 def partition_name(number: int) -> str:
@@ -37,9 +36,14 @@ def sequencers_name(number: int) -> str:
     return f"sequencers.{number}"
 
 
-def queues_name(number: int) -> str:
-    """The supervisor of a partition's device queues."""
-    return f"queues.{number}"
+def manager_name(number: int) -> str:
+    """The process that knows where the accounts of a partition are connected."""
+    return f"manager.{number}"
+
+
+def presence_name(number: int) -> str:
+    """The process that knows which accounts of a partition are online."""
+    return f"presence.{number}"
 
 
 def gateway_name(number: int) -> str:
@@ -50,6 +54,11 @@ def gateway_name(number: int) -> str:
 def sessions_name(number: int) -> str:
     """The supervisor of a gateway's sessions."""
     return f"sessions.{number}"
+
+
+def queues_name(number: int) -> str:
+    """The supervisor of the device queues of a gateway's sessions."""
+    return f"queues.{number}"
 
 
 class Places:
@@ -76,3 +85,11 @@ class Places:
     def of(self, key: str | bytes) -> str:
         """The name of the process of the partition of an account or a conversation."""
         return partition_name(self.number_of(key))
+
+    def manager_of(self, account: str) -> str:
+        """The name of the manager of an account."""
+        return manager_name(self.number_of(account))
+
+    def presence_of(self, account: str) -> str:
+        """The name of the presence of an account."""
+        return presence_name(self.number_of(account))

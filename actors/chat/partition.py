@@ -23,6 +23,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+from palaver.actors.chat.attachments import Attachments
 from palaver.actors.chat.gathering import Gathering
 from palaver.actors.chat.messages import (
     AckUpTo,
@@ -34,27 +35,25 @@ from palaver.actors.chat.messages import (
     FindSequencer,
     Missed,
     NewEvents,
+    PresenceChanged,
     Reload,
-    RevokedHere,
+    Revoked,
     Route,
     SequencerIs,
 )
 from palaver.actors.chat.names import forwarder_name, gateway_name, sequencers_name
+from palaver.actors.chat.owned import Greet, Owned
 from palaver.actors.chat.partition_port import PartitionPort
 from palaver.actors.chat.queries import QUERIES, Login
 from palaver.actors.chat.sequencer import Sequencer
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import NOREPLY, Down, From, GenServer, Pid, Response, Shutdown, Stop
-from palaver.storage import Outcome, StoreFailed, StoreFull
+from palaver.actors.runtime import NOREPLY, Down, From, Pid, Response, Shutdown, Stop
+from palaver.storage import Outcome, StoreFailed, StoreFull, StoreUnavailable
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
 
 __all__ = ["PartitionPort", "PartitionServer", "Poke"]
-
-
-#: Devices without a connection whose last event is remembered, by commit.
-_MISSED_KNOWN = 4_096
 
 #: What the store refused (a full disk, an overload) and nobody repeats is tried again so late.
 _RETRY_S = 0.5
@@ -94,20 +93,20 @@ class _Done(NamedTuple):
     result: Any
 
 
-class PartitionServer(GenServer):
+#: After these commands presence has to decide anew who may see the account in their first field.
+_CHANGES_PRESENCE = frozenset({cmd.SET_PRIVACY, cmd.SET_BLOCK, cmd.DELETE_ACCOUNT})
+
+
+class PartitionServer(Owned):
     """Owns the way to one partition of the store."""
 
     __slots__ = (
-        "_attached",
-        "_commits",
-        "_gateways",
+        "_attachments",
         "_gathering",
         "_in_doubt",
-        "_missed",
-        "_missed_floor",
         "_number",
+        "_presences",
         "_probing",
-        "_queue_refs",
         "_sequencer_args",
         "_sequencer_refs",
         "_sequencers",
@@ -120,26 +119,19 @@ class PartitionServer(GenServer):
         self,
         number: int,
         store: PartitionPort,
-        gateways: int,
         stats: ChatStats,
         sequencer_args: tuple[Any, ...],
     ) -> None:
         """Take over partition `number`; `sequencer_args` is passed to each sequencer."""
         self._stats = stats
-        self._gateways = gateways
         self._number = number
         self._store = store
         self._sequencer_args = sequencer_args
         self._gathering = Gathering()
-        self._commits = 0
+        self._attachments = Attachments(self.random.getrandbits(62))
         self._probing = False
         self._in_doubt = False  # a commit failed, and may be there all the same
-        self._missed: dict[tuple[str, int], int] = {}
-        self._missed_floor = 0
-        # Nearly always one. A device that signs in twice has two for a moment, and their order here
-        # says nothing of which of its sessions stays.
-        self._attached: dict[tuple[str, int], tuple[Pid, ...]] = {}
-        self._queue_refs: dict[Any, tuple[str, int]] = {}
+        self._presences: dict[Any, Pid] = {}  # those that have asked for a row; by monitor
         self._sequencers: dict[bytes, Pid] = {}
         self._sequencer_refs: dict[Any, bytes] = {}
         self._starting: dict[Any, tuple[bytes, list[Pid]]] = {}
@@ -147,6 +139,8 @@ class PartitionServer(GenServer):
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answer an `Append` or `Ask` to a caller; its `reply_to` and `tag` are not used."""
+        if type(request) is Greet:
+            return self.pid
         self._take(request._replace(reply_to=None, tag=from_))
         return NOREPLY
 
@@ -241,11 +235,8 @@ class PartitionServer(GenServer):
         if isinstance(outcome, Exception):
             self.send_after(_RETRY_S, self.pid, _Settle())
             return
-        self._commits += 1
-        self._missed_floor = self._commits
-        for queues in self._attached.values():
-            for queue in queues:
-                self.send(queue, Missed())
+        for queue in self._attachments.settled():
+            self.send(queue, Missed())
         for sequencer in self._sequencers.values():
             self.send(sequencer, Reload())
         # What was forwarded before a crash still waits in the outbox.
@@ -263,26 +254,25 @@ class PartitionServer(GenServer):
             self._retry_ack(append.command)
 
     def _committed(self, batch: list[Append], outcomes: list[Outcome | Exception]) -> None:
-        self._commits += 1
+        attachments = self._attachments
+        attachments.committed()
         pushes: dict[Pid, list[NewEvents]] = {}
         marks: dict[tuple[bytes, str], cmd.Marked] = {}
         for append, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                if isinstance(outcome, StoreFull | StoreFailed):
+                if isinstance(outcome, StoreFull | StoreFailed | StoreUnavailable):
                     self._failing(outcome)
                 self._respond(append, None, outcome)
                 continue
-            self._stats.storage_failing = ""
+            self._stats.failing.pop(self._number, None)
             self._respond(append, outcome.value, None)
+            if append.command[0] in _CHANGES_PRESENCE:
+                for presence in self._presences.values():
+                    self.send(presence, PresenceChanged(append.command[1]))
             for effect in outcome.effects:
                 if type(effect) is cmd.Queued:
-                    device = (effect.account, effect.device)
-                    queues = self._attached.get(device)
-                    if queues is None:
-                        self._missed[device] = self._commits
-                    else:
-                        for queue in queues:
-                            _gather(pushes.setdefault(queue, []), effect)
+                    for queue in attachments.of((effect.account, effect.device)):
+                        _gather(pushes.setdefault(queue, []), effect)
                 elif type(effect) is cmd.Marked:
                     # Watermarks only rise, so the last of a batch says it all.
                     key = (effect.conversation, effect.account)
@@ -293,9 +283,7 @@ class PartitionServer(GenServer):
                     marks[key] = effect
                 else:
                     self._tell(effect)
-        while len(self._missed) > _MISSED_KNOWN:
-            oldest = next(iter(self._missed))
-            self._missed_floor = max(self._missed_floor, self._missed.pop(oldest))
+        attachments.trim()
         for queue, runs in pushes.items():
             for run in runs:
                 self.send(queue, run)
@@ -304,10 +292,11 @@ class PartitionServer(GenServer):
             key = (mark.conversation, mark.account)
             self.send(gateway_name(0), Route(mark.accounts, key, op))
 
-    def _failing(self, error: StoreFull | StoreFailed) -> None:
+    def _failing(self, error: StoreFull | StoreFailed | StoreUnavailable) -> None:
         """Nothing can be stored: find out by oneself when that is over, and no longer say so."""
-        self._stats.storage_failing = str(error)
-        self._in_doubt |= isinstance(error, StoreFailed)
+        if not isinstance(error, StoreUnavailable):  # this node does not lead any more
+            self._stats.failing[self._number] = str(error)
+        self._in_doubt |= not isinstance(error, StoreFull)
         if not self._probing:
             self._probing = True
             self.send_after(_RETRY_S, self.pid, _Probe())
@@ -327,7 +316,7 @@ class PartitionServer(GenServer):
         if isinstance(outcome, Exception):
             self.send_after(_RETRY_S, self.pid, _Probe())
             return None
-        self._stats.storage_failing = ""
+        self._stats.failing.pop(self._number, None)
         self._probing = False
         if self._in_doubt:
             return Stop(Shutdown("a commit was in doubt; what it did is read from the tables"))
@@ -342,27 +331,24 @@ class PartitionServer(GenServer):
                 if sequencer is not None:
                     self.send(sequencer, Reload())
             case cmd.DeviceRevoked(account, device):
-                for number in range(self._gateways):
-                    self.send(gateway_name(number), RevokedHere(account, device))
+                for queue in self._attachments.revoke((account, device)):
+                    self.send(queue, Revoked())
 
     def _attach(self, attach: AttachQueue) -> None:
-        """Tell a queue of its device's events from now on, and whether it missed some.
-
-        Commits are counted, so that a device that was told where its queue stands need not read
-        the table again, unless something came in between.
-        """
-        device = (attach.account, attach.device)
-        self._attached[device] = (*self._attached.get(device, ()), attach.queue)
-        self._queue_refs[self.monitor(attach.queue)] = device
-        known = self._missed_floor <= attach.as_of <= self._commits
-        if not known or self._missed.pop(device, 0) > attach.as_of:
-            self.send(attach.queue, Missed())
+        """Tell a queue of its device's events from now on, and whether it missed some."""
+        first = self._attachments.attach(attach)
+        if first is None or type(first) is Missed:
+            self._attachments.monitored(self.monitor(attach.queue), attach)
+        if first is not None:
+            self.send(attach.queue, first)
 
     # -- queries -----------------------------------------------------------------------------
 
     def _ask(self, ask: Ask) -> None:
         query = QUERIES[ask.query]
-        as_of = self._commits
+        as_of = self._attachments.as_of
+        if ask.query == "presence" and ask.reply_to is not None:
+            self._met(ask.reply_to)
 
         def done(result: Any) -> None:
             if type(result) is Login:
@@ -377,6 +363,11 @@ class PartitionServer(GenServer):
             )
         except Exception as error:  # noqa: BLE001 - whatever the store refuses is the answer
             self._answer(ask, error)
+
+    def _met(self, presence: Pid) -> None:
+        """A presence keeps a row: it has to hear when that changes."""
+        if presence not in self._presences.values():
+            self._presences[self.monitor(presence)] = presence
 
     def _answer(self, ask: Ask, result: Any) -> None:
         failed = isinstance(result, BaseException)
@@ -427,14 +418,8 @@ class PartitionServer(GenServer):
             if self._sequencers.get(conversation) is pid:
                 del self._sequencers[conversation]
             return
-        device = self._queue_refs.pop(ref, None)
-        if device is None:
-            return
-        left = tuple(queue for queue in self._attached[device] if queue is not pid)
-        if left:
-            self._attached[device] = left
-        else:
-            del self._attached[device]
+        if self._presences.pop(ref, None) is None:
+            self._attachments.ended(ref, pid)
 
 
 def _gather(runs: list[NewEvents], effect: cmd.Queued) -> None:

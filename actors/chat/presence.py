@@ -1,4 +1,4 @@
-"""Who is online, who may know it, and when someone was last seen.
+"""Which accounts of a partition are online, who may know it, and when someone was last seen.
 
 It costs what is looked at: an account's changes go only to the sessions that watch it, a flapping
 connection is told once per :data:`COALESCE_S`, and last seen is written behind, many accounts in
@@ -6,7 +6,9 @@ one command, every :data:`WRITE_S` seconds (that is how much of it a crash of th
 Nobody is shown a value before it is durable, so that none is ever seen to go backwards.
 
 The rule is reciprocal: who hides their last seen does not see others', and a block hides both
-from each other. What may not be seen looks like an account that does not exist.
+from each other. What may not be seen looks like an account that does not exist. Who looks may be of
+another partition: its rows are asked there, and the process of that partition tells of changes. If
+it ends, they are asked again.
 """
 
 from __future__ import annotations
@@ -18,21 +20,25 @@ from palaver.actors.chat.messages import (
     Append,
     Applied,
     Ask,
+    GatewayUp,
     PresenceChanged,
     Present,
     SessionOp,
     Unwatch,
     Watch,
     Watched,
+    WhoIsOnline,
+    WriteLastSeen,
 )
-from palaver.actors.chat.names import Places
+from palaver.actors.chat.names import Places, partition_name
+from palaver.actors.chat.owned import Owned
 from palaver.actors.chat.queries import PresenceRow
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import NOREPLY, Down, From, GenServer, NoProcess, Pid
+from palaver.actors.runtime import NOREPLY, Down, From, NoProcess, Pid
 from palaver.transport import wire
 
-__all__ = ["COALESCE_S", "MAX_WATCHES", "WRITE_S", "Presence", "WhoIsOnline", "WriteLastSeen"]
+__all__ = ["COALESCE_S", "WRITE_S", "Presence", "WhoIsOnline", "WriteLastSeen"]
 
 COALESCE_S = 0.1
 WRITE_S = 1.0
@@ -40,8 +46,8 @@ WRITE_S = 1.0
 #: Accounts that stay online have their last seen refreshed this often.
 REFRESH_S = 60.0
 
-#: Subscriptions that one session may hold.
-MAX_WATCHES = 256
+#: A row that could not be read is asked again after so long.
+_ASK_AGAIN_S = 0.5
 
 _WRITE_BATCH = 500
 _KNOWN_ROWS = 50_000
@@ -57,16 +63,6 @@ class _Home(NamedTuple):
     gateway: Pid
 
 
-class WriteLastSeen(NamedTuple):
-    """Call: write what is unwritten; the reply comes when it is durable."""
-
-
-class WhoIsOnline(NamedTuple):
-    """Call: the devices with sessions of each of these accounts that is online."""
-
-    accounts: tuple[str, ...]
-
-
 class _Tell(NamedTuple):
     pass
 
@@ -79,8 +75,23 @@ class _Refresh(NamedTuple):
     pass
 
 
-class Presence(GenServer):
-    """Knows the accounts that are online here, and who watches whom."""
+class _AskAgain(NamedTuple):
+    account: str
+
+
+class _Watching:
+    """What a session watches here, for whom, and the monitor of it."""
+
+    __slots__ = ("accounts", "ref", "viewer")
+
+    def __init__(self, viewer: str, ref: Any) -> None:
+        self.accounts: dict[str, None] = {}
+        self.viewer = viewer
+        self.ref = ref
+
+
+class Presence(Owned):
+    """Knows the accounts of its partition that are online, and who watches them."""
 
     __slots__ = (
         "_asking",
@@ -89,37 +100,43 @@ class Presence(GenServer):
         "_gateways",
         "_homes",
         "_last_seen",
+        "_number",
         "_online",
         "_partitions",
         "_places",
         "_rows",
+        "_sessions",
         "_stats",
         "_telling",
         "_unwritten",
+        "_viewers",
         "_watchers",
         "_watching",
         "_writes",
         "_written",
     )
 
-    def init(self, places: Places, stats: ChatStats) -> None:
-        """Begin knowing nothing; the gateways tell who is here."""
+    def init(self, number: int, places: Places, stats: ChatStats) -> None:
+        """Serve partition `number`. Begin knowing nothing; the gateways tell who is here."""
+        self._number = number
         self._places = places
         self._stats = stats
-        stats.accounts_online_now = 0
+        stats.online_by_partition[number] = 0
         self._online: dict[str, dict[Pid, _Home]] = {}  # account -> session
         self._homes: dict[_Home, _Home] = {}  # one object for all sessions that have an equal one
-        self._gateways: dict[Any, Pid] = {}  # by monitor
+        self._gateways: dict[Pid, Any] = {}  # with their monitors
         self._partitions: dict[Any, str] = {}  # by monitor
         self._last_seen: dict[str, int] = {}
         self._unwritten: dict[tuple[str, int], int] = {}
         self._rows: dict[str, PresenceRow] = {}
         self._asking: dict[str, list[Watch]] = {}
         self._watchers: dict[str, dict[Pid, str]] = {}  # account -> session -> viewer
-        self._watching: dict[Pid, dict[str, None]] = {}
+        self._watching: dict[Pid, _Watching] = {}
+        self._sessions: dict[Any, Pid] = {}  # those that watch, by monitor
+        self._viewers: dict[str, dict[Pid, None]] = {}  # account -> its sessions that watch
         self._dirty: dict[str, None] = {}
         self._telling = False
-        self._writes: dict[int, tuple[str, list[_Row]]] = {}  # under way
+        self._writes: dict[int, list[_Row]] = {}  # under way
         self._written = 0
         self._flushing: list[From] = []
         self.send_after(WRITE_S, self.pid, _Write())
@@ -137,9 +154,23 @@ class Presence(GenServer):
             case Unwatch(session, account):
                 self._unwatch(session, account)
             case PresenceChanged(account):
-                self._ask(account)
+                if account in self._rows or account in self._asking:
+                    self._ask(account)
             case Answer(account, value, error):
                 self._known(account, value, error)
+            case Applied(number, _, error):
+                self._applied(number, error)
+            case Down(ref, dest, _):
+                self._down(ref, dest)
+            case _:
+                self._take_rare(message)
+
+    def _take_rare(self, message: Any) -> None:
+        match message:
+            case GatewayUp(gateway):
+                self._meet(gateway)
+            case _AskAgain(account):
+                self._tell_again(account)
             case _Tell():
                 self._tell()
             case _Write():
@@ -148,22 +179,19 @@ class Presence(GenServer):
             case _Refresh():
                 self._refresh()
                 self.send_after(REFRESH_S, self.pid, _Refresh())
-            case Applied(number, _, error):
-                self._applied(number, error)
-            case Down(ref, _, _):
-                self._down(ref)
             case _:
                 super().handle_info(message)
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Tell an operator who is online, or write last seen before a stop."""
+        if not isinstance(request, WhoIsOnline | WriteLastSeen):
+            return super().handle_call(request, from_)
         if isinstance(request, WhoIsOnline):
             return {
                 account: tuple(home.device for home in self._online[account].values())
                 for account in request.accounts
                 if account in self._online
             }
-        assert isinstance(request, WriteLastSeen)
         self._refresh()
         self._write()
         if not self._writes:
@@ -180,30 +208,46 @@ class Presence(GenServer):
             self._partitions[self.monitor(place)] = place
         return place
 
-    def _down(self, ref: Any) -> None:
-        gateway = self._gateways.pop(ref, None)
-        if gateway is not None:
+    def _down(self, ref: Any, dest: Any) -> None:
+        session = self._sessions.get(ref)
+        if session is not None:
+            self._drop_session(session)
+            return
+        if self._gateways.pop(dest, None) is not None:
             # Its sessions ended with it, and nobody is left to tell.
-            for account, sessions in list(self._online.items()):
-                for session, home in list(sessions.items()):
-                    if home.gateway is gateway:
-                        self._went(account, session)
+            self._drop_gateway(dest)
             return
         place = self._partitions.pop(ref, None)
         if place is None:
             return
-        for number, (where, _) in list(self._writes.items()):
-            if where == place:
+        if place == partition_name(self._number):
+            for number in list(self._writes):
                 self._applied(number, NoProcess(place))
         for account in list(self._asking):
             if self._places.of(account) == place:
                 self._known(account, None, NoProcess(place))
+        for account in [one for one in self._rows if self._places.of(one) == place]:
+            del self._rows[account]  # nobody tells of its changes any more
+            self._tell_again(account)
+
+    def _meet(self, gateway: Pid) -> None:
+        """A gateway tells of its sessions now: of some that ended it could not tell before."""
+        if gateway in self._gateways:
+            self._drop_gateway(gateway)
+        else:
+            self._gateways[gateway] = self.monitor(gateway)
+
+    def _drop_gateway(self, gateway: Pid) -> None:
+        for account, sessions in list(self._online.items()):
+            for session, home in list(sessions.items()):
+                if home.gateway is gateway:
+                    self._went(account, session)
 
     # -- coming and going ----------------------------------------------------------------------
 
     def _came(self, gateway: Pid, account: str, device: int, session: Pid) -> None:
-        if gateway not in self._gateways.values():
-            self._gateways[self.monitor(gateway)] = gateway
+        if gateway not in self._gateways:
+            self._gateways[gateway] = self.monitor(gateway)
         sessions = self._online.setdefault(account, {})
         row = self._rows.get(account)
         if row is not None and not row.known:
@@ -213,11 +257,9 @@ class Presence(GenServer):
         home = _Home(device, gateway)
         sessions[session] = self._homes.setdefault(home, home)
         self._seen(account, device, self.clock.time_ms())
-        self._stats.accounts_online_now = len(self._online)
+        self._stats.online_by_partition[self._number] = len(self._online)
 
     def _went(self, account: str, session: Pid) -> None:
-        for watched in self._watching.pop(session, ()):
-            self._drop_watcher(watched, session)
         sessions = self._online.get(account)
         if sessions is None or session not in sessions:
             return
@@ -225,7 +267,7 @@ class Presence(GenServer):
         if not sessions:
             del self._online[account]
             self._changed(account)
-        self._stats.accounts_online_now = len(self._online)
+        self._stats.online_by_partition[self._number] = len(self._online)
 
     def _refresh(self) -> None:
         now_ms = self.clock.time_ms()
@@ -240,23 +282,21 @@ class Presence(GenServer):
     def _write(self) -> None:
         if not self._unwritten:
             return
-        by_place: dict[str, list[_Row]] = {}
-        for (account, device), time_ms in self._unwritten.items():
-            by_place.setdefault(self._place_of(account), []).append((account, device, time_ms))
+        rows = [(account, device, at_ms) for (account, device), at_ms in self._unwritten.items()]
         self._unwritten.clear()
-        for place, rows in by_place.items():
-            for start in range(0, len(rows), _WRITE_BATCH):
-                some = rows[start : start + _WRITE_BATCH]
-                self._written += 1
-                self._writes[self._written] = (place, some)
-                self.send(place, Append(self.pid, self._written, (cmd.LAST_SEEN, some)))
+        place = self._place_of(rows[0][0])
+        for start in range(0, len(rows), _WRITE_BATCH):
+            some = rows[start : start + _WRITE_BATCH]
+            self._written += 1
+            self._writes[self._written] = some
+            self.send(place, Append(self.pid, self._written, (cmd.LAST_SEEN, some)))
 
     def _applied(self, number: int, error: Exception | None) -> None:
         """A write is durable: show it to those who look. Or it failed: write it again later."""
         write = self._writes.pop(number, None)
         if write is None:
             return
-        for account, device, time_ms in write[1]:
+        for account, device, time_ms in write:
             if error is not None:
                 self._seen(account, device, time_ms)
                 if account not in self._online:
@@ -273,13 +313,13 @@ class Presence(GenServer):
     # -- watching ------------------------------------------------------------------------------
 
     def _watch(self, watch: Watch) -> None:
-        watched = self._watching.setdefault(watch.session, {})
-        if watch.account not in watched and len(watched) >= MAX_WATCHES:
-            text = f"a connection watches at most {MAX_WATCHES} accounts"
-            refusal = cmd.Refusal("too_many", text)
-            self.send(watch.session, Watched(watch.tag, False, None, refusal))
-            return
-        watched[watch.account] = None
+        session = self._watching.get(watch.session)
+        if session is None:
+            ref = self.monitor(watch.session)
+            self._sessions[ref] = watch.session
+            session = self._watching[watch.session] = _Watching(watch.viewer, ref)
+            self._viewers.setdefault(watch.viewer, {})[watch.session] = None
+        session.accounts[watch.account] = None
         self._watchers.setdefault(watch.account, {})[watch.session] = watch.viewer
         missing = {watch.account, watch.viewer}.difference(self._rows)
         if not missing:
@@ -304,7 +344,7 @@ class Presence(GenServer):
             for watch in waiting:
                 refusal = cmd.Refusal("unavailable", "presence cannot be read now; try again")
                 self.send(watch.session, Watched(watch.tag, False, None, refusal))
-            self._tell_again(account)
+            self.send_after(_ASK_AGAIN_S, self.pid, _AskAgain(account))
             return
         if len(self._rows) >= _KNOWN_ROWS:
             self._rows.clear()
@@ -312,7 +352,7 @@ class Presence(GenServer):
         if row.last_seen_ms is not None:
             self._last_seen[account] = max(row.last_seen_ms, self._last_seen.get(account, 0))
         for watch in waiting:
-            if watch.account in self._watching.get(watch.session, ()):
+            if watch.session in self._watchers.get(watch.account, ()):
                 self._watch(watch)  # answers, or waits for the other row
         self._tell_again(account)
 
@@ -323,8 +363,8 @@ class Presence(GenServer):
 
     def _watched_by(self, viewer: str) -> list[str]:
         watched: set[str] = set()
-        for session in self._online.get(viewer, ()):
-            watched.update(self._watching.get(session, ()))
+        for session in self._viewers.get(viewer, ()):
+            watched.update(self._watching[session].accounts)
         return sorted(watched)
 
     def _answer(self, watch: Watch) -> None:
@@ -344,12 +384,24 @@ class Presence(GenServer):
         return account in self._online, self._last_seen.get(account)
 
     def _unwatch(self, session: Pid, account: str) -> None:
-        watched = self._watching.get(session)
-        if watched is not None:
-            watched.pop(account, None)
-            if not watched:
-                del self._watching[session]
-        self._drop_watcher(account, session)
+        watching = self._watching.get(session)
+        if watching is not None and account in watching.accounts:
+            del watching.accounts[account]
+            self._drop_watcher(account, session)
+            if not watching.accounts:
+                self.demonitor(watching.ref)
+                self._drop_session(session)
+
+    def _drop_session(self, session: Pid) -> None:
+        """A session has ended, or watches nobody here."""
+        watching = self._watching.pop(session)
+        del self._sessions[watching.ref]
+        viewers = self._viewers[watching.viewer]
+        del viewers[session]
+        if not viewers:
+            del self._viewers[watching.viewer]
+        for account in watching.accounts:
+            self._drop_watcher(account, session)
 
     def _drop_watcher(self, account: str, session: Pid) -> None:
         watchers = self._watchers.get(account)
@@ -374,7 +426,7 @@ class Presence(GenServer):
         dirty, self._dirty = self._dirty, {}
         # Who went is told together with when, which is written first.
         self._write()
-        unsafe = {row[0] for _, rows in self._writes.values() for row in rows}
+        unsafe = {row[0] for rows in self._writes.values() for row in rows}
         for account in dirty:
             if account in self._online or account not in unsafe:
                 self._show(account)

@@ -34,8 +34,8 @@ class Login(NamedTuple):
     revoked: bool
     acked: int
     last: int
-    as_of: int = 0
-    """What the partition had committed when it was asked; set by its process."""
+    as_of: tuple[int, int] = (0, 0)
+    """Which process of the partition was asked, and what it had committed; set by it."""
 
 
 class PresenceRow(NamedTuple):

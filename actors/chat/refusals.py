@@ -9,14 +9,30 @@ from palaver.storage import (
     StoreClosed,
     StoreFailed,
     StoreFull,
+    StoreUnavailable,
 )
 from palaver.transport.wire import ErrorCode
 
-__all__ = ["RequestTimeout", "refusal_of"]
+__all__ = ["RETRY_AFTER_MS", "RequestTimeout", "Unavailable", "refusal_of"]
+
+#: When it makes sense to ask again for what is elsewhere, or moves.
+RETRY_AFTER_MS = 500
+
+_MOVES = "this part of the server begins anew or moves; try again"
 
 
 class RequestTimeout(Exception):
-    """A process of this node did not answer in time: it crashed, or it has far too much to do."""
+    """A process did not answer in time: it has far too much to do."""
+
+
+class Unavailable(StoreUnavailable):
+    """Who has to do this cannot be reached now: it begins anew, moves, or its node is gone.
+
+    What was asked may have been done all the same.
+    """
+
+    def __init__(self, text: str = _MOVES) -> None:
+        super().__init__(text)
 
 
 def refusal_of(error: BaseException) -> tuple[ErrorCode, str, int | None]:
@@ -34,6 +50,8 @@ def refusal_of(error: BaseException) -> tuple[ErrorCode, str, int | None]:
             return ErrorCode.GOING_AWAY, "the server is going away; connect again", 1_000
         case ApplyFailed():
             return ErrorCode.INTERNAL, "the server could not apply this; it is logged there", None
+        case StoreUnavailable():  # as where this node does not lead the partition any more
+            return ErrorCode.UNAVAILABLE, _MOVES, RETRY_AFTER_MS
         case RequestTimeout():
             return ErrorCode.TIMEOUT, "the server did not get to this in time; try again", 500
         case _:

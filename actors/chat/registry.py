@@ -6,15 +6,34 @@ live in memory (the default) or in a server that several nodes share.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from palaver.actors.runtime import Pid
 
-__all__ = ["ConnectionRegistry", "MemoryRegistry"]
+__all__ = ["ConnectionRegistry", "MemoryRegistry", "RegistryAway"]
+
+
+class RegistryAway(Exception):
+    """The registry cannot be reached now; what was to be noted is to be announced again later."""
 
 
 class ConnectionRegistry(Protocol):
-    """Which device of which account is connected where."""
+    """Which device of which account is connected where; one for each manager.
+
+    All of its methods but `drop_gateway` either do the whole or raise `RegistryAway`;
+    `drop_gateway` does it later by itself.
+    """
+
+    @property
+    def outside(self) -> bool:
+        """Whether it is outside of the process: a manager awaits it as it awaits any I/O."""
+
+    @property
+    def upkeep_s(self) -> float | None:
+        """How soon `upkeep` should be called again, in seconds; None where it has none."""
+
+    async def upkeep(self) -> bool:
+        """Do what is due from time to time; whether sessions that were noted may be lost."""
 
     async def put(self, account: str, device: int, gateway: Pid, session: Pid) -> Pid | None:
         """Note a session; the gateway of the session that it replaces, if that is another's."""
@@ -34,8 +53,15 @@ class MemoryRegistry:
 
     __slots__ = ("_by_account",)
 
+    outside: Final = False
+    upkeep_s: Final = None
+
     def __init__(self) -> None:
         self._by_account: dict[str, dict[int, tuple[Pid, Pid]]] = {}
+
+    async def upkeep(self) -> bool:
+        """There is nothing to do, and nothing is lost."""
+        return False
 
     async def put(self, account: str, device: int, gateway: Pid, session: Pid) -> Pid | None:
         """Note a session; the gateway of the session that it replaces, if that is another's."""

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from palaver.actors.chat.messages import (
     Append,
     Ask,
-    PresenceChanged,
     Unwatch,
     Watch,
     Watched,
 )
-from palaver.actors.chat.names import PRESENCE
 from palaver.actors.chat.queries import ConversationRow, DeviceRow
 from palaver.actors.chat.state import commands as cmd
 from palaver.transport import wire
@@ -22,25 +20,24 @@ from palaver.transport.wire import ErrorCode
 if TYPE_CHECKING:
     from palaver.actors.chat.session import Session
 
-__all__ = ["HANDLERS", "rewatch", "watched"]
+__all__ = ["HANDLERS", "MAX_WATCHES", "rewatch", "watched"]
+
+#: Accounts that one session may watch.
+MAX_WATCHES = 256
 
 #: A page of conversations ends before its answer grows beyond this.
 _PAGE_BYTES = 200_000
 
 
-def _append(
-    session: Session, request_id: int, key: str | bytes, command: cmd.Command,
-    then: Callable[[Any], None] | None = None,
-) -> None:  # fmt: skip
-    """Append a command for a request; without `then` the answer is null."""
+def _append(session: Session, request_id: int, key: str | bytes, command: cmd.Command) -> None:
+    """Append a command for a request; the answer is null."""
 
-    def applied(value: Any) -> None:
-        if then is not None:
-            then(value)
+    def applied(_: Any) -> None:
         session.answer(request_id, wire.ok_null(request_id))
 
-    tag = session.expect(session.or_error(request_id, applied))
-    session.send(session.context.places.of(key), Append(session.pid, tag, command))
+    place = session.context.places.of(key)
+    tag = session.expect(place, session.or_error(request_id, applied))
+    session.send(place, Append(session.pid, tag, command))
 
 
 def _change(session: Session, request: wire.Group | wire.Members) -> None:
@@ -87,7 +84,7 @@ def _conversations_after(
                 _conversations_after(session, request, ids[-1])
 
         for place, some in by_place.items():
-            tag = session.expect(have_rows)
+            tag = session.expect(place, have_rows)
             session.send(place, Ask(session.pid, tag, "conversation_rows", (some,)))
 
     args = (session.account, after, request.limit)
@@ -126,9 +123,17 @@ def _read(session: Session, request: wire.Read) -> None:
 def _watch(session: Session, request: wire.Watch) -> None:
     if session.watching is None:
         session.watching = {}
+    if request.account not in session.watching and len(session.watching) >= MAX_WATCHES:
+        text = f"a connection watches at most {MAX_WATCHES} accounts"
+        session.answer_error(request.id, ErrorCode.TOO_MANY, text)
+        return
     session.watching.setdefault(request.account, []).append(request.id)
-    message = Watch(session.pid, (request.account, request.id), session.account, request.account)
-    session.send(PRESENCE, message)
+    _subscribe(session, request.account, request.id)
+
+
+def _subscribe(session: Session, account: str, request_id: int) -> None:
+    message = Watch(session.pid, (account, request_id), session.account, account)
+    session.send(session.context.places.presence_of(account), message)
 
 
 def watched(session: Session, message: Watched) -> None:
@@ -149,32 +154,31 @@ def watched(session: Session, message: Watched) -> None:
         session.answer(request_id, wire.ok(request_id, result))
 
 
-def rewatch(session: Session) -> None:
-    """Subscribe again to everything, and ask again what was not answered: presence is new."""
+def rewatch(session: Session, number: int) -> None:
+    """Subscribe again to the accounts of a partition, and ask again what was not answered.
+
+    The partition's presence is new.
+    """
+    number_of = session.context.places.number_of
     for account, waiting in (session.watching or {}).items():
-        for request_id in waiting or (0,):
-            tag = (account, request_id)
-            session.send(PRESENCE, Watch(session.pid, tag, session.account, account))
+        if number_of(account) == number:
+            for request_id in waiting or (0,):
+                _subscribe(session, account, request_id)
 
 
 def _unwatch(session: Session, request: wire.Unwatch) -> None:
     waiting = (session.watching or {}).pop(request.account, ())
     for request_id in waiting:  # a WATCH that this one overtook
         session.answer(request_id, wire.ok(request_id, [False, None]))
-    session.send(PRESENCE, Unwatch(session.pid, request.account))
+    place = session.context.places.presence_of(request.account)
+    session.send(place, Unwatch(session.pid, request.account))
     session.answer(request.id, wire.ok_null(request.id))
 
 
 def _privacy(session: Session, request: wire.Privacy) -> None:
     account = session.account
     command = (cmd.SET_PRIVACY, account, request.hide_last_seen)
-    _append(
-        session,
-        request.id,
-        account,
-        command,
-        lambda _: session.send(PRESENCE, PresenceChanged(account)),
-    )
+    _append(session, request.id, account, command)
 
 
 def _block(session: Session, request: wire.Block) -> None:
@@ -185,13 +189,7 @@ def _block(session: Session, request: wire.Block) -> None:
         return
     _, conversation = session.direct(request.account)
     command = (cmd.SET_BLOCK, account, request.account, conversation, request.blocked)
-    _append(
-        session,
-        request.id,
-        account,
-        command,
-        lambda _: session.send(PRESENCE, PresenceChanged(account)),
-    )
+    _append(session, request.id, account, command)
 
 
 def _devices(session: Session, request: wire.Devices) -> None:

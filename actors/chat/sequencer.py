@@ -57,6 +57,7 @@ class Sequencer(GenServer):
         "_loading",
         "_log",
         "_places",
+        "_questions",
         "_reachable",
         "_row",
         "_stamps",
@@ -80,7 +81,8 @@ class Sequencer(GenServer):
         self._row: ConversationRow | None = None
         self._reachable: dict[str, tuple[bool, float]] = {}
         self._verifying: set[str] = set()
-        self._asked: dict[Any, tuple[str, ...]] = {}  # by the monitor of who was asked
+        self._asked: dict[Any, tuple[int, tuple[str, ...]]] = {}  # by the monitor of who was asked
+        self._questions = 0
         self._waiting: deque[Any] = deque()
         self._taken = 0
         self._loading = False
@@ -102,7 +104,7 @@ class Sequencer(GenServer):
             case Answer(tag, value, error):
                 self._answered(tag, value, error)
             case Down(ref, _, _):
-                self._cannot_tell(self._asked.pop(ref, ()))
+                self._cannot_tell(self._asked.pop(ref, (0, ()))[1])
             case Reload():
                 self._load()
             case _Idle(seen):
@@ -127,9 +129,7 @@ class Sequencer(GenServer):
                 return
             self._row = value
         else:
-            _, ref = tag
-            asked = self._asked.pop(ref, ())
-            self.demonitor(ref)
+            asked = self._answer_to(tag[1])
             if error is not None:
                 self._cannot_tell(asked)
                 return
@@ -138,6 +138,15 @@ class Sequencer(GenServer):
                 self._verifying.discard(account)
                 self._reachable[account] = (account in value, now)
         self._work()
+
+    def _answer_to(self, question: int) -> tuple[str, ...]:
+        """The accounts of a question that is answered now."""
+        for ref, (number, accounts) in self._asked.items():
+            if number == question:
+                del self._asked[ref]
+                self.demonitor(ref)
+                return accounts
+        return ()  # who was asked has ended meanwhile
 
     def _cannot_tell(self, asked: tuple[str, ...]) -> None:
         """A partition failed, or ended, before it said who can be reached."""
@@ -171,8 +180,9 @@ class Sequencer(GenServer):
                 verdict = False
         for place, names in asked.items():
             ref = self.monitor(place)
-            self._asked[ref] = tuple(names)
-            self.send(place, Ask(self.pid, (_VERIFIED, ref), "reachable", (names,)))
+            self._questions += 1
+            self._asked[ref] = (self._questions, tuple(names))
+            self.send(place, Ask(self.pid, (_VERIFIED, self._questions), "reachable", (names,)))
         return verdict
 
     # -- work, in the order it came ----------------------------------------------------------
@@ -201,6 +211,7 @@ class Sequencer(GenServer):
             if known is None:
                 return False
             reachable = known
+        self._stamps.observe(message.after)
         stamp = self._stamps.take(len(message.messages))
         command = (
             cmd.SEND, self._conversation, pair, reachable, message.sender, message.device,
@@ -216,6 +227,7 @@ class Sequencer(GenServer):
         if not reachable:
             self._refuse(message, cmd.Refusal("unreachable", "a member cannot be reached"))
             return True
+        self._stamps.observe(message.after)
         command = (
             cmd.CREATE_GROUP, self._conversation, message.name, message.sender, message.device,
             self._stamps.take(), message.low, message.client_id, list(message.members),
@@ -230,6 +242,7 @@ class Sequencer(GenServer):
         if not reachable:
             self._refuse(message, cmd.Refusal("unreachable", "a member cannot be reached"))
             return True
+        self._stamps.observe(message.after)
         command = (
             cmd.CHANGE_MEMBERS, self._conversation, message.sender, message.device,
             self._stamps.take(), message.low, message.client_id,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from palaver.actors.chat import handshake, requests
 from palaver.actors.chat.accounts import SignUpAnswer
 from palaver.actors.chat.context import Inbox, SessionContext
-from palaver.actors.chat.device_queue import DeviceQueue
+from palaver.actors.chat.device_queue import DeviceQueue, come_back
 from palaver.actors.chat.handshake import Handshake
 from palaver.actors.chat.lanes import Lanes
 from palaver.actors.chat.messages import (
@@ -29,9 +29,8 @@ from palaver.actors.chat.messages import (
     Watched,
     Writable,
 )
-from palaver.actors.chat.names import queues_name
 from palaver.actors.chat.queries import Login
-from palaver.actors.chat.refusals import RequestTimeout, refusal_of
+from palaver.actors.chat.refusals import RequestTimeout, Unavailable, refusal_of
 from palaver.actors.runtime import NORMAL, Down, GenServer, Pid, Response, Stop
 from palaver.supervisors import ChildSpec, StartChild
 from palaver.transport import wire
@@ -73,6 +72,7 @@ class Session(GenServer):
         "_open",
         "_queue",
         "_queue_ref",
+        "_queues",
         "_tag",
         "account",
         "context",
@@ -81,8 +81,10 @@ class Session(GenServer):
         "watching",
     )
 
-    def init(self, connection: Connection, gateway: Pid, context: SessionContext) -> Stop | None:
-        """Serve `connection`, which `gateway` admitted."""
+    def init(
+        self, connection: Connection, gateway: Pid, queues: str, context: SessionContext
+    ) -> Stop | None:
+        """Serve `connection`, which `gateway` admitted; `queues` starts its device's queue."""
         self._connection = connection
         self.gateway = gateway
         self.context = context
@@ -94,10 +96,11 @@ class Session(GenServer):
         self._flush_due = False
         self._tag = 0
         self._open: set[int] = set()
-        self._continuations: dict[int, tuple[Continuation, float]] = {}
+        self._continuations: dict[int, tuple[Continuation, float, Any]] = {}
         self._lanes: Lanes | None = None
         self._late: dict[Any, bytes] | None = None
         self._directs: dict[str, tuple[tuple[str, str], bytes]] | None = None
+        self._queues = queues
         self._queue: Pid | None = None
         self._queue_ref: Any = None
         self._closing: Close | None = None
@@ -141,7 +144,7 @@ class Session(GenServer):
             case Watched():
                 requests.watched(self, message)
             case Rewatch():
-                requests.rewatch(self)
+                requests.rewatch(self, message.number)
             case Writable():
                 self._flush_late()
             case Down(ref, _, _):
@@ -258,22 +261,24 @@ class Session(GenServer):
         self.context.stats.errors[str(code)] += 1
         self.answer(request_id, wire.error(request_id, code, text, retry_after_ms))
 
-    def expect(self, then: Continuation) -> int:
-        """A tag for a question to another process; `then` gets the value or the error."""
+    def expect(self, place: str, then: Continuation) -> int:
+        """A tag for a question to a named process; `then` gets the value or the error.
+
+        If that process ends first, the error is `Unavailable`.
+        """
         tag = self.new_tag()
         if not self._continuations:
             self.send_after(self.context.limits.request_s, self.pid, _Overdue())
-        self._continuations[tag] = (then, self.clock.monotonic())
+        self._continuations[tag] = (then, self.clock.monotonic(), self.monitor(place))
         return tag
 
     def _give_up_overdue(self) -> None:
-        """Answer what a process that crashed left unanswered."""
+        """Answer what a process left unanswered."""
         limit_s = self.context.limits.request_s
         now_s = self.clock.monotonic()
-        for tag, (then, since_s) in list(self._continuations.items()):
+        for tag, (_, since_s, _) in list(self._continuations.items()):
             if since_s + limit_s <= now_s:
-                del self._continuations[tag]
-                then(None, RequestTimeout())
+                self._continue(tag, None, RequestTimeout())
         if self._continuations:
             self.send_after(limit_s, self.pid, _Overdue())
 
@@ -290,8 +295,9 @@ class Session(GenServer):
     def ask(self, request_id: int, key: str | bytes, query: str, args: tuple[Any, ...],
             then: Callable[[Any], None]) -> None:  # fmt: skip
         """Ask the partition of `key` for a request; an error is answered, `then` gets the value."""
-        tag = self.expect(self.or_error(request_id, then))
-        self.send(self.context.places.of(key), Ask(self.pid, tag, query, args))
+        place = self.context.places.of(key)
+        tag = self.expect(place, self.or_error(request_id, then))
+        self.send(place, Ask(self.pid, tag, query, args))
 
     def or_error(self, request_id: int, then: Callable[[Any], None]) -> Continuation:
         """Go on with the value, or answer the request with the error."""
@@ -307,9 +313,14 @@ class Session(GenServer):
     def _answered(self, tag: int, value: Any, error: BaseException | None) -> None:
         if self._lanes is not None and self._lanes.answered(tag, value, error):  # type: ignore[arg-type]
             return
+        self._continue(tag, value, error)
+
+    def _continue(self, tag: int, value: Any, error: BaseException | None) -> None:
         known = self._continuations.pop(tag, None)
         if known is not None:
-            known[0](value, error)
+            then, _, ref = known
+            self.demonitor(ref)
+            then(value, error)
 
     # -- the ready session -------------------------------------------------------------------------
 
@@ -333,11 +344,11 @@ class Session(GenServer):
             ),
             restart="temporary",
         )  # fmt: skip
-        self.send_request(queues_name(partition), StartChild(spec))
+        self.send_request(self._queues, StartChild(spec))
 
     def _queue_started(self, queue: Any, error: BaseException | None) -> None:
         if error is not None:
-            self._begin_close(_come_back())
+            self._begin_close(come_back())
         else:
             self._queue = queue
             self._queue_ref = self.monitor(queue)
@@ -372,7 +383,7 @@ class Session(GenServer):
         self._late.pop(key, None)
         self._late[key] = op
         if len(self._late) > self.context.limits.late_ops:
-            self._begin_close(_come_back())
+            self._begin_close(come_back())
 
     def forward_presence(self, account: str, online: bool, last_seen_ms: int | None) -> None:
         """Tell the client what presence says of an account now."""
@@ -388,9 +399,11 @@ class Session(GenServer):
     def _down(self, ref: Any) -> None:
         if ref is self._queue_ref:
             self._queue = None
-            self._begin_close(_come_back())
-        elif self._lanes is not None:
-            self._lanes.lost(ref)
+            self._begin_close(come_back())
+        elif self._lanes is None or not self._lanes.lost(ref):
+            for tag, (_, _, asked) in list(self._continuations.items()):
+                if asked is ref:
+                    self._continue(tag, None, Unavailable())
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -422,7 +435,3 @@ class Session(GenServer):
 _NAMES: Mapping[type, str] = {
     kind: kind.__name__.lower() for kind in (*handshake.REQUESTS, wire.Send, *requests.HANDLERS)
 }
-
-
-def _come_back() -> Close:
-    return Close(CloseCode.GOING_AWAY, "something here begins anew; connect again", 100)

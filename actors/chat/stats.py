@@ -77,14 +77,24 @@ class ChatStats:
     signups: int = 0
     codes_sent: int = 0
     sessions_by_gateway: Counter[int] = field(default_factory=Counter)  # authenticated, now
-    accounts_online_now: int = 0
+    online_by_partition: Counter[int] = field(default_factory=Counter)  # accounts, now
     ack_seconds: Histogram = field(default_factory=Histogram)  # SEND read -> answer written
     queue_depth: Histogram = field(  # depth of a device's queue, seen when it authenticates
         default_factory=lambda: Histogram(DEPTH_BOUNDS)
     )
     cache_hits: Counter[str] = field(default_factory=Counter)  # by cache
     cache_misses: Counter[str] = field(default_factory=Counter)
-    storage_failing: str = ""  # why the last commit could not be made; empty: it was
+    failing: dict[int, str] = field(default_factory=dict)  # partition -> why it cannot commit now
+
+    @property
+    def storage_failing(self) -> str:
+        """Why the last commit of some partition could not be made; empty: all were."""
+        return next(iter(self.failing.values()), "")
+
+    @property
+    def accounts_online_now(self) -> int:
+        """Accounts with sessions, of the partitions that are served here."""
+        return self.online_by_partition.total()
 
     @property
     def sessions_now(self) -> int:

@@ -26,6 +26,12 @@ from palaver.transport.http.admin_port import (
     Progress,
     UserRecord,
 )
+from palaver.transport.http.cluster_port import (
+    Change,
+    ChangeProgress,
+    ClusterStatus,
+    status_of,
+)
 from palaver.transport.http.unix import unix_address
 
 
@@ -109,6 +115,25 @@ class RemoteAdmin:
                 if progress is not None:
                     progress(line["done"], line["total"])
         raise AdminRefused("unavailable", "the node stopped before the backup was finished")
+
+    async def cluster_status(self) -> ClusterStatus:
+        """How the node's cluster is."""
+        return status_of(await self._ask("GET", "/v1/cluster"))
+
+    async def change_cluster(self, what: Change, node: str | None) -> AsyncIterator[ChangeProgress]:
+        """Make a change of the cluster, step by step."""
+        body = {} if node is None else {"node": node}
+        async with self._request(
+            "POST", f"/v1/cluster/{what}", body=body, timeout_s=None
+        ) as response:
+            async for raw in response.content:
+                line = json.loads(raw)
+                if "result" in line:
+                    return
+                if "error" in line:
+                    raise AdminRefused(**line["error"])
+                yield ChangeProgress(**line)
+        raise AdminRefused("unavailable", "the node stopped before the change was finished")
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         async with self._request(method, path, **options) as response:

@@ -25,12 +25,13 @@ def chat_command(
         ),
     ] = None,
     url: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--url",
             "-u",
             show_default=False,
-            help=f"The server. [dim]PALAVER_URL, where you signed up, {DEFAULT_URL}[/]",
+            help="The server; several of one cluster by repeating it, or with commas."
+            f" [dim]PALAVER_URL, where you signed up, {DEFAULT_URL}[/]",
         ),
     ] = None,
     as_: Annotated[
@@ -66,7 +67,7 @@ def chat_command(
 
     who = Who(
         home=home,
-        url=server_url(url) if url else None,
+        urls=server_urls(",".join(url)) if url else (),
         phone=as_,
         device_name=device_name or platform.node() or "terminal",
     )
@@ -75,6 +76,16 @@ def chat_command(
 
 def _is_full_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def server_urls(text: str) -> tuple[str, ...]:
+    """The addresses of one server or of several, with commas between them; each once.
+
+    Raises:
+        CommandError: when there is none, or one is no address.
+    """
+    parts = [each.strip() for each in text.split(",")]
+    return tuple(dict.fromkeys(server_url(each) for each in parts if each)) or (server_url(""),)
 
 
 def server_url(text: str) -> str:

@@ -49,7 +49,7 @@ class AccountHome:
 
     @property
     def server(self) -> str | None:
-        """The address it signed up at."""
+        """The address it signed up at; several with commas between them."""
         try:
             return self._server.read_text("utf-8").strip() or None
         except FileNotFoundError:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
 
-from palaver.supervisors.cli.chat import DEFAULT_URL, server_url
+from palaver.supervisors.cli.chat import DEFAULT_URL, server_urls
 from palaver.supervisors.cli.chat_commands import enter_line
 from palaver.supervisors.cli.chat_history import History
 from palaver.supervisors.cli.chat_home import (
@@ -45,10 +45,10 @@ Ask = Callable[[str], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """What the command line says of the person and the server; None where it says nothing."""
+    """What the command line says of the person and the servers; None or empty if nothing."""
 
     home: Path | None
-    url: str | None
+    urls: tuple[str, ...]
     phone: str | None
     device_name: str
 
@@ -66,17 +66,17 @@ async def chat(who: Who, peer: str | None, *, plain: bool) -> None:
     if number is None:
         number = await _ask_number(ask)
     home = AccountHome(folder, number)
-    asked = who.url or os.environ.get("PALAVER_URL") or home.server or DEFAULT_URL
-    server = server_url(asked)
+    known = os.environ.get("PALAVER_URL") or home.server or DEFAULT_URL
+    servers = who.urls or server_urls(known)
     try:
         if home.signed_up:
             identity = Identity.load(home.identity)
         else:
-            identity = await sign_up(server, home, who.device_name, ask)
-        home.remember(server)
+            identity = await sign_up(servers, home, who.device_name, ask)
+        home.remember(",".join(servers))
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(
-                Client(server, identity, state=FileState(home.state))
+                Client(servers, identity, state=FileState(home.state))
             )
             history = History(home.history)
             stack.callback(history.close)
@@ -88,7 +88,7 @@ async def chat(who: Who, peer: str | None, *, plain: bool) -> None:
                 await stack.enter_async_context(window.running())
             await _converse(ChatSession(client, history, screen), peer)
     except ClientError as error:
-        raise CommandError(_explain(error, server, home)) from error
+        raise CommandError(_explain(error, " or ".join(servers), home)) from error
 
 
 async def _ask_number(ask: Ask) -> str:
@@ -130,13 +130,15 @@ async def _enter_all(chat: ChatSession, peer: str | None) -> None:
             return
 
 
-async def sign_up(server: str, home: AccountHome, device: str, ask: Ask) -> Identity:
+async def sign_up(
+    servers: str | Sequence[str], home: AccountHome, device: str, ask: Ask
+) -> Identity:
     """Register this device for the account of `home`, and keep its key there.
 
     Raises:
         ClientError: when the server refuses.
     """
-    signing = SignUp(server)
+    signing = SignUp(servers)
     await signing.request_code(home.account)
     question = f"The code for {home.account} (a node of your own shows it in its terminal): "
     for attempt in range(1, _TRIES + 1):

@@ -24,18 +24,32 @@ class NodeProcess:
     """`palaver serve` on a data folder, with its log, its codes and its addresses in files.
 
     The first start takes free ports; later ones take the same again, so that clients find it.
+
+    Args:
+        folder: of its files; made by the caller.
+        options: further ones of the command.
+        codes: where it writes sign-up codes; by default a file of its own.
+        start_s: how long it may take to be up.
     """
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: Sequence[str] = (),
+        *,
+        codes: Path | None = None,
+        start_s: float = _START_S,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "node.log"
-        self.codes = folder / "codes.jsonl"
+        self.codes = codes or folder / "codes.jsonl"
         self.ws_url = ""
         self.admin_url = ""
         self._announce = folder / "node.json"
         self._options = list(options)
         self._port = 0
+        self._start_s = start_s
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -60,11 +74,13 @@ class NodeProcess:
         finally:
             os.close(log)
         try:
-            async with asyncio.timeout(_START_S):
+            async with asyncio.timeout(self._start_s):
                 where = await self._up(self._process)
         except TimeoutError:
             await self.kill()
-            raise CommandError(f"the node is not up after {_START_S:g} s\n{self.tail()}") from None
+            raise CommandError(
+                f"the node is not up after {self._start_s:g} s\n{self.tail()}"
+            ) from None
         self.ws_url, self.admin_url = where["ws"], where["admin"]
         self._port = int(self.ws_url.split(":")[2].split("/")[0])
 
@@ -86,6 +102,12 @@ class NodeProcess:
                 if len(sent) >= nth:
                     return str(sent[nth - 1]["code"])
                 await asyncio.sleep(_POLL_S)
+
+    def send_signal(self, signum: signal.Signals) -> None:
+        """Send it a signal; nothing if it does not run."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signum)
 
     async def kill(self) -> None:
         """End it as a power cut does: SIGKILL, no last words."""

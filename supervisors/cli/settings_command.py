@@ -46,8 +46,10 @@ def settings_command(
 def shown(settings: Settings, name: str) -> str:
     """A setting's value as a person writes it."""
     value = getattr(settings, name)
-    if value is None or value == "":
+    if value is None or value in ("", ()):
         return "-"
+    if isinstance(value, tuple):
+        return ", ".join(value)
     if name.endswith("_bytes"):
         return size_text(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

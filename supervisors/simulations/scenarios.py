@@ -13,6 +13,8 @@ from typing import Final
 from palaver.actors.simulation import Faults, World
 from palaver.actors.simulation.driving import Runner
 from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations import cluster_days as days
+from palaver.supervisors.simulations import replicas as ledgers
 from palaver.supervisors.simulations import tables as transactions
 from palaver.supervisors.simulations.town import Plan, Town
 
@@ -21,13 +23,18 @@ __all__ = [
     "Scenario",
     "brief",
     "calm",
+    "cluster",
     "devices",
+    "failover",
     "group",
+    "moving",
     "offline",
     "partitioned",
     "power",
     "presence",
     "quiet",
+    "rebuilt",
+    "replicas",
     "storm",
     "supervisors",
     "tables",
@@ -373,6 +380,26 @@ tables: Final = Scenario(
     "tables", "transactions of the tables over crashes, power cuts and failing disks",
     transactions.tables, transactions.REACH,
 )  # fmt: skip
+replicas: Final = Scenario(
+    "replicas", "three replicas of a ledger, leaders who are named at random, every fault",
+    ledgers.replicas, ledgers.REACH,
+)  # fmt: skip
+cluster: Final = Scenario(
+    "cluster", "a cluster of nodes, some of every fault", days.ClusterDay(days.cluster),
+    (*_COMMON, "a partition was handed over", "an owner lost its partition"),
+)  # fmt: skip
+failover: Final = Scenario(
+    "failover", "a cluster, few people, owners that come and go: for many seeds",
+    days.ClusterDay(days.failover), (*_COMMON, "an owner lost its partition"),
+)  # fmt: skip
+moving: Final = Scenario(
+    "moving", "a cluster in which nothing fails, and partitions move while people talk",
+    days.ClusterDay(days.moving), ("a partition was handed over",),
+)  # fmt: skip
+rebuilt: Final = Scenario(
+    "rebuilt", "a cluster whose nodes lose their disks", days.ClusterDay(days.rebuilt),
+    ("a replica took a snapshot",),
+)  # fmt: skip
 quiet: Final = Scenario(
     "quiet", "three nodes and 51 people, no faults: for speed", TownDay(_quiet), default=False
 )
@@ -381,7 +408,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
         talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
-        supervisors, tables, quiet,
+        supervisors, tables, replicas, cluster, failover, moving, rebuilt, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

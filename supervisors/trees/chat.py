@@ -3,30 +3,34 @@
 .. code-block:: text
 
     node (one_for_one)
-    ├── partitions (one_for_one)
-    │   └── partition N (rest_for_one)
-    │       ├── partition.N        the way to the store
-    │       ├── forwarder.N        carries its outbox to other partitions
-    │       ├── sequencers.N       (dynamic) one process per conversation that is spoken in
-    │       └── queues.N           (dynamic) one process per connected device
-    ├── manager                    which gateway holds whose connections
-    ├── presence                   who is online
-    ├── accounts                   one-time codes
-    ├── media sweeper              removes uploads that expired
+    ├── partitions (one_for_one)       what `PartitionHost` wants here
+    │   ├── partition N (rest_for_one) where the node owns the partition
+    │   │   ├── partition.N            the way to the store
+    │   │   ├── forwarder.N            carries its outbox to other partitions
+    │   │   ├── sequencers.N           (dynamic) one process per conversation that is spoken in
+    │   │   ├── manager.N              which gateways hold the connections of its accounts
+    │   │   └── presence.N             which of its accounts are online
+    │   ├── accounts                   one-time codes; beside partition 0
+    │   └── proxies N (one_for_one)    where another node owns it
+    │       └── partition.N, manager.N, presence.N (and accounts): stand-ins
+    ├── media sweeper                  removes uploads that expired
     ├── gateways (one_for_one)
     │   └── gateway N (rest_for_one)
-    │       ├── sessions.N         (dynamic) one process per connection
-    │       └── gateway.N          admits and routes
-    └── listener                   the socket
+    │       ├── gateway.N              admits and routes
+    │       ├── sessions.N             (dynamic) one process per connection
+    │       └── queues.N               (dynamic) one process per connected device
+    └── listener                       the socket
 
-Sequencers and queues depend on their partition's process, so they follow it. Sessions watch their
-queue and their sequencers; when a queue goes, the client is told to connect again. Gateways watch
-the manager and presence and tell a new one what it has to know. So every process here may be
-killed at any time, and nothing that was acknowledged is lost: it lies in the store.
+A partition's processes depend on its first, so they follow it. Device queues are where the
+connections are: they watch their partition's process, and attach to the next one. Sessions watch
+their queue and their sequencers; when a queue goes, the client is told to connect again. Gateways
+watch every manager and presence and tell a new one what it has to know. So every process here may
+be killed at any time, and nothing that was acknowledged is lost: it lies in the store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,24 +43,36 @@ from palaver.actors.chat.manager import Manager
 from palaver.actors.chat.media_sweeper import MediaSweeper, Sweepable
 from palaver.actors.chat.partition import PartitionPort, PartitionServer
 from palaver.actors.chat.presence import Presence
+from palaver.actors.chat.proxies import Proxy
 from palaver.actors.chat.registry import ConnectionRegistry
 from palaver.actors.chat.session import Session
+from palaver.actors.runtime import Dest
 from palaver.supervisors import ChildSpec, DynamicSupervisor, Supervisor
 from palaver.supervisors.trees.listener import ListenerPort, ListenerServer
 
-__all__ = ["ChatParts", "tree"]
+__all__ = ["PARTITIONS", "ChatParts", "owner_specs", "proxy_specs", "tree"]
+
+#: The supervisor of what a node has of the partitions.
+PARTITIONS = "partitions"
 
 #: More than so many restarts within `_PERIOD_S`, and a supervisor gives up to the one above it.
 _INTENSITY = 20
 _PERIOD_S = 10.0
 
+#: Stand-ins end with those they stand in for: as often as the supervisor there lets those restart.
+_PROXY_INTENSITY = 500
+
 
 @dataclass(frozen=True, slots=True)
 class ChatParts:
-    """What the processes of a chat node are built from."""
+    """What the processes of a chat node are built from.
+
+    Attributes:
+        registries: makes the connection registry of a partition, for a manager that begins.
+    """
 
     store: PartitionPort
-    registry: ConnectionRegistry
+    registries: Callable[[int], ConnectionRegistry]
     code_sender: CodeSender
     sign_up_limits: SignUpLimits
     media: Sweepable
@@ -66,42 +82,65 @@ class ChatParts:
     gateways: int
 
 
-def tree(parts: ChatParts) -> list[ChildSpec]:
-    """The children of a node's root supervisor, in the order in which they start."""
-    context = parts.context
+def tree(parts: ChatParts, partitions: Iterable[ChildSpec]) -> list[ChildSpec]:
+    """The children of a node's root supervisor, in the order in which they start.
+
+    `partitions` is iterated whenever the supervisor of the partitions starts: what is wanted then.
+    """
     return [
-        _supervisor(
-            "partitions",
-            [_partition(number, parts) for number in range(context.places.partitions)],
-        ),
-        _worker(names.MANAGER, Manager, parts.registry),
-        _worker(names.PRESENCE, Presence, context.places, context.stats),
-        _worker(
-            names.ACCOUNTS, Accounts, context.places, parts.code_sender, parts.sign_up_limits,
-            context.stats,
-        ),
+        _supervisor(PARTITIONS, partitions, name=PARTITIONS),
         _worker("media sweeper", MediaSweeper, parts.media),
         _supervisor("gateways", [_gateway(number, parts) for number in range(parts.gateways)]),
         _worker("listener", ListenerServer, parts.listener),
-    ]  # fmt: skip
+    ]
 
 
-def _partition(number: int, parts: ChatParts) -> ChildSpec:
+def owner_specs(number: int, parts: ChatParts) -> tuple[ChildSpec, ...]:
+    """What the node has of a partition that it owns."""
     context = parts.context
-    return _supervisor(
+    partition = _supervisor(
         f"partition {number}",
         [
             _worker(
-                names.partition_name(number), PartitionServer, number, parts.store, parts.gateways,
-                context.stats,
+                names.partition_name(number), PartitionServer, number, parts.store, context.stats,
                 (context.places, context.stamps),
             ),
             _worker(names.forwarder_name(number), Forwarder, number, context.places.partitions),
             _dynamic(names.sequencers_name(number)),
-            _dynamic(names.queues_name(number)),
+            _worker(names.manager_name(number), Manager, number, parts.registries),
+            _worker(names.presence_name(number), Presence, number, context.places, context.stats),
         ],
         strategy="rest_for_one",
     )  # fmt: skip
+    if number != 0:
+        return (partition,)
+    accounts = _worker(
+        names.ACCOUNTS, Accounts, context.places, parts.code_sender, parts.sign_up_limits,
+        context.stats,
+    )  # fmt: skip
+    return partition, accounts
+
+
+def proxy_specs(number: int, owner: str | None, at: Callable[[str], Dest]) -> tuple[ChildSpec, ...]:
+    """What the node has of a partition that another node owns, or none: stand-ins.
+
+    Args:
+        number: of the partition.
+        owner: what the node that owns it is called; part of the child's id.
+        at: the address of a name on that node; not used where there is no owner.
+    """
+    stands_for = [
+        names.partition_name(number), names.manager_name(number), names.presence_name(number)
+    ]  # fmt: skip
+    if number == 0:
+        stands_for.append(names.ACCOUNTS)
+    return (
+        _supervisor(
+            f"proxies {number} of {owner or 'nobody'}",
+            [_worker(name, Proxy, None if owner is None else at(name)) for name in stands_for],
+            intensity=_PROXY_INTENSITY,
+        ),
+    )
 
 
 def _gateway(number: int, parts: ChatParts) -> ChildSpec:
@@ -113,6 +152,7 @@ def _gateway(number: int, parts: ChatParts) -> ChildSpec:
                 parts.context.stats, parts.acceptor.hang_up,
             ),
             _dynamic(names.sessions_name(number)),
+            _dynamic(names.queues_name(number)),
         ],
         strategy="rest_for_one",
     )  # fmt: skip
@@ -126,11 +166,18 @@ def _dynamic(name: str) -> ChildSpec:
     return ChildSpec(id=name, start=DynamicSupervisor, name=name, kind="supervisor")
 
 
-def _supervisor(name: str, children: list[ChildSpec], strategy: str = "one_for_one") -> ChildSpec:
+def _supervisor(
+    id: str,  # noqa: A002
+    children: Iterable[ChildSpec],
+    strategy: str = "one_for_one",
+    intensity: int = _INTENSITY,
+    name: str | None = None,
+) -> ChildSpec:
     return ChildSpec(
-        id=name,
+        id=id,
         start=Supervisor,
         args=(children,),
-        options={"strategy": strategy, "intensity": _INTENSITY, "period_s": _PERIOD_S},
+        options={"strategy": strategy, "intensity": intensity, "period_s": _PERIOD_S},
         kind="supervisor",
+        name=name,
     )

@@ -148,9 +148,12 @@ class Operator(TableAdmin):
         self._store = store
 
     async def _online(self, accounts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        online: dict[str, tuple[int, ...]] = await self._node.call(
-            names.PRESENCE, WhoIsOnline(tuple(accounts))
-        )
+        by_presence: dict[str, list[str]] = {}
+        for account in accounts:
+            by_presence.setdefault(self._tables.places.presence_of(account), []).append(account)
+        online: dict[str, tuple[int, ...]] = {}
+        for presence, some in by_presence.items():
+            online |= await self._node.call(presence, WhoIsOnline(tuple(some)))
         return online
 
     async def _stamp(self) -> int:

@@ -7,9 +7,9 @@ ones; what is between them is the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
@@ -19,35 +19,25 @@ from palaver.actors.chat.context import Acceptor, SessionContext, SessionLimits,
 from palaver.actors.chat.media_sweeper import Sweepable
 from palaver.actors.chat.messages import Drain
 from palaver.actors.chat.names import Places
-from palaver.actors.chat.partition import PartitionPort
 from palaver.actors.chat.presence import WriteLastSeen
-from palaver.actors.chat.queries import QUERIES
 from palaver.actors.chat.registry import ConnectionRegistry
 from palaver.actors.chat.stamps import StampClock
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import Node, Pid, RuntimeFault
-from palaver.storage import ReadTxn
+from palaver.actors.runtime import Dest, Node, Pid, RuntimeFault
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.chat import ChatParts, tree
 from palaver.supervisors.trees.listener import ListenerPort
+from palaver.supervisors.trees.partitions import PartitionHost
 from palaver.supervisors.trees.settings import Settings
+from palaver.supervisors.trees.store_port import StorePort
 from palaver.transport.edge import EdgeLimits
 
 __all__ = ["ChatPorts", "MediaParts", "RunningChat", "StorePort", "edge_limits"]
 
 log = structlog.get_logger("palaver")
 
-T = TypeVar("T")
-
 #: Clients of a draining node come back after at least this.
 _RECONNECT_LEAST_MS = 200
-
-
-class StorePort(PartitionPort, Protocol):
-    """What a chat node needs of a store: its partitions' appends and reads, and a first look."""
-
-    def view(self, partition: int, fn: Callable[[ReadTxn], T]) -> T:
-        """Run `fn` over a snapshot here and now."""
 
 
 class MediaParts(TokenIssuer, Sweepable, Protocol):
@@ -61,22 +51,27 @@ class ChatPorts:
     Attributes:
         node: a node that runs; its clock and randomness are the tree's.
         store: the tables, opened.
-        registry: where connection information is kept.
+        registries: makes what keeps the connections of a partition's accounts; each manager that
+            begins has a new one.
         code_sender: brings one-time codes to phones.
         media: uploads and downloads.
         listener: makes the port of the listening socket, for the acceptor of its connections.
         stats: where the processes count.
         server: what the node calls itself to its clients.
+        owned: the partitions that it owns from the start; None: all.
+        at: the address of a name on another node; None on a single node.
     """
 
     node: Node
     store: StorePort
-    registry: ConnectionRegistry
+    registries: Callable[[int], ConnectionRegistry]
     code_sender: CodeSender
     media: MediaParts
     listener: Callable[[Acceptor], ListenerPort]
     stats: ChatStats
     server: str
+    owned: Iterable[int] | None = None
+    at: Callable[[str, str], Dest] | None = None
 
 
 class RunningChat:
@@ -86,14 +81,22 @@ class RunningChat:
         root: the root supervisor.
         listener: the listening socket.
         stamps: the node's hybrid logical clock.
+        partitions: starts and stops what the node has of the partitions.
     """
 
     def __init__(
-        self, settings: Settings, node: Node, root: Pid, listener: ListenerPort, stamps: StampClock
+        self,
+        settings: Settings,
+        node: Node,
+        root: Pid,
+        listener: ListenerPort,
+        stamps: StampClock,
+        partitions: PartitionHost,
     ) -> None:
         self.root = root
         self.listener = listener
         self.stamps = stamps
+        self.partitions = partitions
         self.draining = False
         self._settings = settings
         self._node = node
@@ -107,8 +110,7 @@ class RunningChat:
         """
         node, store = ports.node, ports.store
         places = Places(settings.partitions)
-        reserved = (store.view(n, QUERIES["reserved_stamp"]) for n in range(settings.partitions))
-        stamps = StampClock(node.clock.time_ms, max(reserved))
+        stamps = StampClock(node.clock.time_ms)
         context = SessionContext(
             server=ports.server,
             places=places,
@@ -121,7 +123,7 @@ class RunningChat:
         listener = ports.listener(acceptor)
         parts = ChatParts(
             store=store,
-            registry=ports.registry,
+            registries=ports.registries,
             code_sender=ports.code_sender,
             sign_up_limits=SignUpLimits(
                 code_ttl_s=settings.code_ttl_s,
@@ -135,19 +137,22 @@ class RunningChat:
             context=context,
             gateways=settings.gateways,
         )
+        partitions = PartitionHost(node, parts, store, ports.at)
         try:
+            partitions.begin(range(settings.partitions) if ports.owned is None else ports.owned)
             root = await node.start_server(
-                Supervisor, tree(parts), intensity=20, period_s=10.0, name="root"
+                Supervisor, tree(parts, partitions), intensity=20, period_s=10.0, name="root"
             )
         except BaseException:
             await listener.close()
             raise
-        return cls(settings, node, root, listener, stamps)
+        return cls(settings, node, root, listener, stamps, partitions)
 
     async def drain(self) -> None:
         """Take no new connection, answer what was accepted, tell every client to come back.
 
         Takes at most `drain_s` seconds; what is still connected then is closed with the listener.
+        In a cluster the node's partitions should be moved away before.
         """
         if self.draining:
             return
@@ -159,7 +164,8 @@ class RunningChat:
         try:
             async with asyncio.timeout(settings.drain_s):
                 await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
-                await node.call(names.PRESENCE, WriteLastSeen(), timeout_s=None)
+                for number in self.partitions.owned:
+                    await node.call(names.presence_name(number), WriteLastSeen(), timeout_s=None)
         except TimeoutError:
             log.warning(
                 "drain_timeout", drain_s=settings.drain_s,

@@ -14,14 +14,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from palaver.supervisors.trees import settings_values as read
+from palaver.supervisors.trees.settings_cluster import ClusterSettings, cluster_problems
+from palaver.supervisors.trees.settings_key import ENVIRONMENT_PREFIX, Key
 
-ENVIRONMENT_PREFIX = "PALAVER_"
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Key",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "explain",
+    "keys",
+]
 
 
 class SettingsError(Exception):
@@ -43,28 +53,12 @@ class Problem:
         return f"{self.source}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What is known of one key: how it is read, its help, and where the documentation puts it."""
-
-    read: Callable[[object], object]
-    help: str
-    section: str = ""  # of the first key of a section
-    name: str = ""
-    default: object = None
-
-    @property
-    def variable(self) -> str:
-        """The key's variable of the environment."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-
 _GIB = 1 << 30
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(ClusterSettings):
     """Everything that an operator may decide about a node; sizes in bytes, times in seconds."""
 
     # -- the node
@@ -274,7 +268,8 @@ def keys() -> tuple[Key, ...]:
         key: Key = hints[f.name].__metadata__[0]
         section = key.section or found[-1].section
         found.append(dataclasses.replace(key, name=f.name, default=f.default, section=section))
-    return tuple(found)
+    # A dataclass puts the fields of its base first; for people the cluster comes last.
+    return tuple(sorted(found, key=lambda key: key.section == "Cluster"))
 
 
 def _related(s: Settings) -> Iterator[Problem]:
@@ -295,6 +290,8 @@ def _related(s: Settings) -> Iterator[Problem]:
         yield Problem(
             "max_connections_per_address", f"must be at most max_connections ({s.max_connections})"
         )
+    for name, text in cluster_problems(s):
+        yield Problem(name, text)
 
 
 def explain(name: str, error: ValueError, raw: object = None) -> str:

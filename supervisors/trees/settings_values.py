@@ -30,6 +30,7 @@ _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600
 _LARGEST = 1e20  # more than any limit here; leaves TOML's inf and nan out
 _AMOUNT = re.compile(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?|\.[0-9]{1,20})\s*([a-zA-Z]*)\s*\Z")
 _NODE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,128}\Z")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _BLOB_SCHEMES = ("s3", "gs", "az", "file", "memory", "http", "https")
 
 
@@ -116,6 +117,62 @@ def node_name(raw: object) -> str:
     """A node's name, `name@host`."""
     if not isinstance(raw, str) or not _NODE_NAME.match(raw):
         raise ValueError("a node name of the form name@host, such as palaver@local")
+    return raw
+
+
+def word(raw: object) -> str:
+    """A short name of letters, digits, - and _."""
+    if not isinstance(raw, str) or not _WORD.match(raw):
+        raise ValueError("1 to 32 letters, digits, - or _, beginning with a letter")
+    return raw
+
+
+def _several(raw: object, wanted: str) -> list[str]:
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(wanted)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def addresses(raw: object) -> tuple[str, ...]:
+    """Addresses `host:port`, as a list or as text with commas."""
+    wanted = "host:port, several with commas, such as 10.0.0.1:6222,10.0.0.2:6222"
+    found = _several(raw, wanted)
+    for part in found:
+        try:
+            split = urlsplit("//" + part)
+            good = bool(split.hostname) and split.port is not None and split.netloc == part
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError(wanted)
+    return tuple(found)
+
+
+def _urls(*schemes: str) -> Callable[[object], tuple[str, ...]]:
+    def read(raw: object) -> tuple[str, ...]:
+        wanted = f"{schemes[0]}://host:port, several with commas"
+        found = _several(raw, wanted)
+        for part in found:
+            split = urlsplit(part)
+            if split.scheme not in schemes or not split.hostname:
+                raise ValueError(wanted)
+        return tuple(found)
+
+    return read
+
+
+nats_urls = _urls("nats", "tls")
+"""Addresses of NATS servers."""
+
+http_urls = _urls("http", "https")
+"""Addresses over HTTP."""
+
+
+def redis_url(raw: object) -> str:
+    """The address of a Redis."""
+    if not isinstance(raw, str) or urlsplit(raw).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("an address such as redis://127.0.0.1:6379/0")
     return raw
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 import ssl as ssl_module
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -53,7 +53,8 @@ class ChatSystem:
     Args:
         settings: every value an operator may choose.
         code_sender: brings one-time codes to phones.
-        registry: where connection information is kept; in memory by default.
+        registries: makes what keeps the connections of a partition's accounts; in memory by
+            default.
         clock, random: the ports for time and chance; the system's by default.
 
     Raises (from `start`):
@@ -66,7 +67,7 @@ class ChatSystem:
         settings: Settings,
         *,
         code_sender: CodeSender,
-        registry: ConnectionRegistry | None = None,
+        registries: Callable[[int], ConnectionRegistry] | None = None,
         clock: Clock | None = None,
         random: random_module.Random | None = None,
     ) -> None:
@@ -74,7 +75,7 @@ class ChatSystem:
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
         self._code_sender = code_sender
-        self._registry = registry or MemoryRegistry()
+        self._registries = registries or (lambda number: MemoryRegistry())
         self._clock = clock or SystemClock()
         # Codes, nonces and upload ids must not be guessable.
         self._random = random or random_module.SystemRandom()
@@ -160,7 +161,7 @@ class ChatSystem:
             ChatPorts(
                 node=node,
                 store=store,
-                registry=self._registry,
+                registries=self._registries,
                 code_sender=self._code_sender,
                 media=media,
                 listener=lambda acceptor: self._listener_port(acceptor, media),

@@ -23,7 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from palaver.actors.chat.device_queue import WINDOW_BYTES
-from palaver.actors.chat.names import PRESENCE
+from palaver.actors.chat.names import presence_name
 from palaver.actors.chat.presence import WriteLastSeen
 from palaver.actors.chat.state import commands as cmd
 from palaver.transport import wire
@@ -319,7 +319,8 @@ def test_a_block_and_an_unknown_account_take_the_same_path(run: Run, tmp_path: P
         async with running(tmp_path) as place:
             ann, bob = await place.online(ANN), await place.online(BOB)
             await bob.ask(wire.BLOCK, ANN, True)
-            await place.system.node.call(PRESENCE, WriteLastSeen())  # nothing else is written now
+            # Nothing else is written now.
+            await place.system.node.call(presence_name(0), WriteLastSeen())
             done = []
             for _ in range(2):  # with a new sequencer, and with one that knows already
                 for who in (BOB, NOBODY):

@@ -42,7 +42,7 @@ class Chat:
         clock = self.node.clock
         parts = (Places(2), StampClock(clock.time_ms))
         await self.node.start_server(
-            PartitionServer, number, self.store, 1, ChatStats(), parts, name=partition_name(number)
+            PartitionServer, number, self.store, ChatStats(), parts, name=partition_name(number)
         )
 
     async def end(self) -> None:

@@ -53,7 +53,8 @@ def test_the_accounts_that_a_killed_presence_knew_are_not_counted_for_ever() -> 
         for one in town.residents:
             one.host.power_off()
         assert node.node is not None
-        for name in (names.PRESENCE, names.gateway_name(0)):  # nobody is left to tell a new one
+        # Nobody is left to tell a new one.
+        for name in (names.presence_name(0), names.gateway_name(0)):
             pid = node.node.whereis(name)
             assert pid is not None
             node.node.exit(pid, KILL)

@@ -16,7 +16,7 @@ from palaver.supervisors.simulations.scenarios import SCENARIOS
 SEEDS = {
     "talk": 300, "brief": 700, "calm": 140, "offline": 140, "group": 180, "devices": 220,
     "presence": 220, "storm": 160, "power": 140, "partitioned": 200, "supervisors": 240,
-    "tables": 200,
+    "tables": 200, "replicas": 200,
 }  # fmt: skip
 JOBS = min(2, os.cpu_count() or 1)
 

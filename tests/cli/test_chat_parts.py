@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.supervisors.cli.chat import server_url
+from palaver.supervisors.cli.chat import server_url, server_urls
 from palaver.supervisors.cli.chat_commands import _target
 from palaver.supervisors.cli.chat_history import History, Shown
 from palaver.supervisors.cli.chat_home import (
@@ -232,3 +232,11 @@ def test_the_demo_s_picture_is_a_png() -> None:
     start = png.index(b"IDAT") + 4
     size = int.from_bytes(png[start - 8 : start - 4], "big")
     assert len(zlib.decompress(png[start : start + size])) == 10 * (1 + 20 * 3)
+
+
+def test_several_servers_are_written_with_commas() -> None:
+    assert server_urls("a:1, https://b,,a:1") == ("ws://a:1/ws", "wss://b/ws")
+    assert server_urls("a:1") == ("ws://a:1/ws",)
+    for bad in ("", " , ", "a:1,ftp://x"):
+        with pytest.raises(CommandError):
+            server_urls(bad)

@@ -138,6 +138,7 @@ class MediaServer:
         self.port = 0
         self.seen: list[tuple[str, str]] = []
         self.fault: Callable[[web.Request], str | None] = lambda _request: None
+        self.lines: dict[Line, Any] = {}
 
     @property
     def url(self) -> str:
@@ -181,6 +182,7 @@ class MediaServer:
         websocket = web.WebSocketResponse()
         await websocket.prepare(request)
         line = Line(self.model)
+        self.lines[line] = request.transport
         async for message in websocket:
             assert message.type is WSMsgType.BINARY
             line.received(message.data)
@@ -188,4 +190,11 @@ class MediaServer:
                 # The token that the media side knows now.
                 await websocket.send_bytes(frame.replace(TOKEN.encode(), self.media.token.encode()))
         line.lost()
+        del self.lines[line]
         return websocket
+
+    def leave(self) -> None:
+        """Break every connection, and serve nothing any more."""
+        self.fault = lambda _request: "cut before"
+        for transport in list(self.lines.values()):
+            transport.abort()

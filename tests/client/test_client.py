@@ -341,7 +341,7 @@ def test_an_address_that_is_none_is_misuse() -> None:
     async def main() -> None:
         server = FakeServer()
         client = new_client(server)
-        client._engine.settings = client._engine.settings._replace(url="gopher://x")
+        client._engine.settings = client._engine.settings._replace(urls=("gopher://x",))
         with pytest.raises(Misuse):
             async with client:
                 pass

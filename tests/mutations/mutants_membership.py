@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutation import Edit, Mutation
 
 from palaver.actors.chat import handshake
+from palaver.actors.chat.device_queue import DeviceQueue
 from palaver.actors.chat.lanes import Lanes
 from palaver.actors.chat.partition import PartitionServer
 from palaver.actors.chat.state import accounts, conversations, events
@@ -73,8 +74,8 @@ MUTATIONS = [
             Edit(
                 PartitionServer._tell,
                 """
-                for number in range(self._gateways):
-                    self.send(gateway_name(number), RevokedHere(account, device))
+                for queue in self._attachments.revoke((account, device)):
+                    self.send(queue, Revoked())
                 """,
                 "pass",
             )
@@ -82,14 +83,20 @@ MUTATIONS = [
         scenario="calm",
     ),
     Mutation(
-        "revoked-at-the-first-gateway",
-        "Only the first gateway hears of a revocation.",
+        "revoked-in-the-tables-only",
+        "A queue that hears of its device's revocation rests; its session goes on.",
         REVOKED,
         [
             Edit(
-                PartitionServer._tell,
-                "for number in range(self._gateways):",
-                "for number in range(1):",
+                DeviceQueue._take_rare,
+                """
+                elif kind is Revoked:
+                    self._revoked()
+                """,
+                """
+                elif kind is Revoked:
+                    self._attached = False
+                """,
             )
         ],
         scenario="calm",

@@ -94,7 +94,7 @@ MUTATIONS = [
         [
             Edit(
                 Gateway._down,
-                "self.send(PRESENCE, Present(self.pid, account, device, session, False))",
+                "self.send(presence, Present(self.pid, account, device, session, False))",
                 "",
             )
         ],
@@ -104,7 +104,7 @@ MUTATIONS = [
         "presence-leak-of-a-gateway",
         "Presence does not care when a gateway dies: its sessions say that they went.",
         PRESENCE,
-        [Edit(Presence._down, "if home.gateway is gateway:", "if False:")],
+        [Edit(Presence._drop_gateway, "if home.gateway is gateway:", "if False:")],
         scenario="presence",
     ),
     Mutation(
@@ -114,7 +114,7 @@ MUTATIONS = [
         [
             Edit(
                 Gateway._meet_presence,
-                "self.send(PRESENCE, Present(self.pid, account, device, session, True))",
+                "self.send(presence, Present(self.pid, account, device, session, True))",
                 "pass",
             )
         ],
@@ -154,7 +154,7 @@ MUTATIONS = [
             ),
             Edit(
                 Presence._tell,
-                "unsafe = {row[0] for _, rows in self._writes.values() for row in rows}",
+                "unsafe = {row[0] for rows in self._writes.values() for row in rows}",
                 "unsafe = set()",
             ),
         ],
@@ -214,7 +214,7 @@ MUTATIONS = [
         [
             Edit(
                 Gateway._down,
-                "self.send(MANAGER, Withdraw(self.pid, account, device, session, not devices))",
+                "self.send(manager, Withdraw(self.pid, account, device, session, not devices))",
                 "",
             )
         ],

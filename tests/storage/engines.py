@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import cbor2
 from storage_kit import talk
 
 from palaver.storage import Store
-from palaver.storage.simulated import Calm, DiskHabits, SimulatedDisk, SimulatedStore
+from palaver.storage.replicated import JournalMachine, Limits, ReplicatedStore
+from palaver.storage.simulated import (
+    Calm,
+    CalmEngine,
+    DiskHabits,
+    EngineHabits,
+    SimulatedDisk,
+    SimulatedEngine,
+    SimulatedStore,
+)
 
 PROMPT = DiskHabits(commit_s=0.0, read_s=0.0)
 
@@ -22,6 +32,11 @@ class Engine(Protocol):
 
     def open(self, machine: Callable[[int], Any] = talk, name: str = "store", **more: Any) -> Store:
         """Open a store under the running loop; `limit_bytes` bounds a partition."""
+
+    async def log(
+        self, machine: Callable[[int], Any] = talk, name: str = "store", **more: Any
+    ) -> Any:
+        """Open the same as a log, when it takes appends."""
 
     def file(self, name: str) -> Any:
         """Return where a snapshot of that name goes."""
@@ -55,6 +70,11 @@ class Lmdb:
             **more,
         )
 
+    async def log(
+        self, machine: Callable[[int], Any] = talk, name: str = "store", **more: Any
+    ) -> Store:
+        return self.open(machine, name, **more)
+
     def file(self, name: str) -> Path:
         return self.root / name
 
@@ -87,6 +107,11 @@ class Simulated:
             self.disk, machine, folder=name, call_later=loop.call_later, **more
         )
 
+    async def log(
+        self, machine: Callable[[int], Any] = talk, name: str = "store", **more: Any
+    ) -> Any:
+        return self.open(machine, name, **more)
+
     def file(self, name: str) -> str:
         return name
 
@@ -95,6 +120,52 @@ class Simulated:
         content = bytearray(self.disk.files[name])
         content[len(content) // 2] ^= 1
         self.disk.files[name] = bytes(content)
+
+
+class PlainCodec:
+    """Commands of tests as CBOR."""
+
+    def encode(self, commands: Sequence[Any]) -> bytes:
+        return cbor2.dumps([list(command) for command in commands])
+
+    def decode(self, encoded: bytes) -> list[Any]:
+        return [tuple(command) for command in cbor2.loads(encoded)]
+
+
+class Replicated(Simulated):
+    """The engine `replicated` with one replica, over a simulated engine that nothing is wrong with.
+
+    A store of it outlives its being closed as a node does: the journal is there, an owner is not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engines: dict[str, SimulatedEngine] = {}
+        self.epochs = count(1)
+
+    async def log(
+        self,
+        machine: Callable[[int], Any] = talk,
+        name: str = "store",
+        max_backlog: int = 20_000,
+        **more: Any,
+    ) -> Any:
+        loop = asyncio.get_running_loop()
+        engine = self.engines.get(name)
+        if engine is None:
+            calm = CalmEngine(loop.call_later, loop.time)
+            engine = self.engines[name] = SimulatedEngine(calm, EngineHabits(latency_s=0.0))
+        store = ReplicatedStore(
+            self.open(lambda n: JournalMachine(machine(n)), name, **more),
+            engine.connect("node", loop.call_later).journal,
+            PlainCodec(),
+            node_name="node",
+            limits=Limits(max_backlog=max_backlog),
+        )
+        for partition in range(store.partitions):
+            store.follow(partition)
+            await store.lead(partition, next(self.epochs))
+        return store
 
 
 class Clockwork:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random as random_module
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -36,6 +36,7 @@ from palaver.transport.client.model import (
 )
 from palaver.transport.client.objects import encode_object
 from palaver.transport.client.ports import Backoff, Clock, SystemClock
+from palaver.transport.client.servers import server_urls
 from palaver.transport.client.state import ClientState, MemoryState
 from palaver.transport.client.streams import Outgoing
 
@@ -56,10 +57,14 @@ class Client(Directory, Files):
     outbox in order, and goes on where it was.
 
     Args:
-        url: The server's WebSocket URL, such as ``ws://127.0.0.1:4222/ws``.
+        url: The server's WebSocket URL, such as ``ws://127.0.0.1:4222/ws``; or those of several
+            servers of one cluster, in any order. It stays with one while that is good, and goes
+            to the next when it goes, breaks off, refuses, or is ``unavailable`` for long. Files
+            travel over the server it is connected to.
         identity: The account, device and key; see :meth:`sign_up`.
         state: Where the outbox and the position are kept. MemoryState (the default) survives
             lost connections; FileState survives the program too.
+        near_first: Whether to begin with the first of several servers, as the one nearby.
         clock, random: Ports for tests.
         limits, timeouts, backoff: Bounds and times; the defaults suit a person's device.
         ssl: TLS settings for a ``wss`` URL.
@@ -70,7 +75,7 @@ class Client(Directory, Files):
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         identity: Identity,
         *,
         state: ClientState | None = None,
@@ -83,11 +88,12 @@ class Client(Directory, Files):
         proxy: Proxy = True,
         connect_timeout_s: float | None = 10.0,
         agent: str = "palaver-python",
+        near_first: bool = False,
     ) -> None:
         self.identity = identity
         self._connect_timeout_s = connect_timeout_s
         settings = Settings(
-            url=url,
+            urls=server_urls(url),
             clock=clock or SystemClock(),
             chance=random or random_module.SystemRandom(),
             limits=limits or Limits(),
@@ -96,6 +102,7 @@ class Client(Directory, Files):
             ssl=ssl,
             proxy=proxy,
             agent=agent,
+            near_first=near_first,
         )
         self._engine = Engine(identity, state or MemoryState(), settings)
         self._http = Http(self._engine)
@@ -104,7 +111,7 @@ class Client(Directory, Files):
 
     @staticmethod
     async def sign_up(
-        url: str,
+        url: str | Sequence[str],
         phone: str,
         code_provider: Callable[[], str | Awaitable[str]],
         device_name: str,
@@ -113,19 +120,23 @@ class Client(Directory, Files):
         ssl: ssl_module.SSLContext | None = None,
         proxy: Proxy = True,
         timeouts: Timeouts | None = None,
+        random: random_module.Random | None = None,
     ) -> Identity:
         """Register a new device for a phone number and return its identity.
 
         The server sends a one-time code to the phone; ``code_provider`` is then called (and
         awaited, where it gives an awaitable) and returns what the person read. ``key`` is the
-        device's key, a fresh one where it is None.
+        device's key, a fresh one where it is None. Of several URLs the first that can be reached
+        is taken, from one drawn by ``random`` on.
 
         Raises:
             CodeWrong, CodeExpired, RateLimited, TooMany: The server refused.
             BadMessage: ``phone`` or ``device_name`` is not fit to be sent.
-            ConnectionFailed: The server could not be reached, or went away before it answered.
+            ConnectionFailed: No server could be reached, or it went away before it answered.
         """
-        asking = signup.SignUp(url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts())
+        asking = signup.SignUp(
+            url, ssl=ssl, proxy=proxy, timeouts=timeouts or Timeouts(), random=random
+        )
         await asking.request_code(phone)
         code = code_provider()
         if not isinstance(code, str):
@@ -191,6 +202,11 @@ class Client(Directory, Files):
     def online(self) -> bool:
         """Whether the client is signed in at this moment."""
         return self._engine.board.online.is_set() and self._engine.goes_on
+
+    @property
+    def server(self) -> str:
+        """The URL of the server that it is connected to, or tries next."""
+        return self._engine.core.servers.current
 
     @property
     def outbox(self) -> tuple[Outgoing, ...]:

@@ -39,15 +39,12 @@ from palaver.transport.client.outbox import Outbox
 from palaver.transport.client.ports import Backoff
 from palaver.transport.client.receipts import Receipts
 from palaver.transport.client.requests import Requests
+from palaver.transport.client.servers import Servers
 from palaver.transport.client.session import Phase, Session, command
 from palaver.transport.client.state import OutboxItem, Snapshot, StateChange
 
 __all__ = ["Core", "Limits", "Timeouts"]
 
-#: A connection that held this long was a good one: the next failure starts from a short delay.
-_GOOD_AFTER_S: Final = 10.0
-#: After a refusal for too many connections the backoff starts here.
-_CROWDED_ATTEMPT: Final = 5
 _MAX_OWN_REQUESTS: Final = 16
 
 
@@ -75,6 +72,10 @@ class Timeouts(NamedTuple):
     """For the answer to a message; after that the connection counts as dead."""
     ping_s: float = 20.0
     close_s: float = 5.0
+    next_server_s: float = 4.0
+    """With several servers: how long one may take to open a connection before the next is tried."""
+    unavailable_s: float = 15.0
+    """With several servers: how long one may answer nothing but ``unavailable``."""
 
 
 class Core:
@@ -93,6 +94,8 @@ class Core:
         timeouts: Timeouts | None = None,
         backoff: Backoff | None = None,
         agent: str = "palaver-python",
+        urls: Sequence[str] = ("",),
+        near_first: bool = False,
     ) -> None:
         self.account = account
         self.device = device
@@ -132,8 +135,10 @@ class Core:
         self.reconnect_after_s: float | None = None
         self.ack_position = snapshot.position
         self.queued_upto = 0
-        self._attempt = 0
+        self.servers = Servers(urls, self.backoff, chance, near_first=near_first)
         self._ready_since_s: float | None = None
+        self._lost_s = 0.0
+        self._unavailable_since_s: float | None = None
         self._dropping = False
 
     # -- the application's side ----------------------------------------------------------------
@@ -286,9 +291,10 @@ class Core:
 
     def disconnected(self, code: int | None, reason: str, now_s: float) -> None:
         """The connection is gone, closed with this code (None where it never was open)."""
-        if self._ready_since_s is not None and now_s - self._ready_since_s >= _GOOD_AFTER_S:
-            self._attempt = 0
-        self._ready_since_s = None
+        if self._ready_since_s is not None and self._unavailable_since_s is None:
+            self.servers.held(now_s - self._ready_since_s)
+        self._ready_since_s = self._unavailable_since_s = None
+        self._lost_s = now_s
         self.session.lost()
         self.outbox.lost()
         # The next connection asks for itself again.
@@ -305,16 +311,24 @@ class Core:
         elif code in _SERVER_REFUSES:
             self.fail(ProtocolViolation(f"the server closed with {code}: {reason}"))
         elif code == wire.CloseCode.TOO_MANY:
-            self._attempt = max(self._attempt, _CROWDED_ATTEMPT)
+            self.servers.crowded()
 
     def reconnect_delay_s(self) -> float:
-        """How long to wait before the next attempt to connect, in seconds."""
+        """Choose the server to try next, and say how long to wait before that, in seconds."""
         asked, self.reconnect_after_s = self.reconnect_after_s, None
-        if asked is not None:
-            return self.backoff.after_s(asked, self.chance)
-        delay = self.backoff.delay_s(self._attempt, self.chance)
-        self._attempt += 1
-        return delay
+        return self.servers.failed(asked, self._lost_s)
+
+    def served(self) -> None:
+        """The server did what was asked of it."""
+        self._unavailable_since_s = None
+
+    def unserved(self, now_s: float) -> None:
+        """The server answered ``unavailable``; where it does so for long, another one may serve."""
+        if self._unavailable_since_s is None:
+            self._unavailable_since_s = now_s
+        unserved_s = now_s - self._unavailable_since_s
+        if self.servers.several and unserved_s >= self.timeouts.unavailable_s:
+            self.drop(wire.CloseCode.NORMAL, "the server has been unavailable for too long")
 
     def transmit(self, now_s: float) -> bytes | None:
         """Return the next frame to send, or None where there is nothing to say."""

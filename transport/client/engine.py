@@ -30,7 +30,7 @@ Barriers = list[asyncio.Future[None]]
 class Settings(NamedTuple):
     """How a client runs."""
 
-    url: str
+    urls: tuple[str, ...]
     clock: Clock
     chance: random.Random
     limits: Limits
@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     ssl: ssl_module.SSLContext | None
     proxy: Proxy
     agent: str
+    near_first: bool = False
 
 
 class Engine:
@@ -103,11 +104,12 @@ class Engine:
             timeouts=settings.timeouts,
             backoff=settings.backoff,
             agent=settings.agent,
+            urls=settings.urls,
+            near_first=settings.near_first,
         )
         for cid in self._core.outbox.cids:
             self.board.handles[cid] = Outgoing(cid)
         self._link = Link(
-            settings.url,
             self._core,
             self.board,
             settings.clock,

@@ -82,14 +82,20 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
         self._token = ""
         self._token_expires_ms = 0
-        parts = urlsplit(engine.settings.url)
+        self._token_for = ""
+
+    @property
+    def base(self) -> str:
+        """The HTTP root of the server that the client is connected to, or tries next."""
+        parts = urlsplit(self.engine.core.servers.current)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        self._base = urlunsplit((scheme, parts.netloc, "/", "", ""))
+        return urlunsplit((scheme, parts.netloc, "/", "", ""))
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path, which must stay on this server."""
-        url = urljoin(self._base, path)
-        if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
+        base = self.base
+        url = urljoin(base, path)
+        if urlsplit(url)[:2] != urlsplit(base)[:2]:
             # The token is for this server only.
             raise ProtocolViolation(f"the server points elsewhere: {url}")
         return url
@@ -101,10 +107,13 @@ class Http:
             await session.close()
 
     async def _bearer(self) -> str:
-        if self.engine.settings.clock.time_ms() >= self._token_expires_ms - _TOKEN_MARGIN_MS:
+        late = self.engine.settings.clock.time_ms() >= self._token_expires_ms - _TOKEN_MARGIN_MS
+        if late or self._token_for != self.base:
             result = await self.engine.ask(wire.Token(0))
             assert isinstance(result, wire.MediaToken)
             self._token, self._token_expires_ms = result.token, result.expires_ms
+            # The server that answered: the client may have gone from one to another meanwhile.
+            self._token_for = self.base
         return self._token
 
     @asynccontextmanager

@@ -78,7 +78,6 @@ class Link:
 
     def __init__(
         self,
-        url: str,
         core: Core,
         board: Board,
         clock: Clock,
@@ -89,7 +88,6 @@ class Link:
     ) -> None:
         self.last_failure: ClientError | None = None
         self.consumers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._url = url
         self._core = core
         self._board = board
         self._clock = clock
@@ -162,8 +160,12 @@ class Link:
 
     async def _one_connection(self) -> tuple[int | None, str]:
         core = self._core
+        timeouts = core.timeouts
+        if core.servers.several:
+            open_s = min(timeouts.handshake_s, timeouts.next_server_s)
+            timeouts = timeouts._replace(handshake_s=open_s)
         websocket = await open_websocket(
-            self._url, ssl=self._ssl, proxy=self._proxy, timeouts=core.timeouts
+            core.servers.current, ssl=self._ssl, proxy=self._proxy, timeouts=timeouts
         )
         writer = asyncio.create_task(self._write(websocket), name="palaver-client-writer")
         self._websocket = websocket

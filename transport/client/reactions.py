@@ -16,6 +16,7 @@ from palaver.transport.client.errors import (
     ProtocolViolation,
     Revoked,
     TransientError,
+    Unavailable,
     UnsupportedVersion,
     server_error,
 )
@@ -107,8 +108,10 @@ def _answered(core: Core, opened: Opened, raw: object, now_s: float) -> None:
         _signed_in(core, result, now_s)
     elif opened.cid:
         assert isinstance(result, wire.Sent)
+        core.served()
         _sent(core, opened.cid, result)
     else:
+        core.served()
         _told(core, opened.token, result)
 
 
@@ -181,6 +184,8 @@ def _progress(core: Core, conv: bytes, progress: Progress) -> None:
 
 
 def _refused(core: Core, opened: Opened, error: ServerError, now_s: float) -> None:
+    if isinstance(error, Unavailable):
+        core.unserved(now_s)
     if isinstance(error, Revoked):
         core.fail(error)
     elif not opened.cid and not opened.token:

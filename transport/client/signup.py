@@ -7,7 +7,9 @@ keeps a connection that does not say who it is.
 from __future__ import annotations
 
 import asyncio
+import random as random_module
 import ssl as ssl_module
+from collections.abc import Sequence
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +21,7 @@ from palaver.transport.client.core import Timeouts, check
 from palaver.transport.client.errors import ConnectionFailed, ProtocolViolation, server_error
 from palaver.transport.client.identity import Identity, new_key
 from palaver.transport.client.link import Proxy, open_websocket
+from palaver.transport.client.servers import server_urls
 
 __all__ = ["SignUp"]
 
@@ -27,17 +30,26 @@ _AGENT = "palaver-python"
 
 
 class SignUp:
-    """Asks a server for a code and registers a device with it."""
+    """Asks a server for a code and registers a device with it.
+
+    Of several servers of one cluster it takes the first that can be reached, from a place drawn
+    by ``random`` on.
+    """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         ssl: ssl_module.SSLContext | None = None,
         proxy: Proxy = True,
         timeouts: Timeouts | None = None,
+        random: random_module.Random | None = None,
     ) -> None:
-        self._url = url
+        urls = server_urls(url)
+        start = 0
+        if len(urls) > 1:
+            start = (random or random_module.SystemRandom()).randrange(len(urls))
+        self._urls = urls[start:] + urls[:start]
         self._ssl = ssl
         self._proxy: Proxy = proxy
         self._timeouts = timeouts or Timeouts()
@@ -69,11 +81,23 @@ class SignUp:
             raise ProtocolViolation("SIGNUP was answered with something else")
         return Identity(result.account, result.device, key)
 
+    async def _open(self) -> ClientConnection:
+        patient, last = self._timeouts, self._urls[-1]
+        open_s = min(patient.handshake_s, patient.next_server_s)
+        for url in self._urls:
+            timeouts = patient if url == last else patient._replace(handshake_s=open_s)
+            try:
+                return await open_websocket(
+                    url, ssl=self._ssl, proxy=self._proxy, timeouts=timeouts
+                )
+            except ConnectionFailed:
+                if url == last:
+                    raise
+        raise AssertionError("there is at least one URL")
+
     async def _ask(self, op: wire.Request) -> wire.Result:
         check(op)
-        websocket = await open_websocket(
-            self._url, ssl=self._ssl, proxy=self._proxy, timeouts=self._timeouts
-        )
+        websocket = await self._open()
         try:
             async with asyncio.timeout(self._timeouts.request_s):
                 hello = wire.Hello(0, (wire.PROTOCOL_VERSION,), _AGENT)

@@ -33,6 +33,8 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 DEFAULT_PIECE_BYTES: Final = 4 * 1024 * 1024
 _MAX_RESTARTS: Final = 3
+#: An upload that finds another server so often in its middle is given up.
+_MAX_MOVES: Final = 32
 _CREATE = "/media/uploads"
 _FILE_ID = "Palaver-File-Id"
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
@@ -107,10 +109,13 @@ class _Upload:
         self._offset = 0
         self._ask_offset = False
         self._restarts = 0
+        self._base = ""
+        self._moves = 0
 
     async def run(self) -> FileId:
         tries = Tries(self._http)
         while True:
+            self._follow()
             before = self._offset
             try:
                 file_id = await self._step()
@@ -132,6 +137,16 @@ class _Upload:
             if file_id is not None:
                 self._content.verify(file_id)
                 return file_id
+
+    def _follow(self) -> None:
+        """An unfinished upload is on its server only: on another one it begins anew."""
+        base = self._http.base
+        if self._path is not None and base != self._base and self._moves < _MAX_MOVES:
+            self._moves += 1
+            self._path = None
+        if self._path is None:
+            self._base = base
+            self._offset = 0
 
     async def _step(self) -> FileId | None:
         if self._path is None:

@@ -7,7 +7,8 @@ Nothing here knows how a node works: it speaks to an `AdminPort` and a `HealthPo
 
 Answers of the socket: 200 with a JSON value, or a status of 400 and more with
 `{"error": {"code": ..., "text": ...}}`. A backup answers with JSON lines: any number of
-`{"done": n, "total": n}`, then one `{"result": ...}` or `{"error": ...}`.
+`{"done": n, "total": n}`, then one `{"result": ...}` or `{"error": ...}`; a change of the cluster
+does too, with a `text` in each.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from palaver.transport.http.admin_port import (
     new_device,
     text_field,
 )
+from palaver.transport.http.cluster_port import CHANGES, ClusterPort, NoCluster
 from palaver.transport.http.observer import add_observer
 from palaver.transport.http.observer_port import ObserverPort
 from palaver.transport.http.unix import unix_listener
@@ -49,6 +51,9 @@ STATUS: dict[str, int] = {
     "no_such_user": 404,
     "no_such_device": 404,
     "user_exists": 409,
+    "no_cluster": 409,
+    "no_such_node": 404,
+    "refused": 409,
     "too_many": 409,
     "destination_exists": 409,
     "rate_limited": 429,
@@ -106,9 +111,12 @@ def public_app(
     return app
 
 
-def operator_app(port: AdminPort, observer: ObserverPort | None = None) -> web.Application:
-    """The application of the Unix socket: the `AdminPort` as JSON under `/v1`, and the observer."""
+def operator_app(
+    port: AdminPort, observer: ObserverPort | None = None, cluster: ClusterPort | None = None
+) -> web.Application:
+    """The application of the Unix socket: the ports as JSON under `/v1`, and the observer."""
     api = _OperatorApi(port)
+    cluster_api = _ClusterApi(cluster or NoCluster())
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     route = app.router
     route.add_get("/v1/users", api.users)
@@ -121,6 +129,8 @@ def operator_app(port: AdminPort, observer: ObserverPort | None = None) -> web.A
     route.add_post("/v1/devices", api.add_devices)
     route.add_get("/v1/stats", api.stats)
     route.add_post("/v1/backup", api.backup)
+    route.add_get("/v1/cluster", cluster_api.status)
+    route.add_post("/v1/cluster/{change}", cluster_api.change)
     if observer is not None:
         add_observer(app, observer, trusted=True)
     return app
@@ -170,12 +180,43 @@ class _OperatorApi:
         dest = text_field(await _body(request), "dest")
         if not Path(dest).is_absolute():
             raise AdminRefused("bad_request", "dest must be an absolute path")
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        async for line in _backup_lines(self._port, dest):
+        return await _stream(request, _backup_lines(self._port, dest))
+
+
+class _ClusterApi:
+    def __init__(self, port: ClusterPort) -> None:
+        self._port = port
+
+    async def status(self, _: web.Request) -> web.Response:
+        return _json(await self._port.status())
+
+    async def change(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.match_info["change"]
+        known = next((change for change in CHANGES if change == wanted), None)
+        if known is None:
+            raise AdminRefused("bad_request", f"a change is one of {', '.join(CHANGES)}")
+        body = await _body(request)
+        node = None if known == "rebalance" else text_field(body, "node")
+
+        async def lines() -> AsyncIterator[dict[str, Any]]:
+            try:
+                async for progress in self._port.change(known, node):
+                    yield asdict(progress)
+                yield {"result": None}
+            except AdminRefused as refused:
+                yield {"error": {"code": refused.code, "text": refused.text}}
+
+        return await _stream(request, lines())
+
+
+async def _stream(request: web.Request, lines: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    async with contextlib.aclosing(lines) as closing:  # type: ignore[type-var]
+        async for line in closing:
             await response.write(json.dumps(line).encode() + b"\n")
-        await response.write_eof()
-        return response
+    await response.write_eof()
+    return response
 
 
 async def _backup_lines(port: AdminPort, dest: str) -> AsyncIterator[dict[str, Any]]:
@@ -227,6 +268,7 @@ class AdminServer:
         tls: ssl.SSLContext | None = None,
         observer: ObserverPort | None = None,
         show_state: bool = False,
+        cluster: ClusterPort | None = None,
     ) -> AdminServer:
         """Listen on `host:port` (0 takes a free one), and on `socket_path` where one is given.
 
@@ -247,7 +289,7 @@ class AdminServer:
             await site.start()
             bound = public.addresses[0][1]
             if admin is not None and socket_path is not None:
-                operator = await _runner(operator_app(admin, observer), runners)
+                operator = await _runner(operator_app(admin, observer, cluster), runners)
                 await web.SockSite(operator, unix_listener(socket_path)).start()
         except BaseException:
             for runner in runners:

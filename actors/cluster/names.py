@@ -1,0 +1,14 @@
+"""The names that a node's cluster processes are registered under; the same on every node."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["AUDITOR", "MEMBERSHIP", "OWNERSHIP", "REBALANCER", "SNAPSHOTS", "SNAPSHOT_SERVER"]
+
+MEMBERSHIP: Final = "cluster.membership"
+OWNERSHIP: Final = "cluster.ownership"
+AUDITOR: Final = "cluster.auditor"
+REBALANCER: Final = "cluster.rebalancer"
+SNAPSHOTS: Final = "cluster.snapshots"
+SNAPSHOT_SERVER: Final = "cluster.snapshot_server"

@@ -1,0 +1,80 @@
+"""The supervisor of a node's cluster processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from palaver.actors.cluster.events import Recorder
+from palaver.actors.cluster.membership import Membership
+from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
+from palaver.actors.cluster.ownership import Ownership
+from palaver.actors.cluster.ports import ClusterStore, PartitionHost
+from palaver.actors.cluster.registers import Guarded
+from palaver.actors.cluster.roster import Lease
+from palaver.actors.cluster.settings import ClusterSettings
+from palaver.actors.distribution import Distribution
+from palaver.storage.replicated.ports import Registers
+from palaver.supervisors import ChildSpec, Supervisor, SupervisorFlags
+
+__all__ = ["ClusterParts", "ClusterSupervisor"]
+
+
+@dataclass(slots=True)
+class ClusterParts:
+    """What a node's cluster processes are made of; outlives each of them.
+
+    Args:
+        distribution: of the node.
+        registers: the port.
+        store: the node's replicated store.
+        host: starts and stops what makes up a partition on this node.
+        settings: of the cluster.
+    """
+
+    distribution: Distribution
+    registers: Registers
+    store: ClusterStore
+    host: PartitionHost
+    settings: ClusterSettings
+    recorder: Recorder = field(init=False)
+    guarded: Guarded = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings, node = self.settings, self.distribution.node
+        self.recorder = Recorder(node.name, node.clock, settings.max_events)
+        self.guarded = Guarded(self.registers, Lease(settings.lease_s), settings.register_timeout_s)
+
+
+class ClusterSupervisor(Supervisor):
+    """Membership, ownership, and what stands on them; one that fails takes those after it along.
+
+    What makes up the partitions is started by `PartitionHost` elsewhere in the node's tree, so it
+    outlives a failure of these: ownership, when it begins anew, stops what is there and begins with
+    nothing led.
+    """
+
+    def specification(self, parts: ClusterParts) -> tuple[SupervisorFlags, list[ChildSpec]]:
+        """One after the other."""
+        distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
+        return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [
+            ChildSpec(
+                "membership",
+                Membership,
+                (distribution, parts.guarded, settings, recorder),
+                name=MEMBERSHIP,
+            ),
+            ChildSpec(
+                "ownership",
+                Ownership,
+                (
+                    MEMBERSHIP,
+                    (distribution.name, distribution.creation),
+                    parts.store,
+                    parts.host,
+                    parts.guarded,
+                    settings,
+                    recorder,
+                ),
+                name=OWNERSHIP,
+            ),
+        ]
