@@ -6,7 +6,8 @@ The tree of errors:
     ├── CannotJoin               this node may not be part of the cluster
     │   ├── NameInUse            another node of this name is alive
     │   ├── WrongCluster         another cluster's registers
-    │   └── Replaced             another node has taken this one's name
+    │   ├── Replaced             another node has taken this one's name
+    │   └── Removed              this node was removed from the cluster for good
     ├── CannotRebalance          a change of the placement is refused
     │   └── Rebalancing          another one is under way
     ├── CannotHandOver           a partition cannot be given to that node
@@ -27,6 +28,7 @@ __all__ = [
     "NameInUse",
     "NotReplica",
     "Rebalancing",
+    "Removed",
     "Replaced",
     "SnapshotError",
     "TooManyTransfers",
@@ -52,6 +54,10 @@ class WrongCluster(CannotJoin):
 
 class Replaced(CannotJoin):
     """Another node has taken this node's name while this one was silent: this one must stop."""
+
+
+class Removed(CannotJoin):
+    """This node was removed from the cluster: stop it. Started anew, it joins as a new one."""
 
 
 class CannotRebalance(ClusterError):

@@ -78,6 +78,9 @@ class Joining:
             new = replace(new, state=old.state, since_ms=old.since_ms)
         if old.creation != self._creation and old.state != "down":
             register = await self._claim(ctx, register, old)
+            old = decoded(NodeRecord, register.value)
+            kept = old.state in ("draining", "leaving")
+            new = replace(new, state=old.state if kept else "joining")
         return new, await self._registers.put(ctx, key, new, register.revision)
 
     async def _check(self, ctx: ProcessContext) -> None:
@@ -106,10 +109,12 @@ class Joining:
             now = await self._registers.get(ctx, node_key(self._name))
             if now is None or now.revision <= seen.revision:
                 continue
+            register = now
             holder: NodeRecord = decoded(NodeRecord, now.value)
-            if holder.creation == old.creation and holder.state == "down":
-                register = now  # it was just about to stop
-            elif holder.creation != self._creation:
+            if holder.state == "down":
+                return register  # it was just about to stop
+            # Another newcomer, or the one that was there.
+            if holder.creation != old.creation or holder.answered == self._creation:
                 raise NameInUse(
                     f"a node named {self._name} is alive: give this one another name, or stop "
                     "that one first"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from palaver.actors.cluster.background import Finished, begin
-from palaver.actors.cluster.errors import CannotJoin, Replaced, WrongCluster
+from palaver.actors.cluster.errors import CannotJoin, Removed, Replaced, WrongCluster
 from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.joining import Joining, found
 from palaver.actors.cluster.records import (
@@ -27,7 +27,7 @@ from palaver.actors.cluster.roster import Members, Roster
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.distribution import Distribution, Nodedown, Nodeup
 from palaver.actors.runtime import NOREPLY, Down, Exit, From, GenServer, Pid, Stop, is_abnormal
-from palaver.storage.replicated.ports import Follow, Register
+from palaver.storage.replicated.ports import Follow, Register, RegisterChanged
 
 __all__ = ["GetMembers", "Joined", "Membership", "Subscribe"]
 
@@ -56,6 +56,10 @@ class _Changed(NamedTuple):
     register: Register | None
 
 
+class _Gone(NamedTuple):
+    pass
+
+
 class _Tick(NamedTuple):
     pass
 
@@ -72,6 +76,7 @@ class Membership(GenServer):
     """
 
     __slots__ = (
+        "_answered",
         "_busy",
         "_cluster",
         "_distribution",
@@ -110,6 +115,7 @@ class Membership(GenServer):
         self._placement: Placement | None = None
         self._record: NodeRecord | None = None  # once this node has joined
         self._revision = 0
+        self._answered = 0
         self._refused: CannotJoin | None = None
         self._joining = False
         self._busy = False
@@ -173,6 +179,9 @@ class Membership(GenServer):
         elif isinstance(message, Nodedown):
             self._roster.disconnected(message.node_name, now_s)
             self._recorder.tell("node lost", message.node_name, level="warning")
+        elif isinstance(message, _Gone):
+            if self._record is not None:
+                self._refuse(Removed("this node was removed from the cluster: stop it"))
         elif isinstance(message, _Tick):
             self._tick()
         elif isinstance(message, _Refresh):
@@ -206,7 +215,7 @@ class Membership(GenServer):
             elif key.startswith("node."):
                 self._node_changed(key, register, now_s)
             elif key == claim_key(self._distribution.name) and value is not None:
-                self._claimed()
+                self._claimed(decoded(NodeRecord, value))
         except WrongCluster as error:
             if key == CLUSTER:
                 self._refuse(error)
@@ -233,9 +242,11 @@ class Membership(GenServer):
             self._revision = register.revision
             self._record = replace(own, state=record.state, beat=max(own.beat, record.beat))
 
-    def _claimed(self) -> None:
-        """Another node of this name asks whether it is in use: show that it is."""
-        if self._record is not None and self._refused is None:
+    def _claimed(self, claim: NodeRecord) -> None:
+        """Another node of this name asks whether it is in use: say that it is."""
+        own = self._record
+        if own is not None and claim.creation != own.creation:
+            self._answered = claim.creation
             self._refresh()
 
     def _check(self) -> None:
@@ -283,7 +294,13 @@ class Membership(GenServer):
         self._busy = True
         state = self._wanted_state(record)
         since_ms = record.since_ms if state == record.state else self.clock.time_ms()
-        new = replace(record, state=state, since_ms=since_ms, beat=record.beat + 1)
+        new = replace(
+            record,
+            state=state,
+            since_ms=since_ms,
+            beat=record.beat + 1,
+            answered=self._answered,
+        )
         key, expected, registers = node_key(record.name), self._revision, self._registers
         begin(self, ("refresh", new), lambda ctx: registers.put(ctx, key, new, expected))
 
@@ -304,14 +321,16 @@ class Membership(GenServer):
         record = self._record
         if record is None:
             return
+        if done.what == "look":
+            return  # what it has found comes as a change
         if done.error is None:
             written: NodeRecord = done.what[1]
             if done.value > self._revision:
                 self._revision = done.value
                 self._record = written
-            if written.state != self._wanted_state(written):
+            if written.state != self._wanted_state(written) or written.answered != self._answered:
                 self._refresh()
-        else:
+        elif isinstance(done.error, RegisterChanged):
             self._look_again()
 
     def _look_again(self) -> None:
@@ -325,11 +344,10 @@ class Membership(GenServer):
 
         async def look(ctx: Any) -> None:
             register = await registers.get(ctx, key)
-            if register is not None:
-                node.send(pid, _Changed(key, register))
+            node.send(pid, _Gone() if register is None else _Changed(key, register))
 
         self._busy = True
-        begin(self, ("look", self._record), look)
+        begin(self, "look", look)
 
     # -- founding ------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ from palaver.actors.runtime import (
     Stop,
     is_abnormal,
 )
+from palaver.storage.errors import StoreError
 from palaver.storage.replicated.ports import Follow, Register
 
 __all__ = ["Ownership"]
@@ -113,6 +114,7 @@ class Ownership(GenServer):
         ]
         for partition in self._partitions:
             store.step_down(partition.number)
+            partition.followed = store.state(partition.number) is not None
         store.on_lost(self._tell_lost(self.pid))
         self._follow: Follow = registers.watch("owner.", self._tell_change(self.pid))
         self.send_request(membership, Subscribe(self.pid))
@@ -297,6 +299,7 @@ class Ownership(GenServer):
         return (
             state is not None
             and not state.catching_up
+            and not state.trouble
             and state.behind <= self._settings.max_behind
         )
 
@@ -354,9 +357,7 @@ class Ownership(GenServer):
         """Keep a replica exactly while this node is to have one, or still leads."""
         wanted = situation.me in self._placed(partition)
         if wanted and not partition.followed and not partition.busy:
-            partition.followed = True
-            self._store.follow(partition.number)
-            self._recorder.tell("replica added", partition.number)
+            self._begin_replica(partition)
         elif partition.role is Role.FOLLOWING and not partition.busy:
             if partition.followed and not wanted and self._members and self._members.placement:
                 self._desk.drop_replica(partition)
@@ -364,6 +365,18 @@ class Ownership(GenServer):
                 self._desk.rebuild(partition)
         if partition.rebuild and partition.role in (Role.LEADING, Role.TAKING_OVER):
             self._desk.give_up(partition, GiveUp(partition.rebuild, free=True))
+
+    def _begin_replica(self, partition: Partition) -> None:
+        try:
+            self._store.follow(partition.number)
+        except StoreError as error:
+            if not partition.trouble:
+                self._recorder.tell("no replica", partition.number, str(error), level="alarm")
+            partition.trouble = str(error)
+        else:
+            partition.followed = True
+            partition.trouble = ""
+            self._recorder.tell("replica added", partition.number)
 
     def _act(self, partition: Partition, action: Any, situation: Situation) -> None:
         desk = self._desk

@@ -48,6 +48,10 @@ class ReplicaState(Protocol):
         """Entries of the journal that it lacks, as far as is known."""
 
     @property
+    def trouble(self) -> str:
+        """What keeps it from applying or leading; "" when nothing does."""
+
+    @property
     def digests(self) -> Sequence[tuple[int, Any]]:
         """(position, digest of the history) at the last checkpoints, rising."""
 
@@ -59,7 +63,10 @@ class ClusterStore(Protocol):
     """
 
     def follow(self, partition: int) -> None:
-        """Begin to apply the journal of a partition; harmless when repeated."""
+        """Begin to apply the journal of a partition; harmless when repeated.
+
+        Raises `StoreError` if this replica cannot go on; then `rebuild` begins anew.
+        """
 
     async def unfollow(self, partition: int) -> None:
         """Apply it no more, and forget the replica; harmless when repeated."""

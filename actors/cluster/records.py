@@ -94,6 +94,7 @@ class NodeRecord:
         state: see `NodeState`.
         since_ms: since when it is in this state, by its wall clock.
         beat: rises with every refresh.
+        answered: the incarnation that has asked last whether the name is in use.
         version, ws_url, http_url: for operators and clients.
     """
 
@@ -102,13 +103,14 @@ class NodeRecord:
     state: NodeState
     since_ms: int = 0
     beat: int = 0
+    answered: int = 0
     version: str = ""
     ws_url: str = ""
     http_url: str = ""
 
     def calm(self) -> NodeRecord:
         """The same without what changes with every refresh."""
-        return replace(self, beat=0)
+        return replace(self, beat=0, answered=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Partition:
         role, role_since_s, epoch: what this node is for it.
         followed: whether the store keeps a replica.
         rebuild: why its replica is to be made anew; "" if it is not.
+        trouble: why it cannot be followed; "" if it can.
         shown: what the host runs.
         busy: the job that is under way, and its process.
         successor: what the register is to say after stepping down; None: nothing new.
@@ -62,6 +63,7 @@ class Partition:
         "role_since_s",
         "shown",
         "successor",
+        "trouble",
     )
 
     def __init__(self, number: int, jitter_s: float, now_s: float) -> None:
@@ -75,6 +77,7 @@ class Partition:
         self.epoch = 0
         self.followed = False
         self.rebuild = ""
+        self.trouble = ""
         self.shown: str | None = _UNKNOWN
         self.busy: tuple[str, Pid] | None = None
         self.successor: OwnerRecord | None = None
@@ -189,10 +192,17 @@ class Desk:
     def _stopped(self, partition: Partition) -> None:
         """Nothing of the partition runs here any more: others may."""
         partition.shown = None
-        if partition.successor is None:
-            self._follow(partition)
-        else:
+        owner, epoch = partition.owner, partition.epoch
+        # Only what names this node, for this epoch, is this node's to change.
+        mine = owner is not None and (owner.node, owner.creation, owner.epoch) == (*self.me, epoch)
+        if partition.successor is not None and mine:
             self._write(partition, "name", partition.successor)
+            return
+        asked, partition.asked = partition.asked, []
+        for each in asked:
+            error = CannotHandOver("this node led it no longer: look who owns it now")
+            self._server.reply_error(each, error)
+        self._follow(partition)
 
     def _follow(self, partition: Partition) -> None:
         partition.successor = None

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from palaver.actors.cluster.auditor import Auditor
 from palaver.actors.cluster.events import Recorder
+from palaver.actors.cluster.fetching import SnapshotFetcher
 from palaver.actors.cluster.membership import Membership
-from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
+from palaver.actors.cluster.names import (
+    AUDITOR,
+    MEMBERSHIP,
+    OWNERSHIP,
+    REBALANCER,
+    SNAPSHOT_SERVER,
+    SNAPSHOTS,
+)
 from palaver.actors.cluster.ownership import Ownership
 from palaver.actors.cluster.ports import ClusterStore, PartitionHost
+from palaver.actors.cluster.rebalancer import Rebalancer
 from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Lease
 from palaver.actors.cluster.settings import ClusterSettings
+from palaver.actors.cluster.snapshots import SnapshotServer
 from palaver.actors.distribution import Distribution
 from palaver.storage.replicated.ports import Registers
 from palaver.supervisors import ChildSpec, Supervisor, SupervisorFlags
@@ -29,6 +41,11 @@ class ClusterParts:
         store: the node's replicated store.
         host: starts and stops what makes up a partition on this node.
         settings: of the cluster.
+        folder: for snapshots that come and go, emptied; None: copies are neither compared nor
+            moved.
+
+    Attributes:
+        recorder: what has happened, and the numbers for the metrics.
     """
 
     distribution: Distribution
@@ -36,6 +53,7 @@ class ClusterParts:
     store: ClusterStore
     host: PartitionHost
     settings: ClusterSettings
+    folder: Path | None = None
     recorder: Recorder = field(init=False)
     guarded: Guarded = field(init=False)
 
@@ -56,7 +74,7 @@ class ClusterSupervisor(Supervisor):
     def specification(self, parts: ClusterParts) -> tuple[SupervisorFlags, list[ChildSpec]]:
         """One after the other."""
         distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
-        return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [
+        own = [
             ChildSpec(
                 "membership",
                 Membership,
@@ -76,5 +94,37 @@ class ClusterSupervisor(Supervisor):
                     recorder,
                 ),
                 name=OWNERSHIP,
+            ),
+        ]
+        copies = [] if parts.folder is None else self._copies(parts, parts.folder)
+        return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [*own, *copies]
+
+    def _copies(self, parts: ClusterParts, folder: Path) -> list[ChildSpec]:
+        """What compares and moves the copies of partitions."""
+        distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
+        return [
+            ChildSpec(
+                "snapshot server",
+                SnapshotServer,
+                (parts.store, folder / "sending", settings, recorder),
+                name=SNAPSHOT_SERVER,
+            ),
+            ChildSpec(
+                "snapshots",
+                SnapshotFetcher,
+                (distribution, folder / "fetched", settings, recorder),
+                name=SNAPSHOTS,
+            ),
+            ChildSpec(
+                "auditor",
+                Auditor,
+                (distribution, parts.store, settings, recorder),
+                name=AUDITOR,
+            ),
+            ChildSpec(
+                "rebalancer",
+                Rebalancer,
+                (distribution, parts.guarded, settings, recorder),
+                name=REBALANCER,
             ),
         ]

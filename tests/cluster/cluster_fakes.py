@@ -23,11 +23,14 @@ class Quorum:
     def __init__(self, world: World) -> None:
         self.world = world
         self.faulty = True
+        self.elsewhere = False  # on machines of their own, which are always there
         self.severed: set[str] = set()  # hosts whose own server is gone
 
     def reaches(self, host: Host) -> bool:
         if host.name in self.severed or not host.alive:
             return False
+        if self.elsewhere:
+            return True
         network = self.world.network
         there = [
             other
@@ -210,6 +213,7 @@ class State:
     catching_up: bool
     behind: int
     digests: list[tuple[int, str]]
+    trouble: str = ""
 
 
 class Journals(Quorum):

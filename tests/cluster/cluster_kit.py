@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from cluster_fakes import FakeHost, FakeStore, FaultyRegisters, Journals, RegisterBank
 
 from palaver.actors.cluster import ClusterParts, ClusterSettings, ClusterSupervisor, Members
+from palaver.actors.cluster.fetching import snapshot_port
 from palaver.actors.cluster.membership import GetMembers
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import GetPartitions
@@ -16,6 +20,9 @@ from palaver.actors.runtime import Node
 from palaver.actors.simulation import Fabric, Host, Outcome, Source, World, run
 
 PARTITIONS = 4
+
+FOLDER = Path(tempfile.gettempdir()) / f"palaver-cluster-{os.getpid()}"
+"""For the snapshots of all towns; removed at the end of the tests."""
 
 
 class Town:
@@ -26,6 +33,7 @@ class Town:
         options = {"cluster": "town", "partitions": PARTITIONS, "founding": len(names)}
         self.options = {**options, **settings}
         self.other_options: dict[str, dict[str, Any]] = {}
+        self.folder = FOLDER
         self.fabric = Fabric(net_ticktime_s=2.0)
         self.bank = RegisterBank(world)
         self.journals = Journals(world, int(self.options["partitions"]))
@@ -51,7 +59,9 @@ class Town:
             store,
             FakeHost(host, store),
             settings,
+            self.folder / host.name,
         )
+        store.fetch = snapshot_port(node)
         self.nodes[host.name], self.parts[host.name] = node, parts
         await node.start_server(ClusterSupervisor, parts, name="root")
 
@@ -115,6 +125,10 @@ class Town:
     async def served(self, what: str = "all is served", within_s: float = 60.0) -> None:
         await self.world.eventually(self.is_served, what, within_s=within_s)
 
+    def stop_needing_a_majority(self) -> None:
+        """As if the registers and the journals were on other machines than the nodes."""
+        self.bank.elsewhere = self.journals.elsewhere = True
+
     async def start(self) -> None:
         await self.world.start_all()
         await self.served("the cluster is founded and served")
@@ -133,10 +147,13 @@ class Town:
 def epochs_are_unique(town: Town) -> None:
     """In the registers each epoch of a partition names one node, in the journal each has one."""
     named: dict[tuple[str, int], str] = {}
+    last: dict[str, int] = {}
     for key, value in town.bank.history:
         if key.startswith("owner.") and value is not None:
             record: OwnerRecord = decoded(OwnerRecord, value)
             assert named.setdefault((key, record.epoch), record.node) == record.node
+            assert last.get(key, 0) <= record.epoch
+            last[key] = record.epoch
 
 
 def in_town(

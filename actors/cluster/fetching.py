@@ -1,0 +1,209 @@
+"""`SnapshotFetcher`: gets snapshots of partitions from the other replicas."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from palaver.actors.cluster.background import Finished, begin
+from palaver.actors.cluster.errors import ClusterError, SnapshotError
+from palaver.actors.cluster.events import Recorder
+from palaver.actors.cluster.membership import GetMembers
+from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP, SNAPSHOT_SERVER, SNAPSHOTS
+from palaver.actors.cluster.ownership_messages import GetPartition, PartitionStatus
+from palaver.actors.cluster.roster import Members
+from palaver.actors.cluster.settings import ClusterSettings
+from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
+from palaver.actors.distribution import Distribution
+from palaver.actors.runtime import (
+    NOREPLY,
+    CallFailed,
+    Exit,
+    From,
+    GenServer,
+    Node,
+    ProcessContext,
+    RuntimeFault,
+    Stop,
+    is_abnormal,
+)
+from palaver.storage.errors import StoreError
+from palaver.storage.installing import SnapshotInfo
+
+__all__ = ["FetchSnapshot", "SnapshotFetcher", "snapshot_port"]
+
+_TRIES: Final = 3
+"""How often a piece is asked for before the snapshot is asked of another node."""
+
+
+class FetchSnapshot(NamedTuple):
+    """Call: (path, `SnapshotInfo`) of a snapshot that another replica has given, and was checked.
+
+    The file stays until the next snapshot of that partition is asked for. Fails with
+    `SnapshotError`. Give it no timeout: it takes as long as it takes.
+    """
+
+    partition: int
+
+
+def snapshot_port(node: Node) -> Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]]:
+    """What a `ReplicatedStore` takes as `fetch_snapshot`; may be made before the cluster's tree."""
+
+    async def fetch(partition: int) -> tuple[Path, SnapshotInfo]:
+        try:
+            path, info = await node.call(SNAPSHOTS, FetchSnapshot(partition), timeout_s=None)
+        except (CallFailed, RuntimeFault, ClusterError) as error:
+            raise StoreError(f"no snapshot of partition {partition}: {error}") from error
+        return path, info
+
+    return fetch
+
+
+class SnapshotFetcher(GenServer):
+    """Fetches a few at a time; the others wait their turn."""
+
+    __slots__ = ("_distribution", "_folder", "_recorder", "_running", "_settings", "_waiting")
+
+    def init(
+        self,
+        distribution: Distribution,
+        folder: Path,
+        settings: ClusterSettings,
+        recorder: Recorder,
+    ) -> None:
+        """Remove what an earlier one has left."""
+        self.trap_exit = True
+        self._distribution = distribution
+        self._folder = folder
+        self._settings = settings
+        self._recorder = recorder
+        self._running: dict[int, list[From]] = {}
+        self._waiting: deque[tuple[int, From]] = deque()
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in sorted(folder.glob("*.fetched")):
+            left.unlink()
+
+    def handle_call(self, request: Any, from_: From) -> Any:
+        """Answer `FetchSnapshot` when it is there."""
+        if not isinstance(request, FetchSnapshot):
+            return super().handle_call(request, from_)
+        if request.partition in self._running:
+            self._running[request.partition].append(from_)
+        else:
+            self._waiting.append((request.partition, from_))
+            self._go_on()
+        return NOREPLY
+
+    def _go_on(self) -> None:
+        while self._waiting and len(self._running) < self._settings.max_transfers:
+            number, from_ = self._waiting.popleft()
+            if number in self._running:
+                self._running[number].append(from_)
+                continue
+            self._running[number] = [from_]
+            fetching = _Fetching(number, self._distribution, self._folder, self._settings)
+            begin(self, number, fetching.run)
+
+    def handle_info(self, message: Any) -> Any:
+        """See to finished work."""
+        if isinstance(message, Finished):
+            waiting = self._running.pop(message.what)
+            if message.error is None:
+                self._recorder.stats.snapshots_fetched += 1
+                self._recorder.tell("snapshot fetched", message.what)
+            else:
+                self._recorder.tell(
+                    "no snapshot", message.what, str(message.error), level="warning"
+                )
+            for from_ in waiting:
+                if message.error is None:
+                    self.reply(from_, message.value)
+                else:
+                    self.reply_error(from_, message.error)
+            self._go_on()
+        elif isinstance(message, Exit):
+            return Stop(message.reason) if is_abnormal(message.reason) else None
+        return None
+
+
+class _Fetching:
+    """One snapshot, from whoever gives it."""
+
+    def __init__(
+        self, number: int, distribution: Distribution, folder: Path, settings: ClusterSettings
+    ) -> None:
+        self._number = number
+        self._distribution = distribution
+        self._settings = settings
+        self._path = folder / f"{number}.fetched"
+
+    async def run(self, ctx: ProcessContext) -> tuple[Path, SnapshotInfo]:
+        """Ask one node after the other."""
+        peers = await self._peers(ctx)
+        told: list[str] = []
+        for name in peers:
+            try:
+                return self._path, await self._from(ctx, name)
+            except (CallFailed, ClusterError) as error:
+                told.append(f"{name}: {error}")
+        raise SnapshotError("; ".join(told) or "no other replica is there now")
+
+    async def _peers(self, ctx: ProcessContext) -> list[str]:
+        """The other replicas; the owner last, which has enough to do."""
+        members: Members = await ctx.call(MEMBERSHIP, GetMembers())
+        status: PartitionStatus = await ctx.call(OWNERSHIP, GetPartition(self._number))
+        placement, live = members.placement, members.live()
+        placed = () if placement is None else placement.partitions[self._number]
+        peers = [name for name in placed if name != members.me and name in live]
+        if status.owner and status.owner != members.me and status.owner not in peers:
+            peers.append(status.owner)  # one that the placement has just dropped
+        ctx.random.shuffle(peers)
+        return sorted(peers, key=lambda name: name == status.owner)
+
+    async def _from(self, ctx: ProcessContext, name: str) -> SnapshotInfo:
+        server, limit_s = self._distribution.at(name, SNAPSHOT_SERVER), self._settings.takeover_s
+        opened: Opened = await ctx.call(
+            server, OpenSnapshot(self._number, ctx.pid), timeout_s=limit_s * 6
+        )
+        try:
+            await self._copy(ctx, server, opened)
+        finally:
+            ctx.cast(server, CloseSnapshot(opened.transfer))
+        return opened.info
+
+    async def _copy(self, ctx: ProcessContext, server: Any, opened: Opened) -> None:
+        info, sha256, offset = opened.info, hashlib.sha256(), 0
+        if info.partition != self._number:
+            raise SnapshotError(f"that is a snapshot of partition {info.partition}")
+        await ctx.run_blocking(self._path.write_bytes, b"")
+        while offset < info.size_bytes:
+            piece = await self._piece(ctx, server, ReadChunk(opened.transfer, offset))
+            offset += len(piece)
+            if not piece or offset > info.size_bytes:
+                raise SnapshotError(f"it ends at {offset} bytes, not at {info.size_bytes}")
+            sha256.update(piece)
+            await ctx.run_blocking(_append, self._path, piece)
+        if sha256.hexdigest() != info.sha256:
+            raise SnapshotError("it has come damaged: its sha256 is another")
+
+    async def _piece(self, ctx: ProcessContext, server: Any, request: ReadChunk) -> bytes:
+        for left in reversed(range(_TRIES)):
+            try:
+                piece: bytes = await ctx.call(
+                    server, request, timeout_s=self._settings.peer_timeout_s
+                )
+            except CallFailed:
+                if not left:
+                    raise
+                await ctx.sleep(self._settings.retry_s * ctx.random.uniform(0.7, 1.3))
+            else:
+                return piece
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _append(path: Path, piece: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(piece)
