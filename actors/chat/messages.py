@@ -31,6 +31,7 @@ __all__ = [
     "Opened",
     "Placement",
     "PresenceChanged",
+    "PresenceIs",
     "Present",
     "RegisterSession",
     "Release",
@@ -362,9 +363,14 @@ class Present(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Subscribe a session to an account's presence; answered by `Watched`."""
+    """Subscribe a session to an account's presence; answered by `Watched`.
+
+    `mark` is another one each time. It comes with what presence says from then on, so that the
+    session knows what an earlier presence has said, on another node perhaps, and is late.
+    """
 
     session: Pid
+    mark: int
     tag: Any
     viewer: str
     account: str
@@ -380,10 +386,19 @@ class Unwatch(NamedTuple):
 class Watched(NamedTuple):
     """The answer to `Watch`, or its refusal."""
 
+    mark: int
     tag: Any
     online: bool
     last_seen_ms: int | None
     refused: Refusal | None
+
+
+class PresenceIs(NamedTuple):
+    """What a session that watches an account is to tell its client, encoded; see `Watch`."""
+
+    account: str
+    mark: int
+    op: bytes
 
 
 class WriteLastSeen(NamedTuple):

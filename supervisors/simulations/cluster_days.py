@@ -54,7 +54,7 @@ def cluster(world: World) -> ClusterPlan:
         habits=_TALK,
         node_faults=Faults(
             crash=0.006, power=0.003, kill=0.02, partition=0.003, oneway=0.003, clog=0.006,
-            reset=0.01, pause=0.006, jump=0.004,
+            reset=0.01, pause=0.006,
         ),
         device_faults=_PHONES,
         disk=DiskHabits(stall=0.001, full=0.0005, fail=0.0005),
@@ -64,6 +64,7 @@ def cluster(world: World) -> ClusterPlan:
         blackouts=0.001,
         drains=0.004,
         moves=0.01,
+        skew=0.01,
     )  # fmt: skip
 
 
@@ -77,13 +78,13 @@ def failover(world: World) -> ClusterPlan:
         habits={"say": 8, "burst": 1, "everyone": 2, "read": 2, "leave": 1, "group": 1},
         node_faults=Faults(
             crash=0.03, power=0.01, kill=0.05, partition=0.01, oneway=0.02, clog=0.02, pause=0.03,
-            jump=0.01,
         ),
         device_faults=_PHONES,
         engine=_ENGINE,
         splits=0.03,
         blackouts=0.004,
         moves=0.02,
+        skew=0.02,
     )  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def moving(world: World) -> ClusterPlan:
         disk=DiskHabits(slow=0.2, late=0.1),
         drains=0.01,
         moves=0.05,
+        skew=0.01,
     )
 
 

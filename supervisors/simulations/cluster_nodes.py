@@ -160,7 +160,8 @@ class ClusterNode(ChatNode):
             await self.node.call(OWNERSHIP, Release(), timeout_s=_RELEASE_S)
         except CallFailed:
             self.world.reach("a node stopped without handing over")
-        await super()._stop(host)
+        if self.chat is not None:
+            await super()._stop(host)
 
     def give(self, partition: int, to: str) -> None:
         """Have a partition handed over, as an operator does; nobody waits for it."""
@@ -205,8 +206,7 @@ class ClusterNode(ChatNode):
 
     def follows(self, partition: int) -> bool:
         """Whether it keeps a copy of a partition."""
-        store = self.replicated
-        return self.host.alive and store is not None and store.state(partition) is not None
+        return self.position(partition) is not None
 
     def leads(self, partition: int) -> bool:
         """Whether it leads a partition and serves it."""
@@ -216,8 +216,27 @@ class ClusterNode(ChatNode):
     def position(self, partition: int) -> int | None:
         """How far its copy of a partition is; None if it has none."""
         store = self.replicated
-        state = None if store is None or not self.host.alive else store.state(partition)
+        if store is None or not self.host.alive:
+            return None
+        try:
+            state = store.state(partition)
+        except StoreError:
+            return None
         return None if state is None else state.position
+
+    def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
+        """How far an account is, as its copy says; (0, 0) where there is none now."""
+        try:
+            return super().mark(conversation, account)
+        except StoreError:
+            return 0, 0
+
+    def has_device(self, account: str, device: int) -> bool:
+        """Whether its copy knows a device; True where there is none now."""
+        try:
+            return super().has_device(account, device)
+        except StoreError:
+            return True
 
     @property
     def is_whole(self) -> bool:

@@ -20,6 +20,10 @@ __all__ = ["ClusterPlan", "ClusterTown"]
 
 _TAKEOVER: Final = 1
 _SPANS_S: Final = (0.5, 2.0, 8.0, 30.0)
+_OFF_MS: Final = (10, -10, 1_000, -1_000, 25_000, -25_000)
+"""By how much a clock is off: two nodes by less than the minute that a cluster bears."""
+_DRIFT_MS: Final = 10_000
+"""What the drift of two clocks adds to that, in a town's day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class ClusterPlan(Plan):
         wipes: how often a node loses its disk.
         blackouts: how often all nodes lose power at once.
         moves: how often an operator has a node hand a partition over to another.
+        skew: how often the wall clock of a node is set, so that it is off by less than a minute.
         tail: entries that stay in a journal whoever has them.
     """
 
@@ -42,6 +47,7 @@ class ClusterPlan(Plan):
     wipes: float = 0.0
     blackouts: float = 0.0
     moves: float = 0.0
+    skew: float = 0.0
     tail: int = 16
 
 
@@ -64,21 +70,25 @@ class Home:
 
     def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
         """How far an account has received and read a conversation."""
-        found = [node.mark(conversation, account) for node in self._cluster.nodes]
+        up = [node for node in self._cluster.nodes if node.store is not None]
+        found = [(0, 0), *(node.mark(conversation, account) for node in up)]
         return max(mark[0] for mark in found), max(mark[1] for mark in found)
 
 
 class Takeovers:
     """Who leads a partition, as its journal says."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Callable[[str], None]) -> None:
         self.epoch = 0
         self.owners: dict[int, list[str]] = {}
+        self._reach = reach
 
     def __call__(self, entry: Entry) -> None:
         """Take the next entry."""
         kind, epoch, _, payload = cbor2.loads(entry.body)
         if kind == _TAKEOVER and epoch > self.epoch:
+            if self.epoch:
+                self._reach("a partition was taken over")
             self.epoch = epoch
             self.owners.setdefault(epoch, []).append(payload[0])
 
@@ -108,8 +118,9 @@ class ClusterTown(Town):
             )
             cluster.nodes.append(node)
             self.nodes.append(node)
+        self.chronicle.clocks_apart_ms = 2 * max(_OFF_MS) + _DRIFT_MS
         self._heals: list[Callable[[], None]] = []
-        self.takeovers = [Takeovers() for _ in range(plan.partitions)]
+        self.takeovers = [Takeovers(self.world.reach) for _ in range(plan.partitions)]
         for number, witness in enumerate(self.takeovers):
             cluster.engine.engine.log(number).witnesses.append(witness)
         home: Any = Home(cluster)
@@ -119,6 +130,8 @@ class ClusterTown(Town):
             self.people.append(person)
             for device in range(1, plan.devices + 1):
                 self.residents.append(Resident(self, person, device, home))
+        if plan.skew:
+            self.world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
         self.world.invariant(self._one_serves, "a partition is served by one node", every_s=0.5)
 
     def _by_node(self) -> list[list[Resident]]:
@@ -149,6 +162,7 @@ class ClusterTown(Town):
             Fault("wipe", plan.wipes, 1, self._wipe),
             Fault("blackout", plan.blackouts, 1, self._blackout),
             Fault("move", plan.moves, 8, self._move),
+            Fault("skew", plan.skew, len(_OFF_MS), self._skew),
         )
         self.plan = replace(plan, node_faults=replace(plan.node_faults, own=own))
         await super().morning()
@@ -180,6 +194,10 @@ class ClusterTown(Town):
         for node in self.nodes:
             node.host.power_off()
             self.world.network.later(1.0, node.host.boot)
+
+    def _skew(self, host: Host, way: int) -> None:
+        """Set a node's wall clock wrong."""
+        host.jump((_OFF_MS[way] - host.jumped_ms) / 1000)
 
     def _move(self, host: Host, way: int) -> None:
         """Have a partition that a node leads handed over to another node."""

@@ -43,17 +43,17 @@ REACH: Final = (
 
 _NAMES: Final = ("a", "b", "c")
 _PATIENCE_S: Final = 3.0
-_LIMITS: Final = Limits(lease_s=3.0, checkpoint_s=0.5, takeover_s=4.0, look_s=2.0, tail_entries=4)
+_LIMITS: Final = Limits(lease_s=1.0, checkpoint_s=0.4, takeover_s=4.0, look_s=2.0, tail_entries=4)
 #: How old what an owner reads may be: it was one then, as far as it can prove.
-_STALE_S: Final = 3 * _LIMITS.lease_s
+_STALE_S: Final = 4 * _LIMITS.lease_s
 _FAULTS: Final = Faults(
-    crash=0.02, power=0.01, partition=0.02, oneway=0.02, clog=0.02, pause=0.02, pulse_s=0.5
+    crash=0.02, power=0.01, partition=0.04, oneway=0.02, clog=0.02, pause=0.02, pulse_s=0.5
 )
 _HABITS: Final = EngineHabits(
     slow=0.1, trouble=0.05, election=0.01, dropped=0.3, twice=0.05, forgets=0.3, follow=0.02,
     stale=0.2,
 )  # fmt: skip
-_DISK: Final = DiskHabits(slow=0.1, stall=0.01, late=0.1, full=0.004, fail=0.004, trouble_s=1.0)
+_DISK: Final = DiskHabits(slow=0.1, stall=0.01, late=0.1, full=0.02, fail=0.03, trouble_s=1.0)
 
 
 class Replica:
@@ -134,6 +134,12 @@ class Replica:
         return self.host.alive and self.store is not None and self.store.leads(0)
 
     @property
+    def is_heard(self) -> bool:
+        """Whether the journal hears it, and it hears the journal."""
+        passes = self.town.engine.passes
+        return passes(self.host.name, back=False) and passes(self.host.name, back=True)
+
+    @property
     def is_up(self) -> bool:
         """Whether its store is open."""
         return self.host.alive and self.store is not None
@@ -199,10 +205,11 @@ class Replicas:
         log.witnesses.append(self.judge)
         self.replicas = [Replica(self, name) for name in _NAMES]
         self.told: list[Told] = []
+        self.evening = False
         self.over = False
         self.writing = 0
         self._epoch = 0
-        self._sizes = (3, 6, 12)[world.tape.choose("size/lines", 3, 0.6)]
+        self._sizes = (4, 12, 40)[world.tape.choose("size/lines", 3, 0.6)]
 
     # -- who leads -----------------------------------------------------------------------------
 
@@ -215,9 +222,10 @@ class Replicas:
             turn += 1
             if not turn % 8:
                 self._audit()
-            mischief = 0 if self.over else choose("arbiter", 12, 0.15)
+            mischief = 0 if self.evening else choose("arbiter", 12, 0.15)
             up = [one for one in self.replicas if one.is_up]
-            leading = [one for one in up if one.leads]
+            owner = self.judge.owners.get(self.judge.standing[0])
+            leading = [one for one in up if one.host.name == owner and one.is_heard and one.leads]
             if up and (not leading or mischief):
                 way = choose("arbiter/who", len(up), 0.7)
                 self._name(up[way], mischief)
@@ -235,10 +243,16 @@ class Replicas:
             host.spawn(self._lead(store, epoch))
 
     async def _lead(self, store: ReplicatedStore, epoch: int) -> None:
+        told = list(self.told)
         try:
             await store.lead(0, epoch)
-        except (StoreError, Rejected):
+        except StoreError:
             self.world.reach("a takeover was refused")
+            return
+        lines = set(store.view(0, lines_of))
+        lost = [one.name for one in told if one.name not in lines]
+        if lost:
+            self.world.fail("a new owner has all that was told before", f"{lost[:3]}")
 
     def _audit(self) -> None:
         """Tell who leads what the others have, as an auditor does."""
@@ -341,7 +355,8 @@ class Replicas:
         tasks = [self.arbitrate(), self.look(), *(self.write(n) for n in range(2))]
         running = [asyncio.get_running_loop().create_task(one) for one in tasks]
         world.nemesis(replace(self.faults, own=(*self.faults.own, wipe)))
-        await world.sleep((5.0, 10.0, 20.0)[world.tape.choose("size/seconds", 3, 0.6)])
+        await world.sleep((5.0, 15.0, 30.0)[world.tape.choose("size/seconds", 3, 0.6)])
+        self.evening = True
         await self._calm()
         await world.eventually(lambda: not self.writing, "everything is written", within_s=180.0)
         await world.sleep(15.0)  # what was published long ago comes now
