@@ -19,6 +19,7 @@ through `obstore`, whose local writer renames without any fsync; see `blob_local
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,9 @@ CHUNK_BYTES: Final = 256 * 1024
 # keeps open for minutes runs into the HTTP client's timeout, a window does not.
 _LOCAL_WINDOW_BYTES: Final = CHUNK_BYTES
 _REMOTE_WINDOW_BYTES: Final = 4 * 1024 * 1024
+
+_LISTED_AT_ONCE: Final = 500
+_BLOB_NAME: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 
 _PART_BYTES: Final = 8 * 1024 * 1024
 _PARTS_AT_ONCE: Final = 4
@@ -163,6 +167,21 @@ class BlobStore:
             for at in range(0, len(view), CHUNK_BYTES):
                 yield bytes(view[at : at + CHUNK_BYTES])
             start = stop
+
+    async def hashes(self) -> AsyncIterator[bytes]:
+        """The hashes of all blobs, in no order; what is stored or deleted meanwhile may be missed.
+
+        Raises:
+            BlobError: the engine failed.
+        """
+        try:
+            async for metas in obstore.list(self._store, chunk_size=_LISTED_AT_ONCE):
+                for meta in metas:
+                    name = str(meta["path"]).rpartition("/")[2]
+                    if _BLOB_NAME.match(name):
+                        yield bytes.fromhex(name)
+        except (BaseError, OSError) as error:
+            raise BlobError(f"cannot list the blobs: {error}") from error
 
     async def delete(self, sha256: bytes) -> None:
         """Removes the blob; removing one that is not there is no error."""

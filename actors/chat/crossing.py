@@ -47,8 +47,8 @@ _MESSAGES: tuple[type, ...] = (
     m.Announce, m.Withdraw, m.LookUp, m.Forget, m.Placement, m.Release, m.GatewayUp, m.Route,
     m.RouteHere, m.AnnounceAgain,
     # with presence
-    m.Present, m.Watch, m.Unwatch, m.Watched, m.PresenceChanged, m.SessionOp, m.WriteLastSeen,
-    m.WhoIsOnline,
+    m.Present, m.Watch, m.Unwatch, m.Watched, m.PresenceChanged, m.PresenceIs, m.SessionOp,
+    m.WriteLastSeen, m.WhoIsOnline,
     # with the process of one-time codes
     RequestCode, VerifyCode, IssueCode, SignUpAnswer,
     # with stand-ins

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from palaver.actors.chat.doubts import Doubts
 from palaver.actors.chat.messages import (
     Ask,
     FindSequencer,
@@ -24,7 +25,6 @@ from palaver.actors.chat.messages import (
     TypingHint,
 )
 from palaver.actors.chat.refusals import refusal_of
-from palaver.actors.chat.stamps import StampTooFarAhead
 from palaver.actors.chat.state.commands import Fresh, Refusal, Sent
 from palaver.actors.runtime import Pid
 from palaver.transport import wire
@@ -123,7 +123,7 @@ class _Lane:
 class Lanes:
     """The sending side of one session."""
 
-    __slots__ = ("_by_ref", "_dirty", "_lanes", "_session", "_tags")
+    __slots__ = ("_by_ref", "_dirty", "_doubts", "_lanes", "_session", "_tags")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -131,34 +131,40 @@ class Lanes:
         self._by_ref: dict[Any, _Lane] = {}
         self._tags: dict[int, _Lane] = {}
         self._dirty: dict[bytes, _Lane] = {}
+        self._doubts = Doubts(session, self._accept, self._refuse_doubted)
 
     # -- what the client says ------------------------------------------------------------------
 
     def add(self, request: Outgoing) -> None:
         """Take a request of the current frame; `flush` submits."""
-        session = self._session
-        pair: tuple[str, str] | None = None
-        if type(request) is Send:
-            try:
-                session.context.stamps.observe_claim(request.after)
-            except StampTooFarAhead as error:
-                session.answer_error(request.id, ErrorCode.BAD_REQUEST, str(error))
-                return
-            if type(request.to) is str:
-                if request.to == session.account:
-                    text = "a conversation needs somebody else"
-                    session.answer_error(request.id, ErrorCode.BAD_REQUEST, text)
-                    return
-                pair, conversation = session.direct(request.to)
-            else:
-                conversation = request.to  # type: ignore[assignment]
-        elif type(request) is Members:
-            conversation = request.conv
+        if type(request) is Send and request.to == self._session.account:
+            text = "a conversation needs somebody else"
+            self._session.answer_error(request.id, ErrorCode.BAD_REQUEST, text)
         else:
-            conversation = group_conversation(session.account, session.device, request.cid)
-        lane = self._lane(conversation, pair)
+            self._doubts.take(request)
+
+    def _accept(self, request: Outgoing) -> None:
+        lane = self._lane_of(request)
         lane.waiting.append(request)
-        self._dirty[conversation] = lane
+        self._dirty[lane.conversation] = lane
+        self._session.flush_soon()
+
+    def _refuse_doubted(
+        self, request: Outgoing, code: ErrorCode, text: str, retry_after_ms: int | None
+    ) -> None:
+        self._refuse(self._lane_of(request), request, code, text, retry_after_ms)
+
+    def _lane_of(self, request: Outgoing) -> _Lane:
+        session = self._session
+        if type(request) is Send:
+            if type(request.to) is str:
+                pair, conversation = session.direct(request.to)
+                return self._lane(conversation, pair)
+            return self._lane(request.to, None)  # type: ignore[arg-type]
+        if type(request) is Members:
+            return self._lane(request.conv, None)
+        conversation = group_conversation(session.account, session.device, request.cid)
+        return self._lane(conversation, None)
 
     def hint(self, to: str | bytes, on: bool) -> None:
         """Pass on that the person types."""
@@ -265,6 +271,7 @@ class Lanes:
                 low,
                 previous,
                 messages,
+                session.context.stamps.latest,
             ),
         )
         return bool(lane.waiting) and not lane.asking_file
@@ -276,13 +283,13 @@ class Lanes:
         if type(change) is Group:
             message = SubmitGroup(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.name, change.members,
+                change.name, change.members, session.context.stamps.latest,
             )  # fmt: skip
         else:
             assert type(change) is Members
             message = SubmitMembers(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.add, change.remove,
+                change.add, change.remove, session.context.stamps.latest,
             )  # fmt: skip
         session.send(lane.sequencer, message)  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from palaver.storage.blobs import BlobError, BlobStore
+from palaver.storage.blobs import BlobError
 from palaver.transport.http.media_port import (
     Checksum,
     MediaCode,
@@ -42,7 +42,7 @@ from palaver.transport.http.media_port import (
 from .media_book import UploadBook
 from .media_files import PartWriter, UploadFolder, UploadRecord, hash_file
 from .media_piece import EmptyPiece, Piece, Upload, abandon
-from .media_ports import FileInfo, FileLedger, MediaLimits, MediaStats, WallClock
+from .media_ports import Blobs, FileInfo, FileLedger, MediaLimits, MediaStats, WallClock
 from .media_refusals import blob_refusal, disk_refusal
 from .media_tokens import MediaKeyError, TokenClaims, TokenSigner
 
@@ -67,7 +67,7 @@ class MediaService:
     Args:
         clock: the wall clock.
         random_bytes: a source of unguessable bytes (upload ids).
-        blobs: where whole files go.
+        blobs: where whole files go: a `BlobStore`, or `SharedBlobs` on a node of a cluster.
         folder: where half-done uploads lie; made if missing.
         ledger: who uploaded and who may fetch.
         signer: makes and checks the bearer tokens.
@@ -80,7 +80,7 @@ class MediaService:
         *,
         clock: WallClock,
         random_bytes: Callable[[int], bytes],
-        blobs: BlobStore,
+        blobs: Blobs,
         folder: Path,
         ledger: FileLedger,
         signer: TokenSigner,

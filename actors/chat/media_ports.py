@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
@@ -12,6 +14,19 @@ class WallClock(Protocol):
 
     def time_ms(self) -> int:
         """The wall clock in unix milliseconds."""
+
+
+class Blobs(Protocol):
+    """Where whole files lie: a `BlobStore`, or one that nodes share. All raise `BlobError`."""
+
+    async def put_file(self, path: Path, sha256: bytes) -> None:
+        """Stores the file at `path`; when this returns it is as safe as it will be."""
+
+    async def size(self, sha256: bytes) -> int | None:
+        """The blob's size in bytes, or None when there is no such blob."""
+
+    def open_range(self, sha256: bytes, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in chunks."""
 
 
 class FileInfo(NamedTuple):

@@ -1,4 +1,4 @@
-"""The process that removes expired uploads."""
+"""The process that sweeps from time to time: expired uploads, files that a home lacks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ class Sweepable(Protocol):
 
 
 class MediaSweeper(GenServer):
-    """Calls `sweep` of the media service every `every_s` seconds, by the node's clock.
+    """Calls `sweep` of what it is given every `every_s` seconds, by the node's clock.
+
+    `counted` is what the log calls the number that a sweep returns.
 
     A sweep that fails ends the process: its supervisor starts it again, and the first thing
     that a new one does is sweep.
     """
 
-    __slots__ = ("_every_s", "_media")
+    __slots__ = ("_counted", "_every_s", "_media")
 
     _media: Sweepable
     _every_s: float
+    _counted: str
 
-    def init(self, media: Sweepable, every_s: float = SWEEP_EVERY_S) -> Continue:
+    def init(
+        self, media: Sweepable, every_s: float = SWEEP_EVERY_S, counted: str = "uploads"
+    ) -> Continue:
         """Begins with a sweep."""
         self._media = media
+        self._counted = counted
         self._every_s = every_s
         return Continue(_SWEEP)
 
@@ -50,5 +56,6 @@ class MediaSweeper(GenServer):
     async def _sweep(self) -> None:
         removed = await self.bridge(self._media.sweep(self.clock.time_ms()))
         if removed:
-            structlog.get_logger("palaver.media").info("media_swept", uploads=removed)
+            log = structlog.get_logger("palaver.media")
+            log.info("media_swept", **{self._counted: removed})
         self.send_after(self._every_s, self.pid, _SWEEP)

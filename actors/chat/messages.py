@@ -31,6 +31,7 @@ __all__ = [
     "Opened",
     "Placement",
     "PresenceChanged",
+    "PresenceIs",
     "Present",
     "RegisterSession",
     "Release",
@@ -151,7 +152,8 @@ class SequencerIs(NamedTuple):
 class Submit(NamedTuple):
     """Messages of one device for one conversation, in order; answered by `Applied`.
 
-    `pair` names the two of a direct conversation, which may not exist yet; None otherwise.
+    `pair` names the two of a direct conversation, which may not exist yet; None otherwise. `after`
+    is the latest stamp that the sender's node knows of: these come after it.
     """
 
     reply_to: Pid
@@ -162,6 +164,7 @@ class Submit(NamedTuple):
     low: int
     previous: int
     messages: list[Fresh]
+    after: int = 0
 
 
 class SubmitGroup(NamedTuple):
@@ -175,6 +178,7 @@ class SubmitGroup(NamedTuple):
     low: int
     name: str
     members: tuple[str, ...]
+    after: int = 0
 
 
 class SubmitMembers(NamedTuple):
@@ -188,6 +192,7 @@ class SubmitMembers(NamedTuple):
     low: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    after: int = 0
 
 
 class TypingHint(NamedTuple):
@@ -358,9 +363,14 @@ class Present(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Subscribe a session to an account's presence; answered by `Watched`."""
+    """Subscribe a session to an account's presence; answered by `Watched`.
+
+    `mark` is another one each time. It comes with what presence says from then on, so that the
+    session knows what an earlier presence has said, on another node perhaps, and is late.
+    """
 
     session: Pid
+    mark: int
     tag: Any
     viewer: str
     account: str
@@ -376,10 +386,19 @@ class Unwatch(NamedTuple):
 class Watched(NamedTuple):
     """The answer to `Watch`, or its refusal."""
 
+    mark: int
     tag: Any
     online: bool
     last_seen_ms: int | None
     refused: Refusal | None
+
+
+class PresenceIs(NamedTuple):
+    """What a session that watches an account is to tell its client, encoded; see `Watch`."""
+
+    account: str
+    mark: int
+    op: bytes
 
 
 class WriteLastSeen(NamedTuple):

@@ -22,8 +22,8 @@ from palaver.actors.chat.messages import (
     Ask,
     GatewayUp,
     PresenceChanged,
+    PresenceIs,
     Present,
-    SessionOp,
     Unwatch,
     Watch,
     Watched,
@@ -130,7 +130,7 @@ class Presence(Owned):
         self._unwritten: dict[tuple[str, int], int] = {}
         self._rows: dict[str, PresenceRow] = {}
         self._asking: dict[str, list[Watch]] = {}
-        self._watchers: dict[str, dict[Pid, str]] = {}  # account -> session -> viewer
+        self._watchers: dict[str, dict[Pid, int]] = {}  # account -> session -> mark
         self._watching: dict[Pid, _Watching] = {}
         self._sessions: dict[Any, Pid] = {}  # those that watch, by monitor
         self._viewers: dict[str, dict[Pid, None]] = {}  # account -> its sessions that watch
@@ -320,7 +320,7 @@ class Presence(Owned):
             session = self._watching[watch.session] = _Watching(watch.viewer, ref)
             self._viewers.setdefault(watch.viewer, {})[watch.session] = None
         session.accounts[watch.account] = None
-        self._watchers.setdefault(watch.account, {})[watch.session] = watch.viewer
+        self._watchers.setdefault(watch.account, {})[watch.session] = watch.mark
         missing = {watch.account, watch.viewer}.difference(self._rows)
         if not missing:
             self._answer(watch)
@@ -343,7 +343,7 @@ class Presence(Owned):
         if error is not None or row is None:
             for watch in waiting:
                 refusal = cmd.Refusal("unavailable", "presence cannot be read now; try again")
-                self.send(watch.session, Watched(watch.tag, False, None, refusal))
+                self.send(watch.session, Watched(watch.mark, watch.tag, False, None, refusal))
             self.send_after(_ASK_AGAIN_S, self.pid, _AskAgain(account))
             return
         if len(self._rows) >= _KNOWN_ROWS:
@@ -352,7 +352,7 @@ class Presence(Owned):
         if row.last_seen_ms is not None:
             self._last_seen[account] = max(row.last_seen_ms, self._last_seen.get(account, 0))
         for watch in waiting:
-            if watch.session in self._watchers.get(watch.account, ()):
+            if self._watchers.get(watch.account, {}).get(watch.session) == watch.mark:
                 self._watch(watch)  # answers, or waits for the other row
         self._tell_again(account)
 
@@ -369,7 +369,7 @@ class Presence(Owned):
 
     def _answer(self, watch: Watch) -> None:
         online, last_seen_ms = self._view(watch.viewer, watch.account)
-        self.send(watch.session, Watched(watch.tag, online, last_seen_ms, None))
+        self.send(watch.session, Watched(watch.mark, watch.tag, online, last_seen_ms, None))
 
     def _view(self, viewer: str, account: str) -> tuple[bool, int | None]:
         """What a viewer may see of an account: the reciprocal rule."""
@@ -433,7 +433,8 @@ class Presence(Owned):
 
     def _show(self, account: str) -> None:
         """Tell all who watch an account what they may see of it now."""
-        for session, viewer in self._watchers.get(account, {}).items():
+        for session, mark in self._watchers.get(account, {}).items():
+            viewer = self._watching[session].viewer
             missing = {account, viewer}.difference(self._rows)
             for name in sorted(missing):  # told when they are known
                 if name not in self._asking:
@@ -442,4 +443,4 @@ class Presence(Owned):
                 online, last_seen_ms = self._view(viewer, account)
                 op = wire.presence(account, online, last_seen_ms)
                 self._stats.presence_out += 1
-                self.send(session, SessionOp(("presence", account), op))
+                self.send(session, PresenceIs(account, mark, op))

@@ -171,8 +171,9 @@ class Proxy(GenServer):
                 self.send(message.queue, AttachAgain())
             case LookUp(gateway, account):
                 self.send(gateway, Placement(account, ()))
-            case Watch(session, tag, _, _):
-                self.send(session, Watched(tag, False, None, Refusal(str(code), text)))
+            case Watch(session, mark, tag, _, _):
+                refusal = Refusal(str(code), text)
+                self.send(session, Watched(mark, tag, False, None, refusal))
             case RequestCode() | VerifyCode():
                 answer = SignUpAnswer(message.tag, None, code, text, retry_after_ms)
                 self.send(message.reply_to, answer)

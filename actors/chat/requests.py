@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from palaver.actors.chat.messages import (
     Append,
     Ask,
+    PresenceIs,
+    Rewatch,
     Unwatch,
     Watch,
     Watched,
@@ -20,10 +22,21 @@ from palaver.transport.wire import ErrorCode
 if TYPE_CHECKING:
     from palaver.actors.chat.session import Session
 
-__all__ = ["HANDLERS", "MAX_WATCHES", "rewatch", "watched"]
+__all__ = ["HANDLERS", "MAX_WATCHES", "Watching", "presence_says"]
 
 #: Accounts that one session may watch.
 MAX_WATCHES = 256
+
+
+class Watching:
+    """An account that a session watches: the mark of the subscription, the WATCHes to answer."""
+
+    __slots__ = ("mark", "waiting")
+
+    def __init__(self) -> None:
+        self.mark = 0
+        self.waiting: list[int] = []
+
 
 #: A page of conversations ends before its answer grows beyond this.
 _PAGE_BYTES = 200_000
@@ -121,54 +134,76 @@ def _read(session: Session, request: wire.Read) -> None:
 
 
 def _watch(session: Session, request: wire.Watch) -> None:
-    if session.watching is None:
-        session.watching = {}
-    if request.account not in session.watching and len(session.watching) >= MAX_WATCHES:
-        text = f"a connection watches at most {MAX_WATCHES} accounts"
-        session.answer_error(request.id, ErrorCode.TOO_MANY, text)
-        return
-    session.watching.setdefault(request.account, []).append(request.id)
-    _subscribe(session, request.account, request.id)
+    watching = session.watching
+    if watching is None:
+        watching = session.watching = {}
+    known = watching.get(request.account)
+    if known is None:
+        if len(watching) >= MAX_WATCHES:
+            text = f"a connection watches at most {MAX_WATCHES} accounts"
+            session.answer_error(request.id, ErrorCode.TOO_MANY, text)
+            return
+        known = watching[request.account] = Watching()
+    known.waiting.append(request.id)
+    _subscribe(session, request.account, known)
 
 
-def _subscribe(session: Session, account: str, request_id: int) -> None:
-    message = Watch(session.pid, (account, request_id), session.account, account)
-    session.send(session.context.places.presence_of(account), message)
+def _subscribe(session: Session, account: str, watching: Watching) -> None:
+    """Ask presence, for all requests that wait, and for what it tells from now on."""
+    watching.mark = mark = session.new_tag()
+    place = session.context.places.presence_of(account)
+    session.send(place, Watch(session.pid, mark, account, session.account, account))
 
 
-def watched(session: Session, message: Watched) -> None:
-    """Answer WATCH with what presence said."""
-    account, request_id = message.tag
-    waiting = (session.watching or {}).get(account, [])
-    if request_id not in waiting:
+def presence_says(session: Session, message: Watched | PresenceIs | Rewatch) -> None:
+    """Tell the client what presence says; subscribe again to a new one."""
+    match message:
+        case PresenceIs(account, mark, op):
+            if _is_current(session, account, mark):
+                session.forward(("presence", account), op)
+        case Watched():
+            _watched(session, message)
+        case Rewatch(number):
+            _rewatch(session, number)
+
+
+def _is_current(session: Session, account: str, mark: int) -> bool:
+    """Whether this is of the last subscription: what is of an earlier one may be overtaken."""
+    watching = (session.watching or {}).get(account)
+    return watching is not None and watching.mark == mark
+
+
+def _watched(session: Session, message: Watched) -> None:
+    account = message.tag
+    if not _is_current(session, account, message.mark):
+        return  # asked again since, and what was unsubscribed has been answered
+    assert session.watching is not None
+    watching = session.watching[account]
+    waiting, watching.waiting = watching.waiting, []
+    if not waiting and message.refused is None:
         # The session subscribed again by itself, after presence began anew.
-        if message.refused is None:
-            session.forward_presence(account, message.online, message.last_seen_ms)
-        return
-    waiting.remove(request_id)
-    if message.refused is not None:
-        code, text = message.refused
-        session.answer_error(request_id, ErrorCode(code), text)
-    else:
-        result = [message.online, message.last_seen_ms]
-        session.answer(request_id, wire.ok(request_id, result))
+        op = wire.presence(account, message.online, message.last_seen_ms)
+        session.forward(("presence", account), op)
+    for request_id in waiting:
+        if message.refused is not None:
+            code, text = message.refused
+            session.answer_error(request_id, ErrorCode(code), text)
+        else:
+            result = [message.online, message.last_seen_ms]
+            session.answer(request_id, wire.ok(request_id, result))
 
 
-def rewatch(session: Session, number: int) -> None:
-    """Subscribe again to the accounts of a partition, and ask again what was not answered.
-
-    The partition's presence is new.
-    """
+def _rewatch(session: Session, number: int) -> None:
     number_of = session.context.places.number_of
-    for account, waiting in (session.watching or {}).items():
+    for account, watching in (session.watching or {}).items():
         if number_of(account) == number:
-            for request_id in waiting or (0,):
-                _subscribe(session, account, request_id)
+            _subscribe(session, account, watching)
 
 
 def _unwatch(session: Session, request: wire.Unwatch) -> None:
-    waiting = (session.watching or {}).pop(request.account, ())
-    for request_id in waiting:  # a WATCH that this one overtook
+    watching = (session.watching or {}).pop(request.account, None)
+    for request_id in watching.waiting if watching is not None else ():
+        # a WATCH that this one overtook
         session.answer(request_id, wire.ok(request_id, [False, None]))
     place = session.context.places.presence_of(request.account)
     session.send(place, Unwatch(session.pid, request.account))

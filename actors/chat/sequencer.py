@@ -211,6 +211,7 @@ class Sequencer(GenServer):
             if known is None:
                 return False
             reachable = known
+        self._stamps.observe(message.after)
         stamp = self._stamps.take(len(message.messages))
         command = (
             cmd.SEND, self._conversation, pair, reachable, message.sender, message.device,
@@ -226,6 +227,7 @@ class Sequencer(GenServer):
         if not reachable:
             self._refuse(message, cmd.Refusal("unreachable", "a member cannot be reached"))
             return True
+        self._stamps.observe(message.after)
         command = (
             cmd.CREATE_GROUP, self._conversation, message.name, message.sender, message.device,
             self._stamps.take(), message.low, message.client_id, list(message.members),
@@ -240,6 +242,7 @@ class Sequencer(GenServer):
         if not reachable:
             self._refuse(message, cmd.Refusal("unreachable", "a member cannot be reached"))
             return True
+        self._stamps.observe(message.after)
         command = (
             cmd.CHANGE_MEMBERS, self._conversation, message.sender, message.device,
             self._stamps.take(), message.low, message.client_id,

@@ -22,6 +22,7 @@ from palaver.actors.chat.messages import (
     ClientAck,
     Close,
     ConnectionEnded,
+    PresenceIs,
     RegisterSession,
     Rewatch,
     SequencerIs,
@@ -90,7 +91,7 @@ class Session(GenServer):
         self.context = context
         self.account = ""
         self.device = 0
-        self.watching: dict[str, list[int]] | None = None
+        self.watching: dict[str, requests.Watching] | None = None
         self._handshake: Handshake | None = Handshake(self)
         self._acked = 0
         self._flush_due = False
@@ -127,7 +128,7 @@ class Session(GenServer):
         elif kind is _Flush:
             self._flush()
         elif kind is SessionOp:
-            self._forward(message.key, message.op)
+            self.forward(message.key, message.op)
         else:
             return self._take_rare(message)
         return Stop(NORMAL) if self._hung_up else None
@@ -141,10 +142,8 @@ class Session(GenServer):
                 self._answered(message.tag, message, None)
             case Response(_, value, error):
                 self._queue_started(value, error)
-            case Watched():
-                requests.watched(self, message)
-            case Rewatch():
-                requests.rewatch(self, message.number)
+            case Watched() | PresenceIs() | Rewatch():
+                requests.presence_says(self, message)
             case Writable():
                 self._flush_late()
             case Down(ref, _, _):
@@ -189,12 +188,18 @@ class Session(GenServer):
                     self.lanes.hint(request.to, request.on)  # type: ignore[union-attr]
             elif not self._request(kind, request):
                 return
-        if not self._flush_due and (self._acked or self._lanes is not None):
-            # To the end of this process's own mailbox: frames that wait there are one batch with
-            # this one, so that a session that falls behind becomes cheaper.
+        if self._acked or self._lanes is not None:
+            self.flush_soon()
+        self._sync_reading()
+
+    def flush_soon(self) -> None:
+        """Pass on what has come, behind the frames that have come already.
+
+        They become one batch with it, so that a session that falls behind becomes cheaper.
+        """
+        if not self._flush_due:
             self._flush_due = True
             self.send(self.pid, _Flush())
-        self._sync_reading()
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -373,7 +378,7 @@ class Session(GenServer):
             known = self._directs[other] = (pair, wire.direct_conversation(mine, other))
         return known
 
-    def _forward(self, key: Any, op: bytes) -> None:
+    def forward(self, key: Any, op: bytes) -> None:
         """Send a hint; for a slow reader keep only the latest of each kind."""
         if self._connection.writable and self._late is None:
             self._connection.send(op)
@@ -384,10 +389,6 @@ class Session(GenServer):
         self._late[key] = op
         if len(self._late) > self.context.limits.late_ops:
             self._begin_close(come_back())
-
-    def forward_presence(self, account: str, online: bool, last_seen_ms: int | None) -> None:
-        """Tell the client what presence says of an account now."""
-        self._forward(("presence", account), wire.presence(account, online, last_seen_ms))
 
     def _flush_late(self) -> None:
         while self._late:

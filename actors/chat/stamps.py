@@ -40,6 +40,11 @@ class StampClock:
         self._time_ms = time_ms
         self._last = floor
 
+    @property
+    def latest(self) -> int:
+        """The latest stamp that was given out or seen here."""
+        return self._last
+
     def take(self, count: int = 1) -> int:
         """The first of `count` new stamps in a row, greater than all seen before."""
         first = max(self._time_ms() << _COUNTER_BITS, self._last + 1)

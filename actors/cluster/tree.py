@@ -41,7 +41,8 @@ class ClusterParts:
         store: the node's replicated store.
         host: starts and stops what makes up a partition on this node.
         settings: of the cluster.
-        folder: for snapshots that come and go; emptied.
+        folder: for snapshots that come and go, emptied; None: copies are neither compared nor
+            moved.
 
     Attributes:
         recorder: what has happened, and the numbers for the metrics.
@@ -52,7 +53,7 @@ class ClusterParts:
     store: ClusterStore
     host: PartitionHost
     settings: ClusterSettings
-    folder: Path
+    folder: Path | None = None
     recorder: Recorder = field(init=False)
     guarded: Guarded = field(init=False)
 
@@ -73,7 +74,7 @@ class ClusterSupervisor(Supervisor):
     def specification(self, parts: ClusterParts) -> tuple[SupervisorFlags, list[ChildSpec]]:
         """One after the other."""
         distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
-        return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [
+        own = [
             ChildSpec(
                 "membership",
                 Membership,
@@ -94,16 +95,24 @@ class ClusterSupervisor(Supervisor):
                 ),
                 name=OWNERSHIP,
             ),
+        ]
+        copies = [] if parts.folder is None else self._copies(parts, parts.folder)
+        return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [*own, *copies]
+
+    def _copies(self, parts: ClusterParts, folder: Path) -> list[ChildSpec]:
+        """What compares and moves the copies of partitions."""
+        distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
+        return [
             ChildSpec(
                 "snapshot server",
                 SnapshotServer,
-                (parts.store, parts.folder / "sending", settings, recorder),
+                (parts.store, folder / "sending", settings, recorder),
                 name=SNAPSHOT_SERVER,
             ),
             ChildSpec(
                 "snapshots",
                 SnapshotFetcher,
-                (distribution, parts.folder / "fetched", settings, recorder),
+                (distribution, folder / "fetched", settings, recorder),
                 name=SNAPSHOTS,
             ),
             ChildSpec(

@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import reprlib
 import uuid
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -179,7 +180,12 @@ class _Copying:
         return new
 
 
-def shown(value: object, how: Callable[[object], str] = repr) -> str:
+_BRIEF: Final = reprlib.Repr()
+_BRIEF.maxlevel = 3
+_BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 200
+
+
+def shown(value: object, how: Callable[[object], str] = _BRIEF.repr) -> str:
     """What an error says of a value: its type, and a text of bounded length."""
     try:
         text = how(value)

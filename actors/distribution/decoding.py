@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -39,12 +40,39 @@ FORMAT: Final = 1
 
 MAX_FIELDS: Final = 1000
 
+MAX_GREETING_BYTES: Final = 64 * 1024
+
+MAX_TABLE_BYTES: Final = 4 * 1024 * 1024
+
 Read: TypeAlias = Callable[[list[Any]], Any]
 
 
 def greeting_of(vocabulary: Vocabulary) -> bytes:
-    """What a node says first: the format, and what its numbers mean."""
-    return dumps([FORMAT, [[each.kind, each.name, each.fields] for each in vocabulary.entries()]])
+    """What a node says first: the format, and what its numbers mean; compressed.
+
+    Raises:
+        ValueError: the vocabulary is so great that this takes more than 64 KiB.
+    """
+    said = [FORMAT, [[each.kind, each.name, each.fields] for each in vocabulary.entries()]]
+    greeting = zlib.compress(dumps(said))
+    if len(greeting) > MAX_GREETING_BYTES:
+        raise ValueError(
+            f"a vocabulary of {len(vocabulary)} names is too great: they take {len(greeting)} "
+            f"bytes, of {MAX_GREETING_BYTES}"
+        )
+    return greeting
+
+
+def _plain_greeting(greeting: bytes) -> bytes:
+    """A greeting as it was before it was compressed; no greater than it may be."""
+    inflate = zlib.decompressobj()
+    try:
+        data = inflate.decompress(greeting, MAX_TABLE_BYTES)
+    except zlib.error as error:
+        raise BadPacket(f"that is no greeting: {error}") from error
+    if not inflate.eof or inflate.unused_data:
+        raise BadPacket("that is no greeting, or one that is too great")
+    return data
 
 
 def where_of(parts: Any) -> Where:
@@ -279,7 +307,7 @@ def _unknown(name: str) -> str:
 
 def _table(greeting: bytes) -> list[tuple[str, str, list[str]]]:
     """The table of a greeting, checked."""
-    said = load(greeting)
+    said = load(_plain_greeting(greeting))
     if type(said) is not list or len(said) != 2 or type(said[1]) is not list:
         raise BadPacket("that is no greeting")
     if said[0] != FORMAT:

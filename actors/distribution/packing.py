@@ -14,7 +14,7 @@ from palaver.actors.runtime import Crash
 
 __all__ = ["MAX_MESSAGE_BYTES", "Bytes", "Copies", "Packing"]
 
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 15 * 1024 * 1024
 """The most that one message may take between nodes, unless the carrier says otherwise."""
 
 

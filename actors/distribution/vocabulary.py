@@ -17,6 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from palaver.actors import names
+from palaver.actors.distribution import requests
 from palaver.actors.distribution.crossing import CannotCross
 from palaver.actors.distribution.nodes import Nodedown, Nodeup
 from palaver.actors.names import group_messages
@@ -236,6 +237,9 @@ def _core() -> Iterator[tuple[str, Any]]:
         yield f"palaver:pg.{kind.__name__}", kind
     for kind in (bool, int, float, str, bytes, list, tuple, dict, set, frozenset):
         yield f"builtins.{kind.__name__}", kind
+    for name in requests.__all__:
+        if isinstance(getattr(requests, name), type):
+            yield f"palaver:{name}", getattr(requests, name)
     for module in (errors, names):
         for name, thing in vars(module).items():
             if isinstance(thing, type) and issubclass(thing, RuntimeFault):

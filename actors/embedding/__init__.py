@@ -5,6 +5,7 @@
 See `docs/embedding.md`.
 """
 
+from palaver.actors.embedding.cluster import NodeLinks, cluster_node
 from palaver.actors.embedding.errors import (
     ForkedNode,
     StopTimeout,
@@ -22,6 +23,7 @@ __all__ = [
     "HangObserver",
     "HangReport",
     "LogHangs",
+    "NodeLinks",
     "NodeThread",
     "StopTimeout",
     "ThreadsafeNode",
@@ -29,6 +31,7 @@ __all__ = [
     "Watchdog",
     "WouldDeadlock",
     "calm_garbage_collector",
+    "cluster_node",
     "node_threadsafe",
     "run",
 ]

@@ -24,14 +24,13 @@ from palaver.storage.jetstream.journal import (
     JournalLimits,
     identity_of,
 )
-from palaver.storage.jetstream.streams import checked_name, is_led, make_stream, refused
+from palaver.storage.jetstream.streams import again, checked_name, is_led, make_stream, refused
 from palaver.storage.replicated.ports import JournalUnavailable
 
 __all__ = ["Identities", "JetStreamJournals"]
 
 log = structlog.get_logger("palaver.storage.jetstream")
 
-_POLL_S: Final = 0.25
 _HEADERS_BYTES: Final = 1024
 """What the headers of an entry may add to its body."""
 _AT_ONCE: Final = 8
@@ -114,7 +113,8 @@ class JetStreamJournals:
         founded uses `open`, which makes nothing: a journal that has gone must be noticed.
 
         Raises:
-            NotEnoughServers: fewer servers than `replicas`; the text says what to do.
+            NotEnoughServers: fewer servers than `replicas`, after `timeout_s`; the text says what
+                to do.
             JournalReplaced: this node knows another stream of that name.
             JournalUnavailable: not within `timeout_s`; the text is that of the last failure.
         """
@@ -130,27 +130,31 @@ class JetStreamJournals:
         """
         await self._each(partitions, self._find, timeout_s)
 
-    async def set_replicas(self, partitions: Iterable[int], replicas: int) -> None:
+    async def set_replicas(
+        self, partitions: Iterable[int], replicas: int, *, timeout_s: float = 30.0
+    ) -> None:
         """Keep so many copies of the journals from now on; copies are made while they serve.
 
         Harmless when repeated. `lagging` tells when the copies are there.
 
         Raises:
-            NotEnoughServers: fewer servers than that.
-            JournalUnavailable: no answer.
+            NotEnoughServers: fewer servers than that, after `timeout_s`.
+            JournalUnavailable: no answer, after `timeout_s`.
         """
         self._replicas = replicas
-        for partition in partitions:
-            journal = self(partition)
-            info = await journal.info()
-            if info.config.num_replicas == replicas:
-                continue
-            log.info("journal changes its replicas", stream=journal.stream, replicas=replicas)
-            config = self._config(journal, identity_of(info), replicas)
-            try:
-                await self._js.update_stream(config)
-            except (NatsError, TimeoutError) as error:
-                raise refused(config, error) from error
+        await self._each(partitions, self._change, timeout_s)
+
+    async def _change(self, partition: int) -> StreamInfo:
+        journal = self(partition)
+        info = await journal.info()
+        config = self._config(journal, identity_of(info), self._replicas)
+        if info.config.num_replicas == config.num_replicas:
+            return info
+        log.info("journal changes its replicas", stream=journal.stream, replicas=self._replicas)
+        try:
+            return await self._js.update_stream(config)
+        except (NatsError, TimeoutError) as error:
+            raise refused(config, error) from error
 
     async def lagging(self, partition: int) -> list[str]:
         """Return the servers whose copy of a journal is not up to date; empty when all are.
@@ -185,21 +189,16 @@ class JetStreamJournals:
         if not self._listening:
             self._listening = True
             await self._answers.open()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(partition: int) -> None:
-            while True:
-                try:
-                    async with gate:
-                        info = await step(partition)
-                    return self._learn(partition, info)
-                except JournalUnavailable:
-                    if loop.time() >= deadline:
-                        raise
-                await asyncio.sleep(_POLL_S)
+            async def step_and_learn() -> None:
+                async with gate:
+                    self._learn(partition, await step(partition))
 
+            await again(step_and_learn, timeout_s)
+
+        loop = asyncio.get_running_loop()
         tasks = [loop.create_task(one(partition)) for partition in partitions]
         try:
             await asyncio.gather(*tasks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ from nats.js.api import (
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    StreamInfo,
 )
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
@@ -25,10 +26,9 @@ from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_
 from palaver.storage.jetstream.errors import (
     NO_MESSAGE,
     WRONG_LAST_SEQUENCE,
-    NotEnoughServers,
     api_error,
 )
-from palaver.storage.jetstream.streams import checked_name, is_led, make_stream, refused
+from palaver.storage.jetstream.streams import again, checked_name, is_led, make_stream, refused
 from palaver.storage.replicated.ports import (
     JournalUnavailable,
     Register,
@@ -44,7 +44,6 @@ T = TypeVar("T")
 
 _KEY: Final = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
 _MAX_KEY: Final = 128
-_POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +103,10 @@ class JetStreamRegisters:
         """Make the bucket if there is none, and wait until it is led; harmless when repeated.
 
         Raises:
-            NotEnoughServers: fewer servers than `replicas`.
+            NotEnoughServers: fewer servers than `replicas`, after `timeout_s`.
             RegistersUnavailable: not within `timeout_s`.
         """
-        await self._until_led(timeout_s, make=True)
+        await self._until(self._make, timeout_s)
 
     async def open(self, *, timeout_s: float = 30.0) -> None:
         """Wait until the bucket exists and is led.
@@ -115,26 +114,17 @@ class JetStreamRegisters:
         Raises:
             RegistersUnavailable: not within `timeout_s`: there is no such cluster, or no quorum.
         """
-        await self._until_led(timeout_s, make=False)
+        await self._until(self._find, timeout_s)
 
-    async def set_replicas(self, replicas: int) -> None:
+    async def set_replicas(self, replicas: int, *, timeout_s: float = 30.0) -> None:
         """Keep so many copies from now on; harmless when repeated.
 
         Raises:
-            NotEnoughServers: fewer servers than that.
-            RegistersUnavailable: no answer.
+            NotEnoughServers: fewer servers than that, after `timeout_s`.
+            RegistersUnavailable: no answer, after `timeout_s`.
         """
         self._replicas = replicas
-        info = await self._ask(self._js.stream_info(self._stream))
-        if info.config.num_replicas == replicas:
-            return
-        try:
-            await self._js.update_stream(self._config())
-        except (NatsError, TimeoutError) as error:
-            found = refused(self._config(), error)
-            if isinstance(found, NotEnoughServers):
-                raise found from error
-            raise RegistersUnavailable(str(found)) from error
+        await self._until(self._change, timeout_s)
 
     async def close(self) -> None:
         """End all watches; harmless when repeated."""
@@ -143,25 +133,33 @@ class JetStreamRegisters:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _until_led(self, timeout_s: float, *, make: bool) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
+    async def _until(self, step: Callable[[], Awaitable[StreamInfo]], timeout_s: float) -> None:
+        """Do a step until it succeeds and the bucket is led."""
+
+        async def led() -> None:
             try:
-                if make:
-                    info = await make_stream(self._js, self._config())
-                else:
-                    info = await self._js.stream_info(self._stream)
-                if is_led(info):
-                    return
-                why = "nobody leads it"
-            except JournalUnavailable as error:
-                why = str(error)
+                info = await step()
             except (NatsError, TimeoutError) as error:
-                why = str(api_error(self._stream, error))
-            if loop.time() >= deadline:
-                raise RegistersUnavailable(f"{self._stream}: {why}")
-            await asyncio.sleep(_POLL_S)
+                raise refused(self._config(), error) from error
+            if not is_led(info):
+                raise JournalUnavailable(f"{self._stream}: nobody leads it")
+
+        try:
+            await again(led, timeout_s)
+        except JournalUnavailable as error:
+            raise RegistersUnavailable(str(error)) from error
+
+    async def _make(self) -> StreamInfo:
+        return await make_stream(self._js, self._config())
+
+    async def _find(self) -> StreamInfo:
+        return await self._js.stream_info(self._stream)
+
+    async def _change(self) -> StreamInfo:
+        info = await self._find()
+        if info.config.num_replicas == self._replicas:
+            return info
+        return await self._js.update_stream(self._config())
 
     def _config(self) -> StreamConfig:
         return StreamConfig(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -19,8 +21,11 @@ from palaver.storage.jetstream.errors import (
 )
 from palaver.storage.replicated.ports import JournalUnavailable
 
-__all__ = ["checked_name", "is_led", "make_stream", "refused"]
+__all__ = ["again", "checked_name", "is_led", "make_stream", "refused"]
 
+T = TypeVar("T")
+
+_POLL_S: Final = 0.25
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -35,6 +40,22 @@ def checked_name(cluster: str) -> str:
             f"a cluster's name has 1 to 64 letters, digits, '-' and '_'; {cluster!r} has not"
         )
     return cluster
+
+
+async def again(step: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    """Do a step again until it succeeds, for so long; then its last failure is raised.
+
+    `NotEnoughServers` too may pass: a server that came up just now counts as missing.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        try:
+            return await step()
+        except (JournalUnavailable, NotEnoughServers):
+            if loop.time() >= deadline:
+                raise
+        await asyncio.sleep(_POLL_S)
 
 
 async def make_stream(js: JetStreamContext, config: StreamConfig) -> StreamInfo:

@@ -5,7 +5,7 @@ StoreUnavailable
 ├── OwnershipLost             it led when the command was appended, and does no longer
 └── JournalSilent             the journal does not answer; it is tried again
 StoreError
-├── EntryTooLarge             one command does not fit into an entry of the journal
+├── EntryTooLarge             a command does not fit into an entry of the journal
 └── ReplicaStopped            this replica applies nothing more; an operator has to act
     ├── JournalLost           the journal has less than this replica has applied
     ├── EntryUnreadable       an entry is not of a form that this version knows
@@ -85,20 +85,24 @@ class JournalSilent(StoreUnavailable):
 
 
 class EntryTooLarge(StoreError):
-    """One command is larger than an entry of the journal may be; nothing was queued.
+    """One command, or commands that have to stay together, do not fit into an entry of the journal.
+
+    Nothing was queued.
 
     Attributes:
-        size_bytes: of the command, encoded.
-        limit_bytes: what an entry may have.
+        size: how many bytes (or commands) there are.
+        limit: how many an entry may have.
+        unit: which of the two.
     """
 
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+    def __init__(self, size: int, limit: int, unit: str = "bytes") -> None:
         super().__init__(
-            f"a command has {size_bytes} bytes, the journal takes {limit_bytes}: divide it, or "
-            "raise the limit on every node (and the journal's own)"
+            f"what has to stay together has {size} {unit}, an entry of the journal takes {limit}: "
+            "divide it, or raise the limit on every node (and the journal's own)"
         )
-        self.size_bytes = size_bytes
-        self.limit_bytes = limit_bytes
+        self.size = size
+        self.limit = limit
+        self.unit = unit
 
 
 class ReplicaStopped(StoreError):

@@ -21,7 +21,11 @@ from .ports import Journal
 from .publishing import Item, Pending
 from .settings import Surroundings
 
-__all__ = ["Owned", "Owner"]
+__all__ = ["MAX_TOGETHER", "Owned", "Owner"]
+
+MAX_TOGETHER = 4096
+"""Commands of one append that go into one entry at most: every replica's tables have to take them
+at once (`Store.open`'s `max_backlog`)."""
 
 log = structlog.get_logger("palaver")
 
@@ -30,8 +34,8 @@ class Owned(Reading, Protocol):
     """The replica of a partition that is led, or may be."""
 
     @property
-    def stopped(self) -> Exception | None:
-        """What has stopped it for good."""
+    def hindrance(self) -> Exception | None:
+        """What keeps it from applying."""
 
     @property
     def reads(self) -> bool:
@@ -69,8 +73,8 @@ class Owner:
     async def lead(self, epoch: int) -> None:
         """Take the partition over; see `ReplicatedStore.lead`."""
         replica, leader = self._replica, self._leader
-        if replica.stopped is not None:
-            raise replica.stopped
+        if replica.hindrance is not None:
+            raise replica.hindrance
         if not replica.reads:
             raise self._not_owner()
         if leader is None or leader.epoch != epoch:
@@ -170,12 +174,20 @@ class Owner:
     def _items(
         self, commands: Sequence[Command], expected: int | None, call: Call, first: int = 0
     ) -> list[Item]:
+        together = expected is not None
+        if len(commands) > MAX_TOGETHER:
+            if together:
+                raise EntryTooLarge(len(commands), MAX_TOGETHER, "commands")
+            return self._halves(commands, call, first)
         encoded = self._around.codec.encode(commands)
         limit = self._limits.publish.entry_bytes - ENTRY_OVERHEAD_BYTES - PART_OVERHEAD_BYTES
         if len(encoded) <= limit:
             return [Item(commands, encoded, expected, call, first)]
-        if len(commands) == 1 or expected is not None:
+        if len(commands) == 1 or together:
             raise EntryTooLarge(len(encoded), limit)
+        return self._halves(commands, call, first)
+
+    def _halves(self, commands: Sequence[Command], call: Call, first: int) -> list[Item]:
         half = len(commands) // 2
         return [
             *self._items(commands[:half], None, call, first),

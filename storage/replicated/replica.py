@@ -66,6 +66,7 @@ class Replica:
         self._retry_s = around.limits.retry_s
         self._idle: list[asyncio.Event] = []
         self._rebuilding = False
+        self._closing = False
         self._checkpoints: list[Checkpoint] = []
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
@@ -139,7 +140,9 @@ class Replica:
         decode = self._around.codec.decode
         try:
             pieces = [(part.expected, decode(part.encoded)) for part in parts_of(entry.payload)]
-        except (ValueError, TypeError, LookupError) as error:
+        except Unreadable:
+            raise
+        except Exception as error:
             raise Unreadable(f"its commands: {error}") from error
         return Fed(standing, COMMANDS, pieces, (), size_bytes)
 
@@ -190,6 +193,9 @@ class Replica:
             # It is in the journal, and is applied here as soon as that can be.
             self.lose(error, certain=False)
             self.trouble("tables", error)
+        if self._closing:
+            self.owner.forsake("the store is closing")
+            return
         self._retrying = self._around.timers.call_later(self._retry_s, self._again)
         self._retry_s = min(2 * self._retry_s, self._limits.retry_most_s)
 
@@ -316,9 +322,9 @@ class Replica:
         return self._feed.items()
 
     @property
-    def stopped(self) -> Exception | None:
-        """What has stopped this replica for good."""
-        return self._stopped
+    def hindrance(self) -> Exception | None:
+        """What keeps this replica from applying: it has stopped for good, or its disk fails."""
+        return self._stopped or self._troubles.get("tables")
 
     @property
     def known(self) -> bool:
@@ -359,6 +365,7 @@ class Replica:
 
     async def close(self) -> None:
         """End what is under way; what waits for the tables in vain is answered."""
+        self._closing = True
         self.unfollow()
         if self._retrying is not None:
             self._retrying.cancel()

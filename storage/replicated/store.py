@@ -17,6 +17,7 @@ import structlog
 from palaver.storage.batch import Done
 from palaver.storage.errors import StoreClosed, WrongSequence
 from palaver.storage.installing import SnapshotInfo
+from palaver.storage.log import LogPort
 from palaver.storage.machine import Command
 from palaver.storage.stats import StoreStats
 from palaver.storage.store import Store
@@ -178,6 +179,7 @@ class ReplicatedStore:
             JournalSilent: time was up. The takeover may count later; then nobody leads until
                 somebody takes over with a greater epoch.
             ReplicaStopped: this replica cannot go on.
+            StoreFull, StoreFailed: its disk has no room, or fails.
             StoreClosed: the store is closing.
         """
         self._assert_open()
@@ -362,3 +364,7 @@ class ReplicatedStore:
     def _assert_open(self) -> None:
         if self._closing:
             raise StoreClosed
+
+
+ReplicatedLog: type[LogPort] = ReplicatedStore
+"""The engine of a cluster's nodes."""

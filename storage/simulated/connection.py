@@ -29,6 +29,8 @@ _SLOWNESS: Final = 9
 """Ways in which a message is slow: 2, 4, ... 256 times."""
 _ELECTIONS: Final = 4
 """An election takes a quarter, a half, or all of the longest one's time."""
+_INSTANT_S: Final = 1e-6
+"""Less time than this does not pass: a sum of floats may not reach what it is meant to."""
 BEATS: Final = 3
 """So many heartbeats that do not come, and a follower gives up."""
 
@@ -51,7 +53,8 @@ class Group:
     @property
     def silent_s(self) -> float:
         """For how long nobody will lead, seconds; 0.0 if somebody does."""
-        return max(0.0, self.silent_until_s - self._engine.faults.now_s())
+        left_s = self.silent_until_s - self._engine.faults.now_s()
+        return left_s if left_s > _INSTANT_S else 0.0
 
     def silence(self, seconds: float) -> None:
         """Have no leader for a while."""

@@ -39,6 +39,7 @@ class JournalLog:
         group: who keeps it.
         first: the position of the first entry that is still there.
         followers: who is told of new entries.
+        witnesses: called with each entry as it is stored; for those who judge a run.
     """
 
     def __init__(self, engine: Quorums, group: Group) -> None:
@@ -46,6 +47,7 @@ class JournalLog:
         self.group = group
         self.first = 1
         self.followers: dict[SimulatedFollow, None] = {}
+        self.witnesses: list[Callable[[Entry], None]] = []
         self._entries: list[Entry] = []
         self._known: dict[str, tuple[int, float]] = {}
         self._past: deque[tuple[int, int]] = deque([(1, 0)], maxlen=_PAST)
@@ -78,8 +80,11 @@ class JournalLog:
 
     def _store(self, name: str, body: bytes) -> None:
         position = self.last + 1
-        self._entries.append(Entry(position, name, body))
+        entry = Entry(position, name, body)
+        self._entries.append(entry)
         self._past.append((self.first, position))
+        for witness in self.witnesses:
+            witness(entry)
         for follower in self.followers:
             follower.wake()
 

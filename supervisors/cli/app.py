@@ -11,6 +11,7 @@ import typer
 
 from palaver.supervisors.cli.bench import bench_app
 from palaver.supervisors.cli.chat import chat_command
+from palaver.supervisors.cli.cluster.app import cluster_app
 from palaver.supervisors.cli.data import backup_command, check_command, restore_command
 from palaver.supervisors.cli.demo import demo_command
 from palaver.supervisors.cli.estimate_command import estimate_command
@@ -50,6 +51,7 @@ for _name, _command, _panel in (
 ):
     app.command(_name, help=help_of(_command), rich_help_panel=_panel)(_command)
 app.add_typer(user_app, name="user", rich_help_panel=_OPERATE)
+app.add_typer(cluster_app, name="cluster", rich_help_panel=_OPERATE)
 app.add_typer(tables_app, name="tables", rich_help_panel=_OPERATE)
 app.add_typer(bench_app, name="bench", rich_help_panel=_PLAN)
 

@@ -46,7 +46,7 @@ def demo_command(
     if as_json:
         print_json({"kept": kept, "promises": promises})
     else:
-        _print(promises)
+        print_promises(promises)
     if not kept:
         raise typer.Exit(EXIT_FAILED)
 
@@ -70,7 +70,8 @@ async def _play(folder: Path, *, to_stderr: bool) -> list[Promise]:
     return stage.promises
 
 
-def _print(promises: list[Promise]) -> None:
+def print_promises(promises: list[Promise]) -> None:
+    """Print which promises were kept."""
     out = console()
     out.print()
     for promise in promises:

@@ -40,9 +40,9 @@ class Promise:
 class Stage:
     """The node, the transcript and the promises."""
 
-    def __init__(self, folder: Path, out: Console) -> None:
+    def __init__(self, folder: Path, out: Console, node: NodeProcess | None = None) -> None:
         self.folder = folder
-        self.node = NodeProcess(folder, ["--set", "reconnect_spread_s=0.2"])
+        self.node = node or NodeProcess(folder, ["--set", "reconnect_spread_s=0.2"])
         self.out = out
         self.promises: list[Promise] = []
         self.devices: list[Device] = []
@@ -95,6 +95,7 @@ class Device:
     person: str
     name: str
     identity: Identity
+    urls: list[str] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
     changes: list[MembersChanged] = field(default_factory=list)
     presences: list[Presence] = field(default_factory=list)
@@ -102,14 +103,18 @@ class Device:
     _pumps: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
-    async def sign_up(cls, stage: Stage, person: str, name: str, phone: str) -> Device:
-        """Sign up by the real path: a code is sent, read from where the node sends it, entered."""
+    async def sign_up(
+        cls, stage: Stage, person: str, name: str, phone: str, urls: list[str] | None = None
+    ) -> Device:
+        """Sign up by the real path: a code is sent, read from where the node sends it, entered.
+
+        `urls` are nodes where the device may connect, the first first; by default the stage's node.
+        """
         nth = 1 + sum(d.account == phone for d in stage.devices)
         node = stage.node
-        identity = await Client.sign_up(
-            node.ws_url, phone, lambda: node.code_for(phone, nth=nth), name
-        )
-        device = cls(stage, person, name, identity)
+        urls = urls or [node.ws_url]
+        identity = await Client.sign_up(urls[0], phone, lambda: node.code_for(phone, nth=nth), name)
+        device = cls(stage, person, name, identity, urls)
         stage.devices.append(device)
         stage.tell(person, f"signed up {name} as device {identity.device} of {phone}")
         return device
@@ -134,7 +139,7 @@ class Device:
         """Connect, and collect what arrives from now on; its state is kept in a file."""
         state = FileState(self.stage.folder / f"{self.person}-{self.name}.state")
         client = Client(
-            self.stage.node.ws_url, self.identity, state=state, backoff=Backoff(0.05, 0.5)
+            self.urls, self.identity, state=state, backoff=Backoff(0.05, 0.5), near_first=True
         )
         self.client = await client.__aenter__()
         self._pumps = [

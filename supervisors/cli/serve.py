@@ -83,6 +83,15 @@ def serve_command(
     tls_key: Annotated[
         Path | None, typer.Option(help="Its private key (PEM).", show_default=False)
     ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT,...",
+            help="Nodes of the cluster to be part of, by their cluster_port; see "
+            "`palaver cluster keys` and cluster_name in `palaver settings`.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +141,8 @@ def serve_command(
         config=config,
         flags={
             "data_dir": data, "host": host, "port": port, "admin_port": admin_port,
-            "partitions": partitions, "tls_cert": tls_cert, "tls_key": tls_key,
+            "partitions": partitions, "cluster_join": join,
+            "tls_cert": tls_cert, "tls_key": tls_key,
             "log_level": log_level, "log_format": log_format,
         },
         assignments=assignments,

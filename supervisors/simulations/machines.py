@@ -29,7 +29,7 @@ class Machine:
 
     Attributes:
         name: for people who read a trace.
-        url: where its chat server is, ``ws://HOST:PORT/ws``.
+        url: where its chat server is, ``ws://HOST:PORT/ws``, or those of several.
         clock: the client library's clock.
         random: jitter, keys and payloads.
         disk: what survives a crash, by name; plain values.
@@ -42,7 +42,7 @@ class Machine:
     """
 
     name: str
-    url: str
+    url: str | tuple[str, ...]
     clock: Clock
     random: random.Random
     disk: MutableMapping[str, Any]

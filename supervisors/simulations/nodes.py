@@ -18,11 +18,12 @@ from palaver.actors.chat.state.tables import PAIR
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Node, Observer, StartError
 from palaver.actors.simulation import Host, World
-from palaver.storage import ReadTxn, StoreError
+from palaver.storage import Machine, ReadTxn, StoreError
 from palaver.storage.partitioning import partition_of
+from palaver.storage.replicated import ReplicatedStore
 from palaver.storage.simulated import DiskHabits, SimulatedDisk, SimulatedStore
 from palaver.supervisors.trees.listener import ListenerPort
-from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
+from palaver.supervisors.trees.running import ChatPorts, RunningChat, StorePort, edge_limits
 from palaver.supervisors.trees.settings import Settings
 from palaver.transport.edge import EdgeStats
 from palaver.transport.wire import CloseCode
@@ -115,7 +116,7 @@ class ChatNode:
         self.edge_stats = EdgeStats()
         self.registries: dict[int, MemoryRegistry] = {}
         self.node: Node | None = None
-        self.store: SimulatedStore | None = None
+        self.store: SimulatedStore | ReplicatedStore | None = None
         self.chat: RunningChat | None = None
         self._shape: tuple[tuple[str, ...], int] = ((), 0)
         self._stopping = False
@@ -157,32 +158,36 @@ class ChatNode:
         host.spawn(self._watch(host))
 
     async def _start(self, host: Host) -> None:
-        settings, loop = self.settings, asyncio.get_running_loop()
-        world = self.world
+        world, loop = self.world, asyncio.get_running_loop()
         disk = host.disk.get("disk")
         if disk is None:
             disk = host.disk["disk"] = self._new_disk(host)
         host.on_end.append(lambda power: disk.power_off() if power else disk.killed())
         host.on_end.append(lambda power: self.count_reached())
-        store = self.store = self._open(disk, loop)
+        store = self._open(disk, loop)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
         self.registries = {}
         node = self.node = await host.node(observer=_Counting(world))
-        self.chat = await RunningChat.start(
-            settings,
-            ChatPorts(
-                node=node,
-                store=store,
-                registries=self._new_registry,
-                code_sender=self._code_sender,
-                media=NoMedia(),
-                listener=self._listener,
-                stats=self.stats,
-                server="palaver/simulated",
-            ),
-        )
+        await self._run(node, store)
         self._shape = self._shape_now()
+
+    async def _run(self, node: Node, store: SimulatedStore) -> None:
+        """Start what makes a node of a host with tables."""
+        self.store = store
+        self.chat = await RunningChat.start(self.settings, self._ports(node, store))
+
+    def _ports(self, node: Node, store: StorePort) -> ChatPorts:
+        return ChatPorts(
+            node=node,
+            store=store,
+            registries=self._new_registry,
+            code_sender=self._code_sender,
+            media=NoMedia(),
+            listener=self._listener,
+            stats=self.stats,
+            server="palaver/simulated",
+        )
 
     def _new_registry(self, number: int) -> MemoryRegistry:
         registry = self.registries[number] = MemoryRegistry()
@@ -195,11 +200,11 @@ class ChatNode:
     def _open(self, disk: SimulatedDisk, loop: asyncio.AbstractEventLoop) -> SimulatedStore:
         partitions = self.settings.partitions
         return SimulatedStore.open(
-            disk,
-            lambda number: ChatMachine(number, partitions),
-            partitions=partitions,
-            call_later=loop.call_later,
+            disk, self._machine, partitions=partitions, call_later=loop.call_later
         )
+
+    def _machine(self, number: int) -> Machine:
+        return ChatMachine(number, self.settings.partitions)
 
     def _listener(self, acceptor: Acceptor) -> ListenerPort:
         return ListenerPort(
@@ -214,12 +219,15 @@ class ChatNode:
 
     async def _watch(self, host: Host) -> None:
         """Do as a service manager does: start the node again when its tree has given up."""
-        assert self.chat is not None
-        reason = await self.chat.wait_failed()
+        reason = await self._wait_failed()
         if self._stopping:
             return
         self.world.reach("a node's supervisors gave up")
         self._ended(host, reason)
+
+    async def _wait_failed(self) -> str:
+        assert self.chat is not None
+        return await self.chat.wait_failed()
 
     def _ended(self, host: Host, reason: str) -> None:
         world = self.world
@@ -363,7 +371,8 @@ class ChatNode:
         ]
         places = names.Places(self.settings.partitions)
         for account in accounts:
-            if await self.registries[places.number_of(account)].gateways(account):
+            registry = self.registries.get(places.number_of(account))
+            if registry is not None and await registry.gateways(account):
                 found.append(f"registry entry of {account}")
             if await node.call(places.presence_of(account), WhoIsOnline((account,))):
                 found.append(f"{account} counts as online")

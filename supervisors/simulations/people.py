@@ -180,7 +180,9 @@ class Device:
     async def _sign_up(self, key: Ed25519PrivateKey) -> int:
         machine, account = self.machine, self.person.account
         while True:
-            asking = SignUp(machine.url, proxy=None, timeouts=machine.timeouts)
+            asking = SignUp(
+                machine.url, proxy=None, timeouts=machine.timeouts, random=machine.random
+            )
             try:
                 await asking.request_code(account)
                 async with asyncio.timeout(machine.timeouts.request_s):

@@ -6,13 +6,19 @@ people, one node, one partition.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
+
+import structlog
 
 from palaver.actors.simulation import Faults, World
 from palaver.actors.simulation.driving import Runner
 from palaver.storage.simulated import DiskHabits
+from palaver.supervisors.simulations import cluster_days as days
+from palaver.supervisors.simulations import replicas as ledgers
 from palaver.supervisors.simulations import tables as transactions
 from palaver.supervisors.simulations.town import Plan, Town
 
@@ -21,13 +27,18 @@ __all__ = [
     "Scenario",
     "brief",
     "calm",
+    "cluster",
     "devices",
+    "failover",
     "group",
+    "moving",
     "offline",
     "partitioned",
     "power",
     "presence",
     "quiet",
+    "rebuilt",
+    "replicas",
     "storm",
     "supervisors",
     "tables",
@@ -77,7 +88,19 @@ class Scenario:
     async def __call__(self, world: World) -> None:
         """Live through a day of it."""
         world.coverage.declare(self.reach)
-        await self.story(world)
+        with _hushed():
+            await self.story(world)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Let simulated nodes log nothing: the trace has it, and the output belongs to the search."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +396,26 @@ tables: Final = Scenario(
     "tables", "transactions of the tables over crashes, power cuts and failing disks",
     transactions.tables, transactions.REACH,
 )  # fmt: skip
+replicas: Final = Scenario(
+    "replicas", "three replicas of a ledger, leaders who are named at random, every fault",
+    ledgers.replicas, ledgers.REACH,
+)  # fmt: skip
+cluster: Final = Scenario(
+    "cluster", "a cluster of nodes, some of every fault", days.ClusterDay(days.cluster),
+    (*_COMMON, "a partition was handed over", "a partition was taken over"),
+)  # fmt: skip
+failover: Final = Scenario(
+    "failover", "a cluster, few people, owners that come and go: for many seeds",
+    days.ClusterDay(days.failover), (*_COMMON, "a partition was taken over"),
+)  # fmt: skip
+moving: Final = Scenario(
+    "moving", "a cluster in which nothing fails, and partitions move while people talk",
+    days.ClusterDay(days.moving), ("a partition was handed over",),
+)  # fmt: skip
+rebuilt: Final = Scenario(
+    "rebuilt", "a cluster whose nodes lose their disks", days.ClusterDay(days.rebuilt),
+    ("a partition was taken over", "a retry got the first answer"),
+)  # fmt: skip
 quiet: Final = Scenario(
     "quiet", "three nodes and 51 people, no faults: for speed", TownDay(_quiet), default=False
 )
@@ -381,7 +424,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
         talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
-        supervisors, tables, quiet,
+        supervisors, tables, replicas, cluster, failover, moving, rebuilt, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

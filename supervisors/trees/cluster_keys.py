@@ -238,6 +238,10 @@ class NodeKeys:
         """Return the password of a use, the same on all nodes of the cluster."""
         return hmac.digest(self._secret, f"palaver {role}".encode(), "sha256").hex()
 
+    def media_key(self) -> bytes:
+        """Return the key of media tokens, 32 bytes, the same on all nodes of the cluster."""
+        return hmac.digest(self._secret, b"palaver media", "sha256")
+
     def warning(self, *, now: datetime | None = None) -> str | None:
         """Return what to tell an operator when a certificate ends soon, else None."""
         left = self.expires - (now or datetime.now(UTC))

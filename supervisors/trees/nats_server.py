@@ -25,6 +25,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any, Final
 
 import structlog
@@ -39,6 +40,7 @@ from palaver.actors.programs import (
     Program,
     ProgramExited,
     ProgramLauncher,
+    Signal,
     StopSteps,
 )
 from palaver.actors.runtime import (
@@ -272,6 +274,7 @@ class NatsServer(GenServer):
             silent_s = self.clock.monotonic() - self._heard_s
             log.warning("nats-server does not answer", error=str(error), silent_s=round(silent_s))
             if silent_s > self._hung_s:
+                self.cast(self._program, Signal(SIGKILL))
                 return Stop(NatsServerFailed(f"nats-server does not answer for {silent_s:.0f} s"))
         if state is not None and self._state is not None and state.ready != self._state.ready:
             log.warning("JetStream's leader", ready=state.ready, offline=state.peers_offline)

@@ -23,7 +23,7 @@ from palaver.actors.chat.presence import WriteLastSeen
 from palaver.actors.chat.registry import ConnectionRegistry
 from palaver.actors.chat.stamps import StampClock
 from palaver.actors.chat.stats import ChatStats
-from palaver.actors.runtime import Dest, Node, Pid, RuntimeFault
+from palaver.actors.runtime import SHUTDOWN, Dest, Node, Pid, RuntimeFault
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.chat import ChatParts, tree
 from palaver.supervisors.trees.listener import ListenerPort
@@ -173,6 +173,11 @@ class RunningChat:
             )  # fmt: skip
         except RuntimeFault as error:
             log.warning("last_seen_not_written", reason=str(error))
+
+    async def end(self) -> None:
+        """End every process of the tree, the last first; before what it stands on is closed."""
+        self._node.exit(self.root, SHUTDOWN)
+        await self._node.wait(self.root)
 
     async def wait_failed(self) -> str:
         """Wait until the tree has ended by itself (its supervisors gave up); the reason."""

@@ -12,20 +12,24 @@ import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from palaver.actors.chat.access import Ledger, NodeTables
 from palaver.actors.chat.accounts import CodeSender
+from palaver.actors.chat.address_book import ClusterBook, LocalBook
 from palaver.actors.chat.context import Acceptor
 from palaver.actors.chat.media import MediaService
-from palaver.actors.chat.media_ports import MediaLimits
+from palaver.actors.chat.media_ports import Blobs, MediaLimits
+from palaver.actors.chat.media_shared import SharedBlobs
 from palaver.actors.chat.media_tokens import TokenSigner
 from palaver.actors.chat.names import Places
 from palaver.actors.chat.registry import ConnectionRegistry, MemoryRegistry
 from palaver.actors.chat.state import ChatMachine
 from palaver.actors.chat.stats import ChatStats
 from palaver.actors.runtime import Clock, Node, NodeStats, SystemClock
-from palaver.storage import Store, StoreStats
+from palaver.storage import Machine, Store, StoreStats
 from palaver.storage.blobs import BlobStore
+from palaver.storage.replicated.machine import JournalMachine
 from palaver.supervisors.observer_page import NodeObserver
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.metrics import MetricSources, registry_of
@@ -35,6 +39,9 @@ from palaver.supervisors.trees.settings import Settings
 from palaver.transport.edge import EdgeStats
 from palaver.transport.http import media as media_http
 from palaver.transport.http.admin import AdminServer
+
+if TYPE_CHECKING:
+    from palaver.supervisors.trees.cluster import ClusterPart
 
 __all__ = ["ChatSystem", "program_version"]
 
@@ -54,7 +61,7 @@ class ChatSystem:
         settings: every value an operator may choose.
         code_sender: brings one-time codes to phones.
         registries: makes what keeps the connections of a partition's accounts; in memory by
-            default.
+            default, or in Redis by the settings.
         clock, random: the ports for time and chance; the system's by default.
 
     Raises (from `start`):
@@ -75,14 +82,17 @@ class ChatSystem:
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
         self._code_sender = code_sender
-        self._registries = registries or (lambda number: MemoryRegistry())
+        self._registries = registries
         self._clock = clock or SystemClock()
         # Codes, nonces and upload ids must not be guessable.
         self._random = random or random_module.SystemRandom()
+        self._run = self._random.randbytes(8).hex()
         self._store: Store | None = None
+        self._cluster: ClusterPart | None = None
         self._node: Node | None = None
         self._chat: RunningChat | None = None
         self._media: MediaService | None = None
+        self._shared: SharedBlobs | None = None
         self._listener: ListenerPort | None = None
         self._admin: AdminServer | None = None
 
@@ -138,35 +148,26 @@ class ChatSystem:
 
     async def _start(self) -> None:
         settings = self.settings
-        loop = asyncio.get_running_loop()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        partitions = settings.partitions
-        store = self._store = Store.open(
-            settings.data_dir,
-            lambda number: ChatMachine(number, partitions),
-            partitions=partitions,
-            post=loop.call_soon_threadsafe,
-            defer=loop.call_soon,
-            max_map_bytes=settings.max_map_bytes,
-            max_batch=settings.max_batch,
-            max_backlog=settings.max_backlog,
-            stall_ms=5.0,
-        )
+        store = self._store = self._open_tables()
         node = self._node = Node(settings.name, clock=self._clock, random=self._random)
         await node.start()
-        tables = NodeTables(node, Places(partitions))
+        cluster = self._cluster = await self._stand_on_cluster(node, store)
+        tables = NodeTables(node, Places(settings.partitions))
         media = self._media = await self._open_media(Ledger(tables))
         chat = self._chat = await RunningChat.start(
             settings,
             ChatPorts(
                 node=node,
-                store=store,
-                registries=self._registries,
+                store=store if cluster is None else cluster.store,
+                registries=self._registries or self._make_registry,
                 code_sender=self._code_sender,
                 media=media,
                 listener=lambda acceptor: self._listener_port(acceptor, media),
                 stats=self.stats,
                 server=f"palaver/{program_version()}",
+                at=None if cluster is None else cluster.distribution.at,
+                owned=None if cluster is None else (),
             ),
         )
         operator = Operator(tables, chat.stamps, node, settings, self.info, store)
@@ -179,6 +180,63 @@ class ChatSystem:
             socket_path=settings.socket_path,
             observer=NodeObserver(node),
             show_state=settings.observer_state == "shown",
+            cluster=None if cluster is None else cluster.operator,
+        )
+        if cluster is not None:
+            await cluster.join(
+                chat.partitions,
+                ws_url=self.ws_url,
+                http_url=self.http_url,
+                version=program_version(),
+            )
+
+    def _open_tables(self) -> Store:
+        settings, loop = self.settings, asyncio.get_running_loop()
+        partitions = settings.partitions
+
+        def machine(number: int) -> Machine:
+            chat = ChatMachine(number, partitions)
+            return JournalMachine(chat) if settings.clustered else chat
+
+        return Store.open(
+            settings.data_dir,
+            machine,
+            partitions=partitions,
+            post=loop.call_soon_threadsafe,
+            defer=loop.call_soon,
+            max_map_bytes=settings.max_map_bytes,
+            max_batch=settings.max_batch,
+            max_backlog=settings.max_backlog,
+            stall_ms=5.0,
+        )
+
+    async def _stand_on_cluster(self, node: Node, store: Store) -> ClusterPart | None:
+        if not self.settings.clustered:
+            return None
+        # Its packages are an extra: a node that stands alone does without.
+        from palaver.supervisors.trees.cluster import ClusterPart
+
+        cluster = self._cluster = ClusterPart(self.settings, node)
+        await cluster.start(store)
+        return cluster
+
+    def _make_registry(self, number: int) -> ConnectionRegistry:
+        settings, node = self.settings, self.node
+        if settings.cluster_registry_url is None:
+            return MemoryRegistry()
+        from palaver.actors.chat.registry_redis import RedisRegistry
+
+        cluster = self._cluster
+        book = (
+            LocalBook(node, self._run)
+            if cluster is None
+            else ClusterBook(cluster.distribution.directory)
+        )
+        return RedisRegistry(
+            settings.cluster_registry_url,
+            book,
+            prefix=f"palaver:{settings.cluster_name or settings.name}:{number}",
+            random=self._random,
         )
 
     async def _open_media(self, ledger: Ledger) -> MediaService:
@@ -187,10 +245,10 @@ class ChatSystem:
         media = MediaService(
             clock=self._clock,
             random_bytes=self._random.randbytes,
-            blobs=self._blobs(data),
+            blobs=await self._blobs(data),
             folder=data / "uploads",
             ledger=ledger,
-            signer=TokenSigner.open(data / "keys" / "media.key", self._random.randbytes),
+            signer=self._signer(data),
             is_device_valid=ledger.is_device_valid,
             limits=MediaLimits(
                 max_file_bytes=settings.media_max_bytes,
@@ -203,8 +261,17 @@ class ChatSystem:
         await media.open()
         return media
 
-    def _blobs(self, data: Path) -> BlobStore:
-        return BlobStore.open(self.settings.blob_url or data / "blobs")
+    def _signer(self, data: Path) -> TokenSigner:
+        if self._cluster is not None:  # one node's token is good at all of them
+            return TokenSigner(self._cluster.keys.media_key())
+        return TokenSigner.open(data / "keys" / "media.key", self._random.randbytes)
+
+    async def _blobs(self, data: Path) -> Blobs:
+        url, cluster = self.settings.blob_url, self._cluster
+        if url is not None or cluster is None:  # a bucket is everybody's
+            return BlobStore.open(url or data / "blobs")
+        shared = self._shared = await cluster.share(BlobStore.open(data / "blobs"), data / "copies")
+        return shared
 
     def _listener_port(self, acceptor: Acceptor, media: MediaService) -> ListenerPort:
         settings = self.settings
@@ -224,6 +291,8 @@ class ChatSystem:
 
         Takes at most `drain_s` seconds; what is still connected then is closed by `stop`.
         """
+        if self._cluster is not None:
+            await self._cluster.release()
         if self._chat is not None and self._node is not None:
             await self._chat.drain()
 
@@ -234,9 +303,15 @@ class ChatSystem:
             self._admin = None
         if self._listener is not None:
             await self._listener.close()
+        if self._shared is not None:
+            await self._shared.close()
+            self._shared = None
         if self._media is not None:
             await self._media.close()
             self._media = None
+        if self._cluster is not None:
+            await self._leave_cluster(self._cluster)
+            self._cluster = None
         if self._node is not None:
             await self._node.stop()
             self._node = None
@@ -244,10 +319,29 @@ class ChatSystem:
             await self._store.close()
             self._store = None
 
+    async def _leave_cluster(self, cluster: ClusterPart) -> None:
+        """What stands on the other nodes ends first, then the connections to them."""
+        await cluster.leave()
+        if self._chat is not None:
+            await self._chat.end()
+        await cluster.stop()
+        self._store = None if cluster.closed_tables else self._store
+
     async def wait_failed(self) -> str:
         """Wait until the tree has ended by itself (its supervisors gave up); the reason."""
         assert self._chat is not None, "the system is not started"
-        return await self._chat.wait_failed()
+        if self._cluster is None:
+            return await self._chat.wait_failed()
+        waits = [
+            asyncio.ensure_future(self._chat.wait_failed()),
+            asyncio.ensure_future(self._cluster.wait_failed()),
+        ]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     # -- to look into it ---------------------------------------------------------------------------
 
@@ -263,6 +357,8 @@ class ChatSystem:
             why.append(f"nothing can be stored: {self.stats.storage_failing}")
         if self._node is None or chat is None or not chat.is_alive:
             why.append("the supervision tree has ended")
+        if self._cluster is not None:
+            why += self._cluster.not_ready()
         return why
 
     def info(self) -> tuple[ChatStats, NodeStats, StoreStats, EdgeStats]:

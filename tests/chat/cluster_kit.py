@@ -27,7 +27,7 @@ from palaver.actors.chat.stats import ChatStats
 from palaver.actors.distribution.distribution import Distribution
 from palaver.actors.distribution.links import LinkCarrier
 from palaver.actors.distribution.vocabulary import Vocabulary
-from palaver.actors.runtime import Node
+from palaver.actors.runtime import Node, SystemClock
 from palaver.storage import Store
 from palaver.supervisors.trees.listener import ListenerPort
 from palaver.supervisors.trees.running import ChatPorts, RunningChat, edge_limits
@@ -88,6 +88,16 @@ class _Links:
         raise AssertionError(f"{self._name} does not understand {node_name}")
 
 
+class _Ahead(SystemClock):
+    """A clock whose wall time is ahead."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def time_ms(self) -> int:
+        return super().time_ms() + self._ahead_ms
+
+
 class NoMedia:
     def issue_token(self, account: str, device: int) -> tuple[str, int]:
         return f"{account}.{device}", 0
@@ -122,10 +132,10 @@ class Cluster:
         self.crashes = Crashes()
         self.places = Places(PARTITIONS)
 
-    async def add(self, name: str, **settings: Any) -> Cell:
-        """Start a node that owns nothing."""
+    async def add(self, name: str, ahead_ms: int = 0, **settings: Any) -> Cell:
+        """Start a node that owns nothing, and whose wall clock is so far ahead."""
         chosen = Settings(partitions=PARTITIONS, port=0, host="127.0.0.1", **settings)
-        node = Node(name, observer=self.crashes)
+        node = Node(name, observer=self.crashes, clock=_Ahead(ahead_ms))
         await node.start()
         stats = ChatStats()
 
@@ -199,7 +209,10 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def two_nodes(
-    folder: Path, owners: Iterable[str | None] = ("a", "b", "a", "b"), **settings: Any
+    folder: Path,
+    owners: Iterable[str | None] = ("a", "b", "a", "b"),
+    b_ahead_ms: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Cluster]:
     """A cluster of two, stopped in order at the end; nothing in it may have crashed."""
     loop = asyncio.get_running_loop()
@@ -214,8 +227,8 @@ async def two_nodes(
     chosen = {"codes_per_hour": SignUpLimits().remembered} | settings
     cluster = Cluster(store, Wires(), codes)
     try:
-        for name in ("a", "b"):
-            await cluster.add(name, codes_per_hour_per_address=100_000, **chosen)
+        for name, ahead_ms in (("a", 0), ("b", b_ahead_ms)):
+            await cluster.add(name, ahead_ms, codes_per_hour_per_address=100_000, **chosen)
         cluster.wires.connect()
         await cluster.give_all(owners)
         yield cluster

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from chat_kit import Device, Line, Refused, phone, running
 
+from palaver.actors.chat import requests
 from palaver.actors.chat.state import commands as cmd
 from palaver.transport import wire
 
@@ -249,9 +250,9 @@ def presence(device: Device, account: str) -> list[list[Any]]:
     return [op[2:] for op in device.hints if op[0] == wire.PRESENCE and op[1] == account]
 
 
-def test_presence_follows_the_reciprocal_rule(run: Run, tmp_path: Path) -> None:
+def test_presence_follows_the_reciprocal_rule(run: Run, tmp_path: Path, partitions: int) -> None:
     async def main() -> None:
-        async with running(tmp_path) as place:
+        async with running(tmp_path, partitions=partitions) as place:
             ann, bob = await place.online(ANN), await place.sign_up(BOB)
             assert await ann.ask(wire.WATCH, BOB) == [False, None]
             assert await ann.ask(wire.WATCH, phone(99)) == [False, None]  # nobody
@@ -278,9 +279,29 @@ def test_presence_follows_the_reciprocal_rule(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_somebody_who_signs_up_later_is_seen(run: Run, tmp_path: Path) -> None:
+def test_a_connection_watches_so_many_accounts_over_all_partitions(
+    run: Run, tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_WATCHES", 5)
+
     async def main() -> None:
-        async with running(tmp_path) as place:
+        async with running(tmp_path, partitions=partitions) as place:
+            ann, bob = await place.online(ANN), await place.online(BOB)
+            for number in range(10, 15):
+                await ann.ask(wire.WATCH, phone(number))
+            await ann.ask(wire.WATCH, phone(10))  # it watches that already
+            with pytest.raises(Refused, match="too_many"):
+                await ann.ask(wire.WATCH, BOB)
+            await bob.ask(wire.WATCH, ANN)  # others have their own limit
+            await ann.ask(wire.UNWATCH, phone(12))
+            assert (await ann.ask(wire.WATCH, BOB))[0] is True
+
+    run(main())
+
+
+def test_somebody_who_signs_up_later_is_seen(run: Run, tmp_path: Path, partitions: int) -> None:
+    async def main() -> None:
+        async with running(tmp_path, partitions=partitions) as place:
             ann = await place.online(ANN)
             assert await ann.ask(wire.WATCH, BOB) == [False, None]
             bob = await place.online(BOB)
@@ -290,16 +311,18 @@ def test_somebody_who_signs_up_later_is_seen(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_last_seen_survives_a_restart_and_never_goes_back(run: Run, tmp_path: Path) -> None:
+def test_last_seen_survives_a_restart_and_never_goes_back(
+    run: Run, tmp_path: Path, partitions: int
+) -> None:
     async def main() -> None:
-        async with running(tmp_path) as place:
+        async with running(tmp_path, partitions=partitions) as place:
             ann, bob = await place.online(ANN), await place.online(BOB)
             await ann.ask(wire.WATCH, BOB)
             await bob.hang_up()
             await ann.until(lambda: presence(ann, BOB)[-1:] and presence(ann, BOB)[-1][0] is False)
             seen = presence(ann, BOB)[-1][1]
             await place.system.drain()
-        async with running(tmp_path) as place:
+        async with running(tmp_path, partitions=partitions) as place:
             ann.url = place.url
             place.devices.append(ann)
             await ann.connect()

@@ -25,6 +25,8 @@ from palaver.actors.chat.messages import (
 )
 from palaver.actors.chat.registry import ConnectionRegistry, MemoryRegistry, RegistryAway
 from palaver.actors.chat.registry_redis import RedisRegistry
+from palaver.actors.distribution import RemotePid
+from palaver.actors.distribution.links import LinkCarrier
 from palaver.actors.distribution.signals import Where
 from palaver.actors.runtime import GenServer, Node, Pid
 
@@ -181,6 +183,28 @@ def test_in_a_cluster_an_address_means_the_same_on_every_node(run: Run) -> None:
             assert book.pid(book.text(pid)) is pid
             for text in ("", "a", "a/b/c", "here@host/7", "/7/7", "here@host/8/1"):
                 assert book.pid(text) is None
+
+    run(main())
+
+
+def test_a_distribution_is_such_a_book(run: Run) -> None:
+    async def main() -> None:
+        async with running_node() as node, Node("there") as other:
+            carrier = LinkCarrier(node, 3)
+            here = ClusterBook(carrier.distribution.directory)
+            there = ClusterBook(LinkCarrier(other, 9).distribution.directory)
+            pid = node.spawn(Idle)
+            text = here.text(pid)
+            assert " " not in text
+            assert here.pid(text) is pid
+            remote = there.pid(text)
+            assert isinstance(remote, RemotePid)
+            assert there.text(remote) == text
+            # One object for it, as long as somebody has it: gateways are told apart by that.
+            assert there.pid(text) is remote
+            # The same node in its next life has other processes.
+            later = ClusterBook(LinkCarrier(node, 4).distribution.directory)
+            assert later.pid(text) is not pid
 
     run(main())
 

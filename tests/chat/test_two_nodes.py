@@ -290,3 +290,57 @@ def test_a_stamp_of_an_earlier_owner_is_not_given_out_again(run: Run, tmp_path: 
             assert cluster.cells["b"].chat.stamps.take() > before
 
     run(main())
+
+
+HOUR_MS = 3_600_000
+
+
+def test_an_honest_stamp_is_believed_at_a_node_whose_clock_is_an_hour_behind(
+    run: Run, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two_nodes(tmp_path, ["b"] * PARTITIONS, HOUR_MS) as cluster:
+            ann, bob = await cluster.online("a", ANN), await cluster.online("b", BOB)
+            stamp = (await bob.send(ANN, b"from the future"))[2]
+            await ann.until(lambda: ann.bodies == [b"from the future"])
+            # What comes behind the message whose stamp is being asked about does not overtake it.
+            first = ann.send(BOB, b"one", after=stamp)
+            second = ann.send(BOB, b"two")
+            one, two = await asyncio.gather(first, second)
+            assert stamp < one[2] < two[2]
+            await bob.until(lambda: bob.bodies == [b"one", b"two"])
+
+    run(main())
+
+
+def test_a_stamp_that_nobody_gave_out_is_refused_and_moves_no_clock(
+    run: Run, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two_nodes(tmp_path) as cluster:
+            ann = await cluster.online("a", ANN)
+            await cluster.sign_up("a", BOB)
+            lie = (ann_clock := cluster.cells["a"].chat.stamps).take() + (HOUR_MS << 16)
+            with pytest.raises(Refused, match="bad_request"):
+                await ann.send(BOB, b"lie", after=lie)
+            assert ann_clock.latest < lie - (HOUR_MS // 2 << 16)
+            await ann.send(BOB, b"truth")
+
+    run(main())
+
+
+def test_a_stamp_that_cannot_be_asked_about_is_refused_for_a_moment(
+    run: Run, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two_nodes(tmp_path, ["b"] * PARTITIONS, HOUR_MS) as cluster:
+            ann, bob = await cluster.online("a", ANN), await cluster.online("b", BOB)
+            stamp = (await bob.send(ANN, b"hello"))[2]
+            other = next(n for n in range(PARTITIONS) if n != cluster.places.number_of(ANN))
+            await cluster.give(other, None)
+            with pytest.raises(Refused, match="unavailable"):
+                await ann.send(BOB, b"one", after=stamp, cid=1)
+            await cluster.give(other, "b")
+            await say(ann, BOB, b"two")
+
+    run(main())

@@ -135,6 +135,10 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
     ("group", 2000557, "a mark that a client only assumed was told, and went back"),
     ("group", 54, "a receipt was told again to who had been removed from the group"),
     ("devices", 4000378, "with a revoked device went when its account was last seen"),
+    ("moving", 7, "the owner of a conversation stamped by its own clock what its author answered"),
+    ("failover", 6, "a node whose cluster's processes had ended went on without them"),
+    ("moving", 79, "what an earlier presence had said came late, and last seen went back"),
+    ("failover", 13, "an honest stamp of a node whose clock was ahead was no good elsewhere"),
 ])  # fmt: skip
 def test_a_seed_that_has_failed_fails_no_more(name: str, seed: int, what: str) -> None:
     failure = SCENARIOS[name].runner(Seeded(seed)).failure

@@ -16,7 +16,7 @@ from palaver.supervisors.simulations.scenarios import SCENARIOS
 SEEDS = {
     "talk": 300, "brief": 700, "calm": 140, "offline": 140, "group": 180, "devices": 220,
     "presence": 220, "storm": 160, "power": 140, "partitioned": 200, "supervisors": 240,
-    "tables": 200,
+    "tables": 200, "replicas": 200, "cluster": 160, "failover": 200, "moving": 120, "rebuilt": 100,
 }  # fmt: skip
 JOBS = min(2, os.cpu_count() or 1)
 

@@ -90,6 +90,12 @@ class Life:
         self.core.send(name, head + bytes(size))
 
 
+def telling(frame: bytes) -> bool:
+    """Whether it would do harm if it came again much later: all but heartbeats and ticks."""
+    fields = frames.parse(frame)
+    return fields[0] != frames.HERE and (fields[0] != frames.DATA or fields[7] != [])
+
+
 class World:
     """Nodes, a network, a clock."""
 
@@ -123,7 +129,7 @@ class World:
             for delay in self.fate():
                 self.count += 1
                 self.air.append((self.now + delay, self.count, name, frame))
-            if len(self.old) < 300:
+            if telling(frame):
                 self.old.append((name, frame))
 
     def run(self, for_s: float) -> None:
@@ -247,7 +253,8 @@ class Trouble:
 
     def old_frames(self) -> None:
         if self.world.old:
-            for target, frame in self.draw(st.lists(st.sampled_from(self.world.old), max_size=5)):
+            last = st.sampled_from(self.world.old[-60:])
+            for target, frame in self.draw(st.lists(last, max_size=8)):
                 self.world.deliver(target, frame)
 
 
@@ -367,6 +374,32 @@ def test_a_node_that_was_busy_for_long_reads_what_has_come_before_it_judges() ->
     a.core.look(world.now)
     a.settle()
     assert a.downs
+
+
+def test_whatever_comes_again_much_later_changes_nothing() -> None:
+    world = World("ab")
+    for again in ("a", "b", "", "b", "a"):
+        world.run(3.0)
+        for life in world.lives.values():
+            for size in (0, 10_000, 3):
+                life.send("b" if life.name == "a" else "a", size)
+            life.settle()
+        world.run(0.5)
+        if again:
+            world.begin(again)
+        else:
+            world.lives["a"].core.disconnect("b", "enough")
+            world.lives["a"].settle()
+    world.run(3.0)
+    assert world.met()
+    lives = world.lives.values()
+    before = [(list(life.downs), {n: list(got) for n, got in life.got.items()}) for life in lives]
+    assert len(world.old) > 40
+    for target, frame in world.old:
+        world.deliver(target, frame)
+    world.run(1.0)
+    assert [(life.downs, life.got) for life in lives] == before
+    assert world.met()
 
 
 # -- flow control ----------------------------------------------------------------------------------
@@ -598,3 +631,78 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     assert frames.parse(answer)[0] == frames.WELCOME
     core.receive(frames.dumps([frames.DATA, "a", 1, 1, 1, 1, 0, [b"x"], "more"]), 1.0)
     assert [type(event) for event in core.events] == [Up, Arrived]
+
+
+def pair() -> tuple[World, Life, Life]:
+    """Two nodes in their second life, connected by a's second attempt of it."""
+    world = World("ab")
+    world.begin("a")
+    world.begin("b")
+    world.run(2.0)
+    world.lives["a"].core.disconnect("b", "once")
+    world.lives["a"].settle()
+    world.run(2.0)
+    assert world.met()
+    return world, world.lives["a"], world.lives["b"]
+
+
+def test_only_the_goodbye_of_this_very_connection_ends_it() -> None:
+    world, a, _ = pair()
+    attempt = a.core.links["b"].attempt
+    a.downs.clear()
+    for creation, to, number in ((1, 2, attempt), (2, 1, attempt), (2, 2, attempt - 1)):
+        world.deliver("a", frames.bye("b", creation, to, number, "not meant"))
+        assert not a.downs
+    world.deliver("a", frames.bye("b", 2, 2, attempt, "meant"))
+    assert [reason for _, _, reason in a.downs] == ["b says: meant"]
+
+
+def test_a_frame_that_comes_twice_counts_once() -> None:
+    world, a, b = pair()
+    a.send("b", 5)
+    a.settle()
+    last = world.air[-1][3]
+    world.run(0.1)
+    world.deliver("b", last)
+    assert len(b.got["a"]) == 1
+    assert "a" in b.up
+
+
+def test_both_are_up_without_waiting_for_a_tick() -> None:
+    world = World("ab")
+    world.run(LIMITS.beat_s + 5 * DELAY_S)
+    assert world.met()
+
+
+def test_a_welcome_to_an_earlier_attempt_connects_nothing() -> None:
+    core = Core("a", 1, LIMITS, 4_096, 0.0)
+    for at_s in (0.0, 0.6):  # the first attempt has had its time by then
+        core.look(at_s)
+        core.receive(frames.here("b", 1, b""), at_s)
+    core.look(0.9)
+    core.receive(frames.here("b", 1, b""), 1.0)
+    hellos = [frames.parse(frame) for name, frame in core.out if name == "b"]
+    assert [fields[4] for fields in hellos] == [1, 2]
+    core.receive(frames.welcome("b", 1, 1, 1, 100, b""), 1.1)
+    core.receive(frames.welcome("b", 1, 9, 2, 100, b""), 1.1)
+    assert not core.links
+    core.receive(frames.welcome("b", 1, 1, 2, 100, b""), 1.1)
+    assert list(core.links) == ["b"]
+
+
+def test_a_call_says_that_the_connection_before_is_over() -> None:
+    world, a, b = pair()
+    attempt = a.core.links["b"].attempt
+    b.downs.clear()
+    world.deliver("b", frames.hello("a", 2, attempt + 1, 100, b"a#2"))
+    assert [reason for _, _, reason in b.downs] == ["a has connected again"]
+
+
+def test_what_an_earlier_life_says_of_itself_is_not_told() -> None:
+    core = Core("b", 1, LIMITS, 4_096, 0.0)
+    core.receive(frames.here("c", 5, b"up"), 1.0)
+    core.receive(frames.here("c", 4, b"leaving"), 1.1)
+    assert [tuple(event) for event in core.events] == [("c", 5, b"up")]
+    known = core.neighbours.get("c")
+    assert known is not None
+    assert (known.creation, known.payload) == (5, b"up")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -15,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-import nats
 from nats.aio.client import Client
 
 from palaver.storage.jetstream import JetStreamJournals, JetStreamRegisters, JournalLimits
@@ -23,6 +21,8 @@ from palaver.storage.jetstream.journal import JetStreamJournal
 from palaver.supervisors.trees.nats_binary import find_nats_server
 from palaver.supervisors.trees.nats_config import CLIENT_USER, SYSTEM_USER, NatsConfig
 from palaver.supervisors.trees.nats_monitor import MonitorFailed, fetch, server_state
+from palaver.transport.fabric.nats import NatsConnection
+from palaver.transport.fabric.nats_settings import NatsSettings
 
 PATIENCE_S = 60.0
 
@@ -52,14 +52,16 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class Servers:
     """Servers of one cluster, or one alone."""
 
-    def __init__(self, folder: Path, count: int, more: str = "", **options: object) -> None:
+    name = "n"
+
+    def __init__(self, folder: Path, count: int) -> None:
         ports = free_ports(3 * count)
         self.binary = find_nats_server().path
         self.client_ports = ports[:count]
         self.monitor_ports = ports[2 * count :]
         self.configs = [
             NatsConfig(
-                node=f"n{n}",
+                node=f"{self.name}{n}",
                 cluster="town",
                 folder=folder / f"n{n}",
                 passwords=lambda role: f"secret-{role}",
@@ -68,11 +70,9 @@ class Servers:
                 routes=tuple(f"127.0.0.1:{port}" for port in ports[count : 2 * count]),
                 monitor_port=ports[2 * count + n],
                 max_file_bytes=1 << 30,
-                **options,  # type: ignore[arg-type]
             )
             for n in range(count)
         ]
-        self._more = more
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -93,12 +93,15 @@ class Servers:
         """Start a server; it may have run before."""
         assert n not in self._running
         file = self.configs[n].write()
-        if self._more:
-            file.write_text(file.read_text() + self._more)
+        file.write_text(self.adjusted(file.read_text()))
         with (self.configs[n].folder / "log").open("ab") as log:
             self._running[n] = subprocess.Popen(
                 [self.binary, "-c", str(file)], stdout=log, stderr=log, start_new_session=True
             )
+
+    def adjusted(self, text: str) -> str:
+        """A server's configuration; a subclass may have it otherwise."""
+        return text
 
     def kill(self, n: int) -> None:
         """Kill -9 a server."""
@@ -154,27 +157,19 @@ class Servers:
         which = range(self.count) if servers is None else servers
         role = "system" if user == SYSTEM_USER else "node"
 
-        async def ignore(_error: Exception) -> None:
-            """Servers end here all the time."""
-
-        client = await nats.connect(
-            [f"nats://127.0.0.1:{self.client_ports[n]}" for n in which],
-            user=user,
-            password=f"secret-{role}",
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.05,
-            connect_timeout=1,
-            ping_interval=1,
-            max_outstanding_pings=2,
-            dont_randomize=True,
-            error_cb=ignore,
+        connection = await NatsConnection.open(
+            NatsSettings(
+                urls=tuple(f"nats://127.0.0.1:{self.client_ports[n]}" for n in which),
+                name="test",
+                user=user,
+                password=f"secret-{role}",
+                connect_timeout_s=1.0,
+            )
         )
         try:
-            yield client
+            yield connection.client
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5.0):
-                    await client.close()
+            await connection.close()
 
 
 class Town:

@@ -82,13 +82,14 @@ class World:
         self.ledger = Ledger()
         self.revoked: set[tuple[str, int]] = set()
         self.service: MediaService
+        self.shared: Any = None  # what nodes share, in the place of a store of its own
         self.port = 0
 
     async def start(self) -> None:
         self.service = MediaService(
             clock=self.clock,
             random_bytes=os.urandom,
-            blobs=BlobStore.open(self.blobs_at),
+            blobs=self.shared or BlobStore.open(self.blobs_at),
             folder=self.root / "uploads",
             ledger=self.ledger,
             signer=TokenSigner.open(self.root / "keys" / "media.key", os.urandom),

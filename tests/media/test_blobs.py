@@ -96,6 +96,33 @@ def test_every_engine_keeps_content_by_hash(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_a_store_tells_what_is_in_it_and_of_nothing_else(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with engine(kind, tmp_path, monkeypatch) as (store, _):
+            assert [each async for each in store.hashes()] == []
+            stored = set()
+            for number in range(1003):  # more than are listed at once
+                source = tmp_path / "source"
+                source.write_bytes(b"%d" % number)
+                digest = hashlib.sha256(source.read_bytes()).digest()
+                await store.put_file(source, digest)
+                source.unlink()
+                stored.add(digest)
+            if kind == "local":
+                (tmp_path / "b" / "README").write_text("not a blob")
+                (tmp_path / "b" / f"{'a' * 64}.x.tmp").write_text("nor is this")
+            found = [each async for each in store.hashes()]
+            assert len(found) == len(stored)
+            assert set(found) == stored
+
+    # What is durable is another test's question.
+    monkeypatch.setattr(blob_local, "sync_path", lambda _path: None)
+    asyncio.run(main())
+
+
 def test_a_large_file_goes_to_s3_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.write_bytes(LARGE)

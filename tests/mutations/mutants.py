@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mutants_client
+import mutants_cluster
 import mutants_durability
 import mutants_membership
 import mutants_order
@@ -20,6 +21,7 @@ MUTATIONS: list[Mutation] = [
     *mutants_presence.MUTATIONS,
     *mutants_membership.MUTATIONS,
     *mutants_client.MUTATIONS,
+    *mutants_cluster.MUTATIONS,
     *mutants_storage.MUTATIONS,
     *mutants_supervisors.MUTATIONS,
     *mutants_runtime.MUTATIONS,

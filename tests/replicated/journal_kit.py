@@ -142,8 +142,11 @@ async def turns(count: int = 20) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until a condition holds."""
-    while not condition():
+    for _ in range(200_000):
+        if condition():
+            return
         await asyncio.sleep(0)
+    raise AssertionError("it does not come about")
 
 
 class MemoryJournal:

@@ -204,6 +204,24 @@ def test_who_stood_still_beyond_the_lease_finds_out_at_the_first_call() -> None:
     run(story)
 
 
+def test_an_answer_proves_what_was_when_its_entry_was_published() -> None:
+    async def story() -> None:
+        bench = Bench(lease_s=3.0, checkpoint_s=100.0)
+        store = await bench.lead()
+        held = bench.journal.held = []
+        answer = asyncio.ensure_future(append(store, [say(1)]))
+        await until(lambda: held)
+        await bench.time.advance(2.0)
+        held[0].store().confirm()
+        await answer
+        assert store.leads(0)
+        await bench.time.advance(1.5)
+        assert not store.leads(0), "somebody else may lead since the answer set out"
+        await store.close()
+
+    run(story)
+
+
 def test_leading_again_needs_a_greater_epoch() -> None:
     async def story() -> None:
         bench = Bench()
@@ -285,7 +303,7 @@ def test_sizes_have_limits() -> None:
         )
         store = await bench.lead()
         before = bench.journal.last
-        with pytest.raises(EntryTooLarge, match="the journal takes"):
+        with pytest.raises(EntryTooLarge, match="of the journal takes"):
             store.append(0, [say(1), say(2, body=bytes(1000))])
         big = [say(n, body=bytes(400)) for n in range(8)]
         with pytest.raises(EntryTooLarge):
@@ -302,6 +320,21 @@ def test_sizes_have_limits() -> None:
         with pytest.raises(Overloaded):
             store.append(0, [say(60 + n) for n in range(40)])
         store.step_down(0)
+        await store.close()
+
+    run(story)
+
+
+def test_many_commands_are_divided() -> None:
+    async def story() -> None:
+        bench = Bench()
+        store = await bench.lead()
+        many = [say(n) for n in range(9000)]
+        with pytest.raises(EntryTooLarge, match="9000 commands"):
+            store.append(0, many, expected=0)
+        results = await append(store, many)
+        assert [result.value for result in results] == list(range(1, 9001))
+        assert await append(store, []) == []
         await store.close()
 
     run(story)

@@ -22,7 +22,7 @@ class FabricLimits:
         setup_s: so long an attempt to connect may take.
         window_bytes: so much may be under way to a node, not acknowledged; more waits here.
         hard_limit_bytes: so much may wait and be under way; with more the connection is given up.
-        max_packet_bytes: a larger packet is refused.
+        max_packet_bytes: a larger packet is refused; 64 KiB more than the distribution's messages.
         frame_bytes: no message to NATS is larger, if `max_payload` of the servers allows that much;
             larger packets are sent in pieces.
         max_nodes: so many names are remembered; further nodes are not met.
@@ -34,7 +34,7 @@ class FabricLimits:
     setup_s: float = 1.0
     window_bytes: int = 2 * 1024 * 1024
     hard_limit_bytes: int = 64 * 1024 * 1024
-    max_packet_bytes: int = 16 * 1024 * 1024
+    max_packet_bytes: int = 16 * 1024 * 1024 + 64 * 1024
     frame_bytes: int = 256 * 1024
     max_nodes: int = 4_096
     stop_timeout_s: float = 2.0

@@ -161,7 +161,7 @@ class NatsConnection:
         try:
             async with asyncio.timeout(self.settings.close_timeout_s):
                 await self.client.close()
-        except TimeoutError:
+        except (TimeoutError, OSError, RuntimeError):  # uvloop's word for a socket that has gone
             self.client.abort()
             log.warning("nats closed the hard way", name=self.settings.name)
 

@@ -57,12 +57,19 @@ class NatsClient(Client):
         ):
             return False
         head = b"PUB %b %d\r\n" % (subject, len(payload))
-        self._pending += (head, payload, b"\r\n")
-        self._pending_data_size += len(head) + len(payload) + 2
+        socket = self._socket()
+        if socket is None:
+            return False
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
+        if not self._pending and not socket.get_write_buffer_size():
+            # Nothing is before it: without a turn of the loop for the task that flushes.
+            socket.write(b"".join((head, payload, b"\r\n")))
+            return True
+        self._pending += (head, payload, b"\r\n")
+        self._pending_data_size += len(head) + len(payload) + 2
         if queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
+            queue.put_nowait(asyncio.get_running_loop().create_future())  # wakes that task
         return True
 
     async def _process_msg(
@@ -94,11 +101,25 @@ class NatsClient(Client):
 
     # -- never giving up -----------------------------------------------------------------------
 
+    def _socket(self) -> asyncio.WriteTransport | None:
+        """The socket to the server, if it is open."""
+        transport = self._transport
+        if not isinstance(transport, TcpTransport) or transport._io_writer is None:  # noqa: SLF001
+            return None
+        socket = transport._io_writer.transport  # noqa: SLF001
+        return None if socket.is_closing() else socket
+
     def abort(self) -> None:
         """Close the socket without waiting for what was written to leave."""
         transport = self._transport
         if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001
             transport._io_writer.transport.abort()  # noqa: SLF001
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if self._socket() is None:  # uvloop raises at a write to it
+            self._pending = []
+            self._pending_data_size = 0
+        await super()._close(status, do_cbs)
 
     async def _connect_to_server(self, s: Srv) -> None:
         self.abort()  # what is left of an attempt that came halfway
