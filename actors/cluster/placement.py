@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
+from itertools import permutations
 
 from palaver.actors.cluster.records import Placement
 
@@ -151,9 +152,12 @@ def _shares(total: int, sizes: Sequence[int]) -> list[int]:
 def _balance_replicas(rows: _Rows, group: Sequence[str], replicas: int) -> None:
     """Give each partition as many replicas as it needs, and each node its share of them."""
     count = Counter(dict.fromkeys(group, 0))
-    for nodes in rows.values():
+    kept: dict[int, set[str]] = {}
+    for n, nodes in rows.items():
         nodes[:] = [name for name in nodes if name in count]
         count.update(nodes)
+        kept[n] = set(nodes)
+    together = Counter(pair for nodes in rows.values() for pair in permutations(nodes, 2))
     for nodes in rows.values():
         while len(nodes) > replicas:
             # The owner stays; else the one who has most.
@@ -161,7 +165,14 @@ def _balance_replicas(rows: _Rows, group: Sequence[str], replicas: int) -> None:
             nodes.remove(spare)
             count[spare] -= 1
         while len(nodes) < replicas:
-            some = min((name for name in group if name not in nodes), key=lambda x: (count[x], x))
+            # Of those that have least, one that has little in common with the others so far: so
+            # what a node leaves behind when it goes can be shared by all.
+            few = min(count[name] for name in group if name not in nodes)
+            some = min(
+                (name for name in group if name not in nodes and count[name] == few),
+                key=lambda name: (sum(together[name, other] for other in nodes), name),
+            )
+            together.update(pair for other in nodes for pair in ((some, other), (other, some)))
             nodes.append(some)
             count[some] += 1
     while rows:
@@ -169,11 +180,13 @@ def _balance_replicas(rows: _Rows, group: Sequence[str], replicas: int) -> None:
         least = min(group, key=lambda name: (count[name], name))
         if count[most] - count[least] <= 1:
             return
-        # There is one, since `most` has more. Rather one that `most` is not to own.
-        nodes = max(
-            (nodes for nodes in rows.values() if most in nodes and least not in nodes),
-            key=lambda nodes: nodes.index(most),
+        # There is one, since `most` has more. Rather one that `most` has only just been given,
+        # or that `least` had before; and rather one that `most` is not to own.
+        n = max(
+            (n for n, nodes in rows.items() if most in nodes and least not in nodes),
+            key=lambda n: (most not in kept[n], least in kept[n], rows[n].index(most), -n),
         )
+        nodes = rows[n]
         nodes[nodes.index(most)] = least
         count[most] -= 1
         count[least] += 1
