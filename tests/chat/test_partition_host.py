@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chat_kit import phone
-from cluster_kit import PARTITIONS, Cell, Cluster, two_nodes
+from two_nodes_kit import PARTITIONS, Cell, Cluster, two_nodes
 
 from palaver.actors.chat import names
 from palaver.actors.chat.queries import QUERIES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chat_kit import Device, Refused, phone
-from cluster_kit import PARTITIONS, Cluster, two_nodes
+from two_nodes_kit import PARTITIONS, Cluster, two_nodes
 
 from palaver.actors.chat import names
 from palaver.actors.chat.messages import Ask, WhoIsOnline
