@@ -187,6 +187,7 @@ def test_after_a_loss_the_first_that_is_left_tries_alone_and_in_time(
     first, second = (name for name in order if name in up)
     assert begins[first] <= 10.0 + SETTINGS.grace_s + 0.25
     if phase != "free":  # then it was free long ago, and both are late
+        assert begins[first] >= 10.0 + SETTINGS.grace_s, "a short loss costs nothing"
         assert begins[second] - begins[first] >= SETTINGS.rank_delay_s - 0.25
 
 
@@ -238,3 +239,14 @@ def test_a_take_over_that_takes_too_long_is_freed() -> None:
     situation = seen_by("b", set(NAMES), SETTINGS.takeover_s, 0.0)
     assert vacant_since(situation, other) == SETTINGS.takeover_s
     assert candidates(situation, other) == ("b", "c", "a")
+
+
+def test_an_owner_that_has_begun_anew_has_forgotten_that_it_was_one() -> None:
+    owner = OwnerRecord("a", 1, 4, "leading")
+    view = replace(of("b", owner, NAMES, 0.0), owner_since_s=3.0)
+    situation = seen_by("b", set(NAMES), 5.0, 0.0)
+    assert vacant_since(situation, view) is None
+    anew = replace(situation, nodes={**situation.nodes, "a": NodeView(2, None)})
+    assert vacant_since(anew, view) == 3.0
+    gone = replace(situation, nodes={"b": NodeView(1, None)})
+    assert vacant_since(gone, view) == 3.0

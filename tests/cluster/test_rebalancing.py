@@ -11,6 +11,7 @@ from cluster_kit import Town, epochs_are_unique, in_town
 
 from palaver.actors.cluster import CannotRebalance, Rebalancing
 from palaver.actors.cluster.auditor import GetStatus
+from palaver.actors.cluster.moves import check_rows
 from palaver.actors.cluster.moving import Progress
 from palaver.actors.cluster.names import AUDITOR, REBALANCER
 from palaver.actors.cluster.rebalancer import GetProgress, Rebalance
@@ -90,6 +91,37 @@ def test_a_node_that_joins_gets_its_share_by_a_rebalance() -> None:
         assert town.placement() == before
 
     in_town(test)
+
+
+def test_no_replica_is_dropped_before_the_new_one_has_caught_up() -> None:
+    async def test(town: Town) -> None:
+        town.append_all()
+        await town.add("x").start()
+        await town.served()
+        before = town.placement()
+        town.store("x")._pumping.update(range(4))  # it applies nothing
+        changing = asyncio.ensure_future(rebalance(town, "a", "rebalance"))
+        await town.world.sleep(20.0)
+        for old, new in zip(before.partitions, town.placement().partitions, strict=True):
+            assert set(old) <= set(new)
+        await town.world.until(changing.done, within_s=200.0)
+        with pytest.raises(CannotRebalance, match="x does not get on with partition"):
+            await changing
+        town.store("x")._pumping.clear()
+        town.append_all()
+        await rebalance(town, "a", "rebalance")
+        await settled(town)
+        assert_balanced(town, "abcx")
+
+    in_town(test, max_behind=0)
+
+
+def test_a_partition_is_not_left_to_replicas_that_are_not_there() -> None:
+    check_rows(7, ["a", "b", "c"], ["a", "c"])
+    with pytest.raises(CannotRebalance, match=r"partition 7 .*only c would be there"):
+        check_rows(7, ["a", "b", "c"], ["c"])
+    with pytest.raises(CannotRebalance, match="only a would"):
+        check_rows(7, ["a", "b"], ["a"])
 
 
 def test_a_cluster_may_rebalance_by_itself() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
+from cluster_fakes import FakeHost
 from cluster_kit import Town, in_town
 
 from palaver.actors.cluster import (
@@ -11,9 +15,11 @@ from palaver.actors.cluster import (
     Joined,
     NameInUse,
     Release,
+    Replaced,
     WrongCluster,
 )
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
+from palaver.actors.cluster.records import encoded
 from palaver.actors.runtime import KILL, CallTimeout
 
 FAILOVER_S = 6.0
@@ -308,5 +314,47 @@ def test_a_node_that_joins_later_owns_nothing_yet() -> None:
         await town.world.sleep(30.0)
         assert town.store("x").followed == {}
         assert "x" not in town.placement().nodes()
+
+    in_town(test)
+
+
+def test_an_owner_that_steps_down_accepts_nothing_while_its_processes_end() -> None:
+    async def test(town: Town) -> None:
+        n = first_of(town, "b")
+        host = town.parts["b"].host
+        assert isinstance(host, FakeHost)
+        host.slow_s = 1.0
+        assert town.store("b").append(n)
+        giving = asyncio.ensure_future(town.nodes["b"].call(OWNERSHIP, GiveTo(n, "c")))
+        await town.world.sleep(0.1)
+        assert town.running("b")[n] == "owner"
+        assert not town.store("b").append(n)
+        assert await giving
+
+    in_town(test)
+
+
+def test_replicas_that_an_earlier_process_kept_are_dropped() -> None:
+    async def test(town: Town) -> None:
+        n = next(n for n, row in enumerate(town.placement().partitions) if "b" not in row)
+        town.store("b").follow(n)
+        pid = town.nodes["b"].whereis(OWNERSHIP)
+        assert pid is not None
+        town.nodes["b"].exit(pid, KILL)
+        await town.world.eventually(lambda: n not in town.store("b").followed, "it is dropped")
+
+    in_town(test, "abcd")
+
+
+def test_a_node_whose_name_was_taken_stops_what_it_does() -> None:
+    async def test(town: Town) -> None:
+        record = (await town.members("b")).nodes["b"]
+        town.bank.set("node.b", encoded(replace(record, creation=99)))
+        await town.world.eventually(lambda: town.told("b", "refused"), "it is told")
+        with pytest.raises(Replaced):
+            await town.nodes["b"].call(MEMBERSHIP, Joined())
+        await town.world.eventually(
+            lambda: "owner" not in town.running("b").values(), "it owns nothing", within_s=5.0
+        )
 
     in_town(test)
