@@ -344,6 +344,10 @@ async def scenario(world: World) -> None:
     await insist(town, "a", "undrain", "b")
     if "y" in town.placement().nodes() or "node.y" in town.bank.values:
         await insist(town, "c", "remove", "y")
+    # A node that has no share yet gets one only if it is seen.
+    await world.eventually(town.fabric.connected, "the nodes are connected")
+    while not set("abcx") <= set((await town.members("c")).live()):
+        await world.sleep(0.5)
     await insist(town, "c", "rebalance", "")
     await settled(town)
     assert_balanced(town, "abcx")
