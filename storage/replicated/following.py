@@ -31,7 +31,7 @@ class Reader(Protocol):
     read: Standing
 
     def arrived(self, position: int, body: bytes) -> bool:
-        """Take the entry behind the one that was read last; False: no more for now."""
+        """Take the entry behind the one that was read last; False: no more until `resume`."""
 
     def arrived_all(self) -> None:
         """All entries of a delivery have been taken."""

@@ -114,7 +114,7 @@ class Replica:
         self._following.start(by_snapshot=True)
 
     def arrived(self, position: int, body: bytes) -> bool:
-        """Take the entry behind the last one; False when there is enough for now."""
+        """Take the entry behind the last one; False: no more until the tables have caught up."""
         try:
             entry = unpack(body)
             standing, counts = self.read.after(position, entry)

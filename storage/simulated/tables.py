@@ -350,7 +350,7 @@ class Cursor:
         return self._go(order, bisect_left(order, self._key) - 1)
 
     def key(self) -> bytes:
-        """Return where it is, b"" for nowhere."""
+        """Return where it is, or b"" where it is nowhere."""
         return self._key
 
     def item(self) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -152,12 +153,30 @@ def serve_command(
     from palaver.storage import StoreError
     from palaver.supervisors.trees.system import ChatSystem
 
+    if settings.clustered and find_spec("nats") is None:
+        raise CommandError("a node of a cluster needs NATS", "pip install 'palaver[cluster]'")
     sender = FileCodeSender(code_file) if code_file else TerminalCodeSender()
+    expected: tuple[type[Exception], ...] = (StoreError, *_cluster_errors(settings))
     try:
         code = run_loop(serve(settings, lambda: ChatSystem(settings, code_sender=sender), announce))
-    except StoreError as error:
+    except expected as error:
         raise CommandError(f"the node cannot start: {error}") from error
     raise typer.Exit(code)
+
+
+def _cluster_errors(settings: Settings) -> tuple[type[Exception], ...]:
+    """What keeps a node from its cluster; each says what to do."""
+    if not settings.clustered:
+        return ()
+    from palaver.actors.cluster.errors import ClusterError
+    from palaver.storage.jetstream.errors import EngineError
+    from palaver.storage.replicated.ports import JournalError, RegistersUnavailable
+    from palaver.supervisors.trees.cluster_keys import ClusterKeysWrong
+    from palaver.transport.fabric import NatsError
+
+    return (
+        ClusterKeysWrong, ClusterError, EngineError, JournalError, RegistersUnavailable, NatsError,
+    )  # fmt: skip
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,23 @@ def test_a_node_takes_no_keys_of_another(tmp_path: Path, name: str, cluster: str
     keys = make_keys(tmp_path, "a@127.0.0.1", [], "shop")
     with pytest.raises(ClusterKeysWrong, match="belongs together"):
         open_keys(settings(keys, name, cluster))
+
+
+def test_a_node_with_keys_of_another_says_so_and_does_not_start(tmp_path: Path) -> None:
+    keys = make_keys(tmp_path / "keys", "a@127.0.0.1", [], "shop")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "palaver.supervisors.cli", "serve"),
+            *("--data", str(tmp_path / "data")),
+            *("--port", "0", "--admin-port", "0", "--set", "name=b@127.0.0.1"),
+            *("--set", "cluster_name=shop", "--set", f"cluster_keys={keys}"),
+            *("--set", "cluster_founders=1", "--set", "cluster_replicas=1"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "belongs together" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
