@@ -10,6 +10,7 @@ from palaver.actors.runtime.calls import From
 from palaver.actors.runtime.clock import Clock, SystemClock, TimerHandle
 from palaver.actors.runtime.context import ProcessContext
 from palaver.actors.runtime.errors import (
+    AwaitedAtEnd,
     BadReturn,
     CalleeExited,
     CallFailed,
@@ -86,6 +87,7 @@ __all__ = [
     "TIMEOUT",
     "Addressable",
     "Alias",
+    "AwaitedAtEnd",
     "BadReturn",
     "Call",
     "CallFailed",

@@ -14,6 +14,7 @@
     ├── ProcessLimit        the node has as many processes as it may have
     ├── NodeStopped         the node is not running
     ├── ForeignAwait        a process awaited asyncio code without `bridge`
+    ├── AwaitedAtEnd        a process awaited something when it was over already
     └── BadReturn           a handler returned something that means nothing
 
 `ExitProcess` is apart: raising it is not a failure but Erlang's `exit(Reason)`.
@@ -118,6 +119,18 @@ class NodeStopped(RuntimeFault):
 
 class ForeignAwait(RuntimeFault):
     """A process awaited asyncio code directly; it must go through `bridge`."""
+
+
+class AwaitedAtEnd(RuntimeFault):
+    """A process that had been ended awaited something in a `finally`; it is only reported."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(
+            f"{what} had been ended and awaited something all the same ({where}), which was cut "
+            "off: a `finally` (or an `except` of GeneratorExit) cannot wait for anything. Do such "
+            "work in `terminate` of a GenServer that traps exits, or in another process that "
+            "monitors this one"
+        )
 
 
 class BadReturn(RuntimeFault):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from palaver.actors.runtime.alias import Alias
 from palaver.actors.runtime.calls import From
+from palaver.actors.runtime.closing import close
 from palaver.actors.runtime.errors import CalleeExited, NoProcess, StartError, StartIgnored
 from palaver.actors.runtime.links import drop_link, drop_links
 from palaver.actors.runtime.mailbox import INIT, STOP, BoundedMailbox
 from palaver.actors.runtime.messages import Down, Ignore
 from palaver.actors.runtime.pid import Dest, Pid, Ref
 from palaver.actors.runtime.process import ALIVE, Process, Watcher
-from palaver.actors.runtime.reasons import NOPROC, Crash
+from palaver.actors.runtime.reasons import NOPROC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -240,6 +241,8 @@ def finish(process: Process, reason: object) -> None:
     In this order: the coroutine is closed (its `finally` blocks run), names are released, callers
     get their failure, linked processes their exit signal, monitors their `Down`.
     """
+    if process.pid.process_ is not process:
+        return  # it is over: what it began to wait for while it was closed has woken it
     node = process.scheduler.node
     scheduler = process.scheduler
     if process.exiting is not ALIVE:
@@ -254,11 +257,8 @@ def finish(process: Process, reason: object) -> None:
         process.scheduler.timers.cancel(process.idle)
         process.idle = None
     if process.coroutine is not None:
-        coroutine, process.coroutine = process.coroutine, None
-        try:
-            coroutine.close()
-        except BaseException as error:  # noqa: BLE001 - the user's `finally`; it is reported
-            node.report_crash(process, Crash(error), process.current)
+        close(process, process.coroutine)
+        process.coroutine = None
     process.pid.process_ = None
     node.remove(process)
     fail_callers(process, reason)

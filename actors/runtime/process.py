@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from palaver.actors.runtime.scheduler import Scheduler
     from palaver.actors.runtime.timers import TimerRef
 
-__all__ = ["ALIVE", "Process", "Watcher"]
+__all__ = ["ALIVE", "Process", "Running", "Watcher"]
 
 
 class _Alive:
