@@ -32,6 +32,7 @@ from palaver.actors.cluster.errors import (
 from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.fetching import snapshot_port
 from palaver.actors.cluster.membership import GetMembers, Joined
+from palaver.actors.cluster.moving import IsBusy
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import (
     GetPartition,
@@ -74,7 +75,7 @@ _RELEASE_S = 15.0
 _CLUSTER = (
     GetPartition, GetPartitions, GiveTo, PartitionStatus, Rebuild, Audit, GetSummary, NodeSummary,
     Event, OpenSnapshot, Opened, ReadChunk, CloseSnapshot, SnapshotInfo, GetMembers, Members,
-    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers,
+    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers, IsBusy,
 )  # fmt: skip
 _STORE = (NotOwner, OwnershipLost, JournalSilent, EntryTooLarge)
 

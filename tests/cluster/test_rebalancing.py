@@ -230,6 +230,8 @@ def test_a_dead_node_is_replaced() -> None:
         await town.served()
         with pytest.raises(CannotRebalance, match="b is not there now"):
             await rebalance(town, "a", "rebalance")
+        with pytest.raises(CannotRebalance, match="b is not there, so nothing can be moved"):
+            await rebalance(town, "a", "drain", "b")
         await rebalance(town, "a", "remove", "b")
         await settled(town)
         assert_balanced(town, "acd")
