@@ -302,7 +302,10 @@ def test_signing_up_passes_over_a_server_of_another_version() -> None:
                 identity = await Client.sign_up([one.url, two.url], ME, lambda: "123456", "laptop")
                 assert (identity.account, identity.device) == (ME, DEVICE)
             with pytest.raises(UnsupportedVersion):
-                await Client.sign_up([NOWHERE, one.url], ME, lambda: "1", "laptop")
+                await Client.sign_up(one.url, ME, lambda: "1", "laptop")
+            for _ in range(4):
+                with pytest.raises(ConnectionFailed):
+                    await Client.sign_up([NOWHERE, one.url], ME, lambda: "1", "laptop")
 
     run(main())
 

@@ -90,14 +90,19 @@ class SignUp:
     async def _open(self) -> ClientConnection:
         patient, last = self._timeouts, self._urls[-1]
         open_s = min(patient.handshake_s, patient.next_server_s)
+        unreachable: ConnectionFailed | None = None
         for url in self._urls:
             timeouts = patient if url == last else patient._replace(handshake_s=open_s)
             try:
                 return await self._begin(url, timeouts)
-            except (ConnectionFailed, UnsupportedVersion):
-                if url == last:
+            except ConnectionFailed as error:
+                unreachable = error
+            except UnsupportedVersion:
+                if url == last and unreachable is None:
                     raise
-        raise AssertionError("there is at least one URL")
+        # Where some are of another version and some do not answer, it may help to try again.
+        assert unreachable is not None, "there is at least one URL"
+        raise unreachable
 
     async def _begin(self, url: str, timeouts: Timeouts) -> ClientConnection:
         """Connect and agree on a version; nothing was asked for yet: another one may be tried."""
