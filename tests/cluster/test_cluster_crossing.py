@@ -23,6 +23,7 @@ from palaver.actors.cluster.ownership_messages import (
     Rebuild,
 )
 from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
+from palaver.actors.cluster.standing import GetConnections
 from palaver.actors.cluster.status import NodeSummary
 from palaver.actors.distribution.decoding import Dialect, greeting_of
 from palaver.actors.distribution.encoding import Encoder, load
@@ -42,7 +43,8 @@ EVENT = Event(1, 1.0, "a@h", "leading", "0", "after 0.1 s", "info")
 SAID: tuple[Any, ...] = (
     GetPartition(0), GetPartitions(None), GetPartitions((0, 1)), GiveTo(0, "b@h"), STATUS,
     Rebuild(0, "differs"), Audit(0), GetSummary(), NodeSummary("a@h", (STATUS,), (EVENT,)),
-    IsBusy(), OpenSnapshot(0, PID), Opened(1, INFO), ReadChunk(1, 0), CloseSnapshot(1),
+    IsBusy(), GetConnections(), OpenSnapshot(0, PID), Opened(1, INFO), ReadChunk(1, 0),
+    CloseSnapshot(1),
 )  # fmt: skip
 ERRORS = (CannotHandOver, NotReplica, SnapshotError, TooManyTransfers)
 
