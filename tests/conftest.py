@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# What tests of several folders share.
+sys.path.insert(0, str(Path(__file__).parent))
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("palaver", deadline=None)

@@ -19,7 +19,12 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import (
+    APIError,
+    KeyWrongLastSequenceError,
+    NoStreamResponseError,
+    NotFoundError,
+)
 from nats.js.kv import KeyValue
 
 from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_cancellation
@@ -52,6 +57,7 @@ class RegisterLimits:
 
     Attributes:
         request_timeout_s: for a question or a write.
+        unheard_s: how long a write is repeated that no server has heard of.
         max_value_bytes: of a register.
         max_bytes: of all registers together, on each server.
         heartbeat_s, silence_s, forget_s: of a watch; see `JournalLimits`.
@@ -59,6 +65,7 @@ class RegisterLimits:
     """
 
     request_timeout_s: float = 3.0
+    unheard_s: float = 1.0
     max_value_bytes: int = 1 << 16
     max_bytes: int = 64 << 20
     heartbeat_s: float = 0.75
@@ -207,18 +214,37 @@ class JetStreamRegisters:
                 f"{len(value)} bytes; a register holds {self._limits.max_value_bytes} bytes"
             )
         if expected is not None:
-            return await self._ask(self._kv.update(key, value, expected))
+            return await self._update(key, value, expected)
         try:
-            return await self._ask(self._kv.update(key, value, 0))
+            return await self._update(key, value, 0)
         except RegisterChanged:
             last = await self._ask(self._last(key))
             if last is None or last.seq is None or not _is_removed(last.headers):
                 raise
-            return await self._ask(self._kv.update(key, value, last.seq))
+            return await self._update(key, value, last.seq)
+
+    async def _update(self, key: str, value: bytes, revision: int) -> int:
+        return await self._ask(self._heard(lambda: self._kv.update(key, value, revision)))
+
+    async def _heard(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write again while nobody has heard of it.
+
+        For a moment after a bucket was made, or its leader changed, the server of this connection
+        knows of nobody who takes its writes. One that nobody took can be repeated.
+        """
+        deadline_s = asyncio.get_running_loop().time() + self._limits.unheard_s
+        while True:
+            try:
+                return await write()
+            except NoStreamResponseError:
+                if asyncio.get_running_loop().time() >= deadline_s:
+                    raise
+            await asyncio.sleep(self._limits.pause_s)
 
     async def delete(self, key: str, expected: int) -> None:
         """Remove a register of this revision. See the port."""
-        await self._ask(self._kv.delete(_checked(key), expected))
+        _checked(key)
+        await self._ask(self._heard(lambda: self._kv.delete(key, expected)))
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         """Ask JetStream; its failures become those of the port."""

@@ -137,15 +137,8 @@ class Mixed:
 
     async def _watch_one(self, device: Device, account: str) -> bool:
         assert device.client is not None
-        heard = device.log.presences
-        before = len(heard)
-        found = await device.ask(device.client.watch(account))
-        if not isinstance(found, Presence):
-            return False
-        # Who awaits an answer may hear of it after news that came behind it.
-        if all(news.account != account for news in heard[before:]):
-            device.chronicle.presence(device.log, found)
-        return True
+        # What the answer tells is heard with the news.
+        return isinstance(await device.ask(device.client.watch(account)), Presence)
 
     async def _watch_all(self, device: Device, watched: set[str]) -> None:
         for account in device.person.contacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import socket
 from types import TracebackType
 from typing import Self
@@ -12,6 +11,8 @@ from typing import Self
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+import standing
 
 _PROGRAM = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 
@@ -72,7 +73,7 @@ class RedisServer:
     def pause(self, on: bool) -> None:
         """Let it answer nothing, or go on."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+        (standing.stop if on else standing.go_on)(self._process.pid)
 
     async def keys(self) -> list[str]:
         async with Redis.from_url(self.url, decode_responses=True) as client:

@@ -252,6 +252,7 @@ def test_receipts_presence_and_typing() -> None:
             assert await anext(receipts) == Receipt(CONV, PEER, 1, 0)
             assert await anext(receipts) == Receipt(CONV, PEER, 1, 1)
             assert await client.watch(PEER) == Presence(PEER, True, None)
+            assert await anext(presence) == Presence(PEER, True, None)
             await server.say(wire.presence(PEER, False, 5000))
             assert await anext(presence) == Presence(PEER, False, 5000)
             await server.say(wire.typing(CONV, PEER, True))

@@ -20,6 +20,7 @@ from palaver.transport.client import (
     MemoryState,
     Message,
     OutboxFull,
+    Presence,
     ProtocolViolation,
     Replaced,
     RequestTimeout,
@@ -634,6 +635,40 @@ def test_presence_is_watched_again_after_a_reconnect() -> None:
     world.settle()
     watches = [op for op in world.server.requests if isinstance(op, wire.Watch)]
     assert len(watches) == 2
+
+
+def test_an_answer_to_watch_is_heard_in_order_with_the_news() -> None:
+    world = ready()
+    token = world.core.request(wire.Watch(0, PEER), world.now_s, 1e6)
+    world.turn()
+    assert world.line is not None
+    world.line.out.append(wire.presence(PEER, False, None))  # said before the answer
+    world.carry_up()
+    world.settle()
+    heard = [each.what for each in world.found(fx.Shown)]
+    assert heard == [Presence(PEER, False, None), Presence(PEER, True, None)]
+    assert [each.token for each in world.found(fx.Answered)] == [token]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+def test_news_in_an_answer_to_watch_that_nobody_awaits_are_asked_for_again(how: str) -> None:
+    world = ready()
+    world.core.request(wire.Watch(0, PEER), world.now_s, 1e6)
+    world.settle()
+    token = world.core.request(wire.Watch(0, PEER), world.now_s, 10.0)
+    world.turn()
+    world.carry_up()
+    if how == "cancelled":
+        world.core.give_up(token)
+    else:
+        world.core.tick(world.now_s + 10.0)
+    before = len(world.found(fx.Shown))
+    world.carry_down()
+    assert len(world.found(fx.Shown)) == before
+    world.settle()
+    assert len(world.found(fx.Shown)) == before + 1
+    watches = [op for op in world.server.requests if isinstance(op, wire.Watch)]
+    assert len(watches) == 3
 
 
 def test_going_is_honoured() -> None:

@@ -6,7 +6,6 @@ import datetime as dt
 import ipaddress
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+import standing
 
 
 def program() -> str | None:
@@ -82,10 +83,10 @@ class Server:
         self.process.stderr.close()
 
     def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        standing.stop(self.process.pid)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        standing.go_on(self.process.pid)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import standing
 from palaver.transport.fabric import FabricLimits, PacketTooBig, mutual_tls
 
 pytestmark = pytest.mark.peer
@@ -166,10 +166,10 @@ def test_a_paused_node_is_given_up_and_notices_it_when_it_wakes(
             try:
                 await a.until_up(B)
                 assert await child.stdout.readline() == b"up a@host\n"
-                child.send_signal(signal.SIGSTOP)
+                standing.stop(child.pid)
                 a.fabric.send(B, b"into the pause")
                 await a.until_down(B)
-                child.send_signal(signal.SIGCONT)
+                standing.go_on(child.pid)
                 assert (await child.stdout.readline()).startswith(b"down a@host")
                 assert await child.stdout.readline() == b"up a@host\n"
                 await a.until_up(B)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -16,6 +15,7 @@ import killed_program
 import uvloop
 from endpoints import Endpoint, Listening, connect
 
+import standing
 from palaver.actors.simulation.world.sources import Quiet, Seeded
 from palaver.actors.simulation.world.tape import Tape
 from palaver.actors.simulation.world.world import World
@@ -184,11 +184,11 @@ class RealNet(Opened):
 
     def stop(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        standing.stop(self._process.pid)
 
     def go_on(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        standing.go_on(self._process.pid)
 
 
 class SimulatedNet(Opened):

@@ -8,8 +8,6 @@ connection that ends in the middle of a frame, bytes one by one.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fault_proxy import WAYS, FaultProxy, Name
 from fault_way import Conditions, End
 
+import standing
 from palaver.actors.simulation import Faults
 
 if TYPE_CHECKING:
@@ -173,9 +172,9 @@ async def stand_still(pid: Callable[[], int], seconds: float) -> None:
     stopped = pid()
     if not stopped:
         return
-    os.kill(stopped, signal.SIGSTOP)
+    standing.stop(stopped)
     try:
         await asyncio.sleep(seconds)
     finally:
         if pid() == stopped:  # else it was killed meanwhile
-            os.kill(stopped, signal.SIGCONT)
+            standing.go_on(stopped)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +14,7 @@ from typing import Self
 
 from nats.aio.client import Client
 
+import standing
 from palaver.storage.jetstream import JetStreamJournals, JetStreamRegisters, JournalLimits
 from palaver.storage.jetstream.journal import JetStreamJournal
 from palaver.supervisors.trees.nats_binary import find_nats_server
@@ -111,11 +110,11 @@ class Servers:
 
     def pause(self, n: int) -> None:
         """Stop a server for a while."""
-        os.kill(self._running[n].pid, signal.SIGSTOP)
+        standing.stop(self._running[n].pid)
 
     def resume(self, n: int) -> None:
         """Let a paused server go on."""
-        os.kill(self._running[n].pid, signal.SIGCONT)
+        standing.go_on(self._running[n].pid)
 
     def wipe(self, n: int) -> None:
         """Remove all data of a server that does not run."""

@@ -13,6 +13,7 @@ from nats_kit import QUICK, Servers, Town
 
 from palaver.storage.jetstream import (
     JetStreamJournals,
+    JetStreamRegisters,
     JournalFull,
     JournalIdentities,
     JournalLimits,
@@ -21,6 +22,7 @@ from palaver.storage.jetstream import (
     JournalReplaced,
     NotEnoughServers,
     NotStored,
+    RegisterLimits,
 )
 from palaver.storage.replicated.ports import (
     Entry,
@@ -316,6 +318,25 @@ class TestOneServer:
                 error = await Reader(journal, 2).error()
                 assert isinstance(error, JournalTruncated)
                 assert error.first == 5
+
+        asyncio.run(main())
+
+    def test_a_write_that_no_server_has_heard_of_is_repeated(self, single: Servers) -> None:
+        async def main() -> None:
+            async with single.connect() as client:
+                unheard = RegisterLimits(unheard_s=60.0, pause_s=0.01)
+                registers = JetStreamRegisters(client, "late", replicas=1, limits=unheard)
+                writing = asyncio.ensure_future(registers.write("k", b"1", None))
+                await asyncio.sleep(0)  # it has been sent
+                await client.flush()
+                await registers.found()
+                assert await writing == 1
+                assert await registers.read("k") == Register(b"1", 1)
+                await registers.close()
+                given_up = RegisterLimits(unheard_s=0.0)
+                other = JetStreamRegisters(client, "never", replicas=1, limits=given_up)
+                with pytest.raises(RegistersUnavailable):
+                    await other.write("k", b"1", None)
 
         asyncio.run(main())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from nats_kit import free_ports
 
+import standing
 from palaver.actors.runtime import Node, StartError
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_keys import Authority, NodeKeys
@@ -145,7 +146,7 @@ class TestServer:
                 config = _config(tmp_path / "nats", None)
                 pid = await node.start_server(NatsServer, config, name="nats", hung_s=0.5)
                 state = await _ready(node)
-                os.kill(state.os_pid, signal.SIGSTOP)
+                standing.stop(state.os_pid)
                 reason = await node.wait(pid)
                 assert isinstance(reason, NatsServerFailed)
                 assert "does not answer" in str(reason)

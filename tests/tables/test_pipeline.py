@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clients_kit import DEADLINE_S, beside, joined
 from tables_kit import STORAGES, Account, Counter, Visit
 
+from palaver.storage.environment import Environment
 from palaver.storage.tables import CommitFailed, Conflict, Database, pattern
 from palaver.storage.tables.events import Undone
 
@@ -63,24 +67,56 @@ def test_a_commit_that_fails_is_undone_in_memory(
         assert db.table_info(Visit, "size") == len(kept) + 1
 
 
-def test_whoever_rests_on_a_commit_that_fails_fails_too(tmp_path: Path) -> None:
+def test_whoever_rests_on_a_commit_that_fails_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with full(tmp_path) as db:
         db.create_table(Visit)
         db.create_table(Counter)
         told: list[Any] = []
         db.subscribe("system", told.append)
         db.sync_transaction(lambda tx: tx.write(Visit(0, "small")))
-        db.transaction(lambda tx: tx.write_all(Visit(n, BIG) for n in range(1000)))
-        with pytest.raises(CommitFailed):
-            # It has seen the thousand, which were in memory and never came to the disk.
-            db.sync_transaction(
-                lambda tx: tx.write(Counter("seen", len(tx.match_object(pattern(Visit)))))
-            )
+        errors: list[BaseException] = []
+
+        def rest() -> None:
+            # It sees the thousand, which are in memory and never come to the disk.
+            try:
+                db.sync_transaction(
+                    lambda tx: tx.write(Counter("seen", len(tx.match_object(pattern(Visit)))))
+                )
+            except CommitFailed as error:
+                errors.append(error)
+
+        with _disk_held(monkeypatch):
+            db.transaction(lambda tx: tx.write_all(Visit(n, BIG) for n in range(1000)))
+            resting = beside(rest)
+            while db.dirty_get(Counter, "seen") is None:
+                assert resting.is_alive()
+            assert db.dirty_get(Counter, "seen") == Counter("seen", 1000)
+        joined(resting)
+        assert len(errors) == 1
         assert db.dirty_get(Counter, "seen") is None
         assert db.dirty_all_keys(Visit) == [0]
         (undone,) = told
         assert isinstance(undone, Undone)
-        assert undone.commits == 1
+        assert undone.commits == 1  # the other was not answered before
+
+
+@contextmanager
+def _disk_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no commit come to the disk, however soon it is written, before the end of this."""
+    gate = threading.Event()
+    real = Environment.grow
+
+    def grow(environment: Environment, *args: Any, **options: Any) -> bool:
+        assert gate.wait(DEADLINE_S)
+        return real(environment, *args, **options)
+
+    monkeypatch.setattr(Environment, "grow", grow)
+    try:
+        yield
+    finally:
+        gate.set()
 
 
 def test_many_threads_each_get_their_answer(tmp_path: Path, storage: Any) -> None:

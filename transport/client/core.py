@@ -38,7 +38,7 @@ from palaver.transport.client.model import Event
 from palaver.transport.client.outbox import Outbox
 from palaver.transport.client.ports import Backoff
 from palaver.transport.client.receipts import Receipts
-from palaver.transport.client.requests import Requests
+from palaver.transport.client.requests import Pending, Requests
 from palaver.transport.client.servers import Servers
 from palaver.transport.client.session import Phase, Session, command
 from palaver.transport.client.state import OutboxItem, Snapshot, StateChange
@@ -193,7 +193,16 @@ class Core:
 
     def give_up(self, token: int) -> None:
         """Nobody waits for this request any more."""
-        self.requests.done(token)
+        pending = self.requests.done(token)
+        if pending is not None:
+            self._given_up(pending)
+
+    def _given_up(self, pending: Pending) -> None:
+        """Ask again for what the answer, which nobody takes any more, may tell of the presence."""
+        if isinstance(pending.op, wire.Watch) and pending.op.account in self.watched:
+            self.watch_due[pending.op.account] = None
+            if self.session.phase is Phase.READY:  # or the next connection asks for all
+                self.ask_own()
 
     def hint(self, to: str | bytes, on: bool) -> None:
         """Say that the user is typing, if there is a connection; hints are never kept."""
@@ -357,6 +366,7 @@ class Core:
         for late in self.requests.expired(now_s):
             name = type(late.op).__name__.upper()
             self.effects.append(fx.Failed(late.token, RequestTimeout(f"no answer to {name}")))
+            self._given_up(late)
         deadline = self.session.deadline_s
         if deadline is not None and now_s >= deadline:
             self.drop(wire.CloseCode.NORMAL, "the server did not answer in time")

@@ -37,7 +37,11 @@ class Directory:
         return self._listen(self._engine.board.receipts)
 
     def presence(self) -> AsyncIterator[Presence]:
-        """Hear of watched accounts, from now on."""
+        """Hear of watched accounts, from now on.
+
+        What `watch` returns is heard here too, in order with the news that come before and behind
+        it: the latest of an account is what holds.
+        """
         return self._listen(self._engine.board.presences)
 
     def typing(self) -> AsyncIterator[Typing]:

@@ -164,8 +164,8 @@ def _told(core: Core, token: int, result: wire.Result) -> None:
     elif isinstance(op, wire.Watch):
         assert isinstance(result, wire.PresenceState)
         core.watched[op.account] = None
-        if own:
-            core.effects.append(fx.Shown(Presence(op.account, *result)))
+        # Also where somebody awaits it: only here it is in order with the news of the account.
+        core.effects.append(fx.Shown(Presence(op.account, *result)))
     if own:
         core.ask_own()
     else:
