@@ -61,6 +61,7 @@ from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
 from palaver.supervisors.trees.cluster_keys import ClusterKeysWrong, NodeKeys
 from palaver.supervisors.trees.cluster_media import share, sharing_specs
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
 from palaver.supervisors.trees.cluster_operator import ClusterOperator
 from palaver.supervisors.trees.cluster_standing import ChatStanding
 from palaver.supervisors.trees.incarnation import next_creation
@@ -279,6 +280,14 @@ class ClusterPart:
         """What the cluster's processes are made of."""
         assert self._parts is not None, "the node has not joined"
         return self._parts
+
+    def numbers(self) -> ClusterNumbers | None:
+        """What the metrics show; None before the node joins."""
+        if self._parts is None:
+            return None
+        states = map(self.store.state, range(self._settings.partitions))
+        replicas = [state for state in states if state is not None]
+        return self._engine.numbers(self._parts.recorder.stats, replicas)
 
     def not_ready(self) -> list[str]:
         """Why the node should get no clients now."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
+from palaver.actors.cluster.events import ClusterStats
 from palaver.actors.cluster.records import CLUSTER
 from palaver.actors.distribution import Distribution, LinkCarrier, Vocabulary
 from palaver.actors.runtime import Node, Pid
@@ -23,10 +24,11 @@ from palaver.storage.jetstream.identities import JournalIdentities
 from palaver.storage.jetstream.journal import JournalLimits
 from palaver.storage.jetstream.journals import JetStreamJournals
 from palaver.storage.jetstream.registers import JetStreamRegisters
-from palaver.storage.replicated.settings import Codec, Limits
+from palaver.storage.replicated.settings import Codec, Limits, ReplicaState
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_keys import NodeKeys
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
 from palaver.supervisors.trees.nats_config import CLIENT_USER, NatsConfig
 from palaver.supervisors.trees.nats_existing import check_existing_nats
 from palaver.supervisors.trees.nats_server import AwaitReady, nats_server_spec
@@ -149,6 +151,20 @@ class ClusterEngine:
     def nats_url(self) -> str:
         """The server that the node is connected to, "" when to none."""
         return "" if self._nats is None else self._nats.server or ""
+
+    def numbers(self, stats: ClusterStats, replicas: Sequence[ReplicaState]) -> ClusterNumbers:
+        """What the metrics show, with what others have counted."""
+        assert self._fabric is not None
+        assert self._nats is not None
+        assert self._journals is not None
+        return ClusterNumbers(
+            stats,
+            replicas,
+            self._fabric.stats,
+            self._nats.stats,
+            self._nats.connected,
+            self._journals.stats(),
+        )
 
     # -- NATS --------------------------------------------------------------------------------------
 
