@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["ClusterStore", "Lost", "PartitionHost", "ReplicaState"]
+__all__ = ["ClusterStore", "Lost", "Machines", "PartitionHost", "ReplicaState"]
 
 Lost = Callable[[int, str], None]
 """Told of a partition that this node led and no longer does, and why."""
@@ -91,6 +91,26 @@ class ClusterStore(Protocol):
 
     def snapshot(self, partition: int, dest: Path) -> Any:
         """Copy the replica into a new file, in a thread; its `storage.installing.SnapshotInfo`."""
+
+
+class Machines(Protocol):
+    """The machines that keep the journals, where these are those of the nodes."""
+
+    async def forget(self, gone: str, nodes: Collection[str]) -> str:
+        """Give the places of machines that are gone for good to others, as far as there are enough.
+
+        Returns within a few minutes, when the copies are made. Harmless when repeated.
+
+        Args:
+            gone: a node that is about to end, which is waited for; "" for none.
+            nodes: the names of all that belong to the cluster, running or not.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            CannotRebalance: it cannot be done now; the text says what to do.
+        """
 
 
 class PartitionHost(Protocol):

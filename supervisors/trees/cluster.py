@@ -186,6 +186,7 @@ class ClusterPart:
             cluster_settings(settings, ws_url=ws_url, http_url=http_url, version=version),
             settings.data_dir / "snapshots",
             self._standing,
+            self._engine.machines(),
         )
         self._supervisor = await self._node.start_server(
             ClusterSupervisor, self._parts, name="cluster"
