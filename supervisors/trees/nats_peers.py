@@ -28,8 +28,7 @@ log = structlog.get_logger("palaver.cluster")
 
 _ASK_S: Final = 3.0
 _POLL_S: Final = 0.25
-_OFFLINE_S: Final = 45.0
-"""A node that was removed ends by itself, which takes its drain."""
+_SILENT_NS: Final = 5_000_000_000
 _COPIED_S: Final = 120.0
 _PEERS: Final = "$SYS.REQ.SERVER.PING.JSZ"
 _REMOVE: Final = "$JS.API.SERVER.REMOVE"
@@ -41,10 +40,13 @@ _TRIES: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server, as the leader of JetStream sees it."""
+    """A server, as the leader of JetStream sees it.
+
+    `absent`: it said that it stops, or has answered no heartbeat (they come each second) for long.
+    """
 
     name: str
-    offline: bool
+    absent: bool
 
 
 class NatsPeers:
@@ -55,18 +57,26 @@ class NatsPeers:
         journals: of the cluster.
         partitions: how many there are.
         replicas: copies of each journal.
+        patience_s: how long JetStream may be without a leader, and a node may take to end.
     """
 
     def __init__(
-        self, system: NatsSettings, journals: JetStreamJournals, partitions: int, replicas: int
+        self,
+        system: NatsSettings,
+        journals: JetStreamJournals,
+        partitions: int,
+        replicas: int,
+        *,
+        patience_s: float = 45.0,
     ) -> None:
+        self._patience_s = patience_s
         self._system = system
         self._journals = journals
         self._partitions = partitions
         self._replicas = replicas
 
     async def forget(self, gone: str, nodes: Collection[str]) -> str:
-        """Forget the servers that are offline and no node's of these; see `Machines`.
+        """Forget the servers that are absent and no node's of these; see `Machines`.
 
         Raises:
             CannotRebalance: NATS cannot be asked, or does not get on with the copies.
@@ -84,8 +94,8 @@ class NatsPeers:
             ) from error
 
     async def _forget(self, nc: Client, gone: str, nodes: Collection[str]) -> str:
-        peers = await self._until_offline(nc, gone)
-        unknown = [peer.name for peer in peers if peer.offline and peer.name not in nodes]
+        peers = await self._until_absent(nc, gone)
+        unknown = [peer.name for peer in peers if peer.absent and peer.name not in nodes]
         if not unknown:
             return "all NATS servers are those of nodes"
         left = len(peers) - len(unknown)
@@ -100,15 +110,20 @@ class NatsPeers:
         await self._until_copied()
         return f"the journals have {self._replicas} copies, none of them at {', '.join(unknown)}"
 
-    async def _until_offline(self, nc: Client, gone: str) -> Sequence[Peer]:
+    async def _until_absent(self, nc: Client, gone: str) -> Sequence[Peer]:
         """Wait until a node's server has ended, as far as it does."""
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + _OFFLINE_S
+        until_s = loop.time() + self._patience_s
         while True:
-            peers = await _peers(nc)
-            waits = any(peer.name == gone and not peer.offline for peer in peers)
-            if not waits or loop.time() > until_s:
-                return peers
+            late = loop.time() > until_s
+            try:
+                peers = await _peers(nc)
+            except (NatsPyError, ValueError):  # another leader is elected
+                if late:
+                    raise
+            else:
+                if late or all(peer.absent for peer in peers if peer.name == gone):
+                    return peers
             await asyncio.sleep(_POLL_S)
 
     async def _until_copied(self) -> None:
@@ -135,8 +150,11 @@ async def _peers(nc: Client) -> Sequence[Peer]:
     if not meta.get("leader"):
         raise ValueError("nobody leads JetStream now")
     replicas = meta.get("replicas") or ()
-    others = [Peer(str(each.get("name")), bool(each.get("offline"))) for each in replicas]
-    return [Peer(str(meta["leader"]), offline=False), *others]
+    others = [
+        Peer(str(each["name"]), bool(each.get("offline")) or each.get("active", 0) > _SILENT_NS)
+        for each in replicas
+    ]
+    return [Peer(str(meta["leader"]), absent=False), *others]
 
 
 async def _remove(nc: Client, name: str) -> None:
