@@ -253,14 +253,10 @@ class Membership(GenServer):
         cluster, settings = self._cluster, self._settings
         if cluster is None:
             return
-        asked = ClusterRecord(settings.cluster, settings.partitions)
-        if cluster != asked:
-            self._refuse(
-                WrongCluster(
-                    f"this node is set up for {asked}, but the registers are those of {cluster}: "
-                    "change this node's settings, or let it use other registers"
-                )
-            )
+        try:
+            ClusterRecord(settings.cluster, settings.partitions).check(cluster)
+        except WrongCluster as error:
+            self._refuse(error)
 
     def _refuse(self, error: CannotJoin) -> None:
         if self._refused is not None:

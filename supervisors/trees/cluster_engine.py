@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 
 from palaver.actors.cluster.events import ClusterStats
-from palaver.actors.cluster.records import CLUSTER
+from palaver.actors.cluster.records import CLUSTER, ClusterRecord, decoded
 from palaver.actors.distribution import Distribution, LinkCarrier, Vocabulary
 from palaver.actors.runtime import Node, Pid
 from palaver.storage import Store
@@ -241,12 +241,23 @@ class ClusterEngine:
         )
 
     async def _is_founded(self, registers: JetStreamRegisters) -> bool:
-        """Whether there is a cluster; a register may have no leader for a moment."""
+        """Whether there is a cluster; a register may have no leader for a moment.
+
+        Raises:
+            WrongCluster: there is one, and this node is set up for another.
+        """
+        settings = self._settings
+        assert settings.cluster_name is not None
+        asked = ClusterRecord(settings.cluster_name, settings.partitions)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + _READY_S
         while True:
             try:
-                return await registers.read(CLUSTER) is not None
+                register = await registers.read(CLUSTER)
+                if register is not None:
+                    # Before it waits for journals that there are not.
+                    asked.check(decoded(ClusterRecord, register.value))
+                return register is not None
             except RegistersUnavailable:
                 if loop.time() > until_s:
                     raise

@@ -54,7 +54,7 @@ async def upgrade(cluster: ClusterProcesses, operator: Operator, people: People,
     assert f"no clients are connected to {name}@127.0.0.1" in steps
     (record,) = (n for n in (await cluster.status()).nodes if n.name == f"{name}@127.0.0.1")
     assert (record.state, record.owns) == ("draining", 0)
-    assert "the node is draining" in await asyncio.to_thread(not_ready, node.admin_url)
+    assert "the node is draining" in await asyncio.to_thread(page, f"{node.admin_url}/readyz")
     await people.more()
     assert await node.stop() == 0
     await node.start()
@@ -66,9 +66,9 @@ async def upgrade(cluster: ClusterProcesses, operator: Operator, people: People,
     await people.more()
 
 
-def not_ready(admin_url: str) -> str:
+def page(url: str) -> str:
     try:
-        with urlopen(f"{admin_url}/readyz", timeout=10) as answer:
+        with urlopen(url, timeout=10) as answer:
             return str(answer.read().decode())
     except HTTPError as error:
         return error.read().decode()
@@ -85,6 +85,9 @@ async def grow(cluster: ClusterProcesses, operator: Operator, people: People) ->
     status = await cluster.equal_digests()
     assert [node.owns for node in status.nodes] == [1, 1, 1, 1]
     assert [node.pid for node in cluster.nodes.values()][:3] == pids
+    exported = await asyncio.to_thread(page, f"{cluster.nodes[D].admin_url}/metrics")
+    assert "palaver_cluster_partitions_owned 1.0" in exported
+    assert "palaver_cluster_nodes_up 4.0" in exported
     await people.more()
 
 
