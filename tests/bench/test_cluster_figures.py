@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palaver.supervisors.cli.bench.cluster.failover import (
+    Tries,
+    Try,
+    failover_figures,
+    leaders_in,
+)
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part, Target
+from palaver.supervisors.cli.bench.cluster.outages import Confirmed, details_of, outage_s
 from palaver.supervisors.cli.bench.cluster.replicated import Sample, figures_of
 
 ROUNDS = st.lists(st.tuples(st.floats(0.01, 1e6), st.floats(0.01, 1e6)), min_size=1, max_size=9)
@@ -80,3 +88,65 @@ def test_rates_and_latencies_are_those_of_the_confirmed_messages() -> None:
     assert p50.reached is False
     assert (p99.name, p99.summary.value) == ("replicated_p99_ms_16", pytest.approx(100.0))
     assert p99.target is None
+
+
+@given(
+    before=st.lists(st.floats(0.0, 9.9), max_size=20),
+    late=st.lists(st.floats(10.001, 19.9), max_size=5),
+    first_s=st.floats(20.0, 40.0),
+    after=st.lists(st.floats(40.0, 60.0), max_size=5),
+)
+def test_an_outage_lasts_from_what_was_confirmed_last_to_what_was_sent_after_the_kill(
+    before: list[float], late: list[float], first_s: float, after: list[float]
+) -> None:
+    killed_s, dead_s = 10.0, 10.001
+    answered = [Confirmed(moment - 0.1, moment) for moment in before]
+    # Sent before the kill, confirmed after it: by who lives, or while it went on.
+    answered += [Confirmed(9.95, moment) for moment in late]
+    assert outage_s(answered, killed_s, dead_s) is None
+    answered += [Confirmed(10.5, first_s), *(Confirmed(39.0, moment) for moment in after)]
+    moments = sorted([killed_s, *late, first_s])
+    longest = max(later - earlier for earlier, later in pairwise(moments))
+    assert outage_s(answered, killed_s, dead_s) == pytest.approx(longest)
+
+
+def test_a_p99_is_said_where_there_were_kills_enough_for_one() -> None:
+    few = details_of([3.0, 5.0, 4.0])
+    assert few == {"kills": 3, "p50_s": 4, "p99_s": None, "greatest_s": 5}
+    many = details_of([float(n) for n in range(101)])
+    assert (many["p99_s"], many["greatest_s"]) == (99, 100)
+
+
+def test_kills_are_sorted_by_what_the_killed_server_led() -> None:
+    tries = Tries(
+        owner=[Try(3.2), Try(7.0, ["journal"]), Try(3.4)],
+        leader=[Try(6.0, ["journal", "registers"])],
+        bare=[Try(4.0), Try(6.0)],
+    )
+    every, without, election, leader = failover_figures(tries)
+    assert (every.name, every.ours, every.reached) == ("failover_owner_s", [3.2, 7.0, 3.4], False)
+    assert (without.ours, without.reached) == ([3.2, 3.4], True)
+    assert (election.ours, election.added, election.reached) == ([7.0], 2.0, True)
+    assert leader.details["led"] == [["journal", "registers"]]
+    assert leader.as_json()["beside"]["value"] == 5
+    assert [figure.name for figure in failover_figures(Tries(owner=[Try(3.0)]))] == [
+        "failover_owner_s",
+        "failover_owner_no_election_s",
+    ]
+
+
+def test_who_leads_is_read_from_what_a_server_says() -> None:
+    streams = [
+        {"name": name, "cluster": {"leader": leader}}
+        for name, leader in (
+            ("PALAVER_demo_1", "a"), ("PALAVER_demo_11", "b"), ("KV_palaver-demo", "c"),
+        )
+    ]  # fmt: skip
+    said = {
+        "meta_cluster": {"leader": "b"},
+        "account_details": [{"stream_detail": streams[:1]}, {"stream_detail": streams[1:]}],
+    }
+    assert leaders_in(said, 1) == {"jetstream": "b", "journal": "a", "registers": "c"}
+    assert leaders_in(said, 11)["journal"] == "b"
+    with pytest.raises(KeyError, match="journal"):
+        leaders_in(said, 2)

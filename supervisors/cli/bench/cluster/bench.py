@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import uvloop
 from palaver.actors.embedding import calm_garbage_collector
 from palaver.supervisors.cli.bench.children import BenchFailed
 from palaver.supervisors.cli.bench.cluster.fabric import fabric_figures
+from palaver.supervisors.cli.bench.cluster.failover import FailoverPlan, measure_failover
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part
 from palaver.supervisors.cli.bench.cluster.replicated import ReplicatedPlan, measure_replicated
 from palaver.supervisors.cli.bench.report import Tell
@@ -34,11 +35,20 @@ class ClusterPlan:
     Attributes:
         replicated: of the replicated log.
         fabric_rounds, fabric_scale: of what crosses between nodes.
+        failover: of kills.
     """
 
     replicated: ReplicatedPlan = field(default_factory=ReplicatedPlan)
     fabric_rounds: int = 5
     fabric_scale: float = 1.0
+    failover: FailoverPlan = field(default_factory=FailoverPlan)
+
+    def with_options(self, *, kills: int | None) -> ClusterPlan:
+        """Return the plan with what the command line says; None leaves it as it is."""
+        plan = self
+        if kills is not None:
+            plan = replace(plan, failover=FailoverPlan(kills, kills, kills))
+        return plan
 
 
 FULL: Final = ClusterPlan()
@@ -46,6 +56,7 @@ QUICK: Final = ClusterPlan(
     replicated=ReplicatedPlan(windows=(1, 64), rounds=2, round_s=0.5, warmup_s=0.2),
     fabric_rounds=2,
     fabric_scale=0.15,
+    failover=FailoverPlan(owner_kills=1, leader_kills=0, bare_kills=1),
 )
 
 
@@ -69,6 +80,7 @@ class ClusterBench:
         self._parts: Mapping[Part, Callable[[Path], list[ClusterFigure]]] = {
             Part.REPLICATED: self._replicated,
             Part.FABRIC: self._fabric,
+            Part.FAILOVER: self._failover,
         }
 
     def run(self, parts: Sequence[Part]) -> list[ClusterFigure]:
@@ -97,6 +109,9 @@ class ClusterBench:
     def _fabric(self, _: Path) -> list[ClusterFigure]:
         plan = self.plan
         return fabric_figures(rounds=plan.fabric_rounds, scale=plan.fabric_scale, tell=self._tell)
+
+    def _failover(self, folder: Path) -> list[ClusterFigure]:
+        return _run(measure_failover(self.plan.failover, folder, self._tell))
 
 
 def _run(measuring: Coroutine[Any, Any, list[ClusterFigure]]) -> list[ClusterFigure]:

@@ -18,6 +18,7 @@ class Part(StrEnum):
 
     REPLICATED = "replicated"
     FABRIC = "fabric"
+    FAILOVER = "failover"
 
 
 @dataclass(frozen=True, slots=True)
