@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palaver.supervisors.cli.bench.cluster.catchup import CatchupPlan, Times, catchup_figures
 from palaver.supervisors.cli.bench.cluster.failover import (
     Tries,
     Try,
@@ -150,3 +151,15 @@ def test_who_leads_is_read_from_what_a_server_says() -> None:
     assert leaders_in(said, 11)["journal"] == "b"
     with pytest.raises(KeyError, match="journal"):
         leaders_in(said, 2)
+
+
+def test_catching_up_is_told_in_messages_a_second_and_in_seconds() -> None:
+    times = Times(replay=[4.0, 6.0], snapshot=[2.0, 2.0], bare=[1.0, 1.0])
+    figures = catchup_figures(CatchupPlan(messages=1000), times)
+    assert [(figure.name, figure.summary.value, figure.ratio) for figure in figures] == [
+        ("catchup_snapshot_per_s", 500.0, 0.5),
+        ("catchup_snapshot_s", 2.0, 0.5),
+        ("catchup_replay_per_s", pytest.approx(208.3, rel=0.01), pytest.approx(0.208, rel=0.01)),
+        ("catchup_replay_s", 5.0, 0.2),
+    ]
+    assert [figure.details["snapshot_share"] for figure in figures] == [0.9, 0.9, 0, 0]

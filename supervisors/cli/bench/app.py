@@ -257,6 +257,15 @@ def cluster_command(
             help="Kills of each kind in the part failover, some 25 s for each three. Default: 10.",
         ),
     ] = None,
+    messages: Annotated[
+        int | None,
+        typer.Option(
+            "--messages",
+            min=1000,
+            max=100_000_000,
+            help="Messages that the part catchup catches up. Default: 1,000,000, quick 20,000.",
+        ),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -285,7 +294,7 @@ def cluster_command(
         try:
             with _temporary(folder or disk.choose()) as place:
                 about = report.machine(place)
-                plan = (QUICK if quick else FULL).with_options(kills=kills)
+                plan = (QUICK if quick else FULL).with_options(kills=kills, messages=messages)
                 bench = ClusterBench(plan, place, tell)
                 figures = bench.run(parts)
         except BenchFailed as error:

@@ -15,6 +15,7 @@ import uvloop
 
 from palaver.actors.embedding import calm_garbage_collector
 from palaver.supervisors.cli.bench.children import BenchFailed
+from palaver.supervisors.cli.bench.cluster.catchup import CatchupPlan, measure_catchup
 from palaver.supervisors.cli.bench.cluster.fabric import fabric_figures
 from palaver.supervisors.cli.bench.cluster.failover import FailoverPlan, measure_failover
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part
@@ -36,18 +37,22 @@ class ClusterPlan:
         replicated: of the replicated log.
         fabric_rounds, fabric_scale: of what crosses between nodes.
         failover: of kills.
+        catchup: of fresh replicas.
     """
 
     replicated: ReplicatedPlan = field(default_factory=ReplicatedPlan)
     fabric_rounds: int = 5
     fabric_scale: float = 1.0
     failover: FailoverPlan = field(default_factory=FailoverPlan)
+    catchup: CatchupPlan = field(default_factory=CatchupPlan)
 
-    def with_options(self, *, kills: int | None) -> ClusterPlan:
+    def with_options(self, *, kills: int | None, messages: int | None) -> ClusterPlan:
         """Return the plan with what the command line says; None leaves it as it is."""
         plan = self
         if kills is not None:
             plan = replace(plan, failover=FailoverPlan(kills, kills, kills))
+        if messages is not None:
+            plan = replace(plan, catchup=replace(plan.catchup, messages=messages))
         return plan
 
 
@@ -57,6 +62,7 @@ QUICK: Final = ClusterPlan(
     fabric_rounds=2,
     fabric_scale=0.15,
     failover=FailoverPlan(owner_kills=1, leader_kills=0, bare_kills=1),
+    catchup=CatchupPlan(messages=20_000, rounds=1),
 )
 
 
@@ -81,6 +87,7 @@ class ClusterBench:
             Part.REPLICATED: self._replicated,
             Part.FABRIC: self._fabric,
             Part.FAILOVER: self._failover,
+            Part.CATCHUP: self._catchup,
         }
 
     def run(self, parts: Sequence[Part]) -> list[ClusterFigure]:
@@ -112,6 +119,9 @@ class ClusterBench:
 
     def _failover(self, folder: Path) -> list[ClusterFigure]:
         return _run(measure_failover(self.plan.failover, folder, self._tell))
+
+    def _catchup(self, folder: Path) -> list[ClusterFigure]:
+        return _run(measure_catchup(self.plan.catchup, folder, self._tell))
 
 
 def _run(measuring: Coroutine[Any, Any, list[ClusterFigure]]) -> list[ClusterFigure]:

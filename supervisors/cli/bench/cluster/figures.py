@@ -19,6 +19,7 @@ class Part(StrEnum):
     REPLICATED = "replicated"
     FABRIC = "fabric"
     FAILOVER = "failover"
+    CATCHUP = "catchup"
 
 
 @dataclass(frozen=True, slots=True)
