@@ -18,6 +18,13 @@ from palaver.supervisors.cli.bench.cluster.failover import (
     leaders_in,
 )
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part, Target
+from palaver.supervisors.cli.bench.cluster.nodes import (
+    Idle,
+    Load,
+    Measured,
+    NodesPlan,
+    nodes_figures,
+)
 from palaver.supervisors.cli.bench.cluster.outages import Confirmed, details_of, outage_s
 from palaver.supervisors.cli.bench.cluster.replicated import Sample, figures_of
 
@@ -163,3 +170,27 @@ def test_catching_up_is_told_in_messages_a_second_and_in_seconds() -> None:
         ("catchup_replay_s", 5.0, 0.2),
     ]
     assert [figure.details["snapshot_share"] for figure in figures] == [0.9, 0.9, 0, 0]
+
+
+def test_two_nodes_are_compared_with_one_by_the_clock_and_by_the_busiest_process() -> None:
+    measured = Measured(
+        one=[Load(10_000, 2.0, [1.6, 0.4])],
+        two=[Load(12_000, 2.0, [1.2, 1.0])],
+        idle={2: Idle(12.0, 10.0, 60.0, 20.0, 30.0)},
+    )
+    by_wall, busiest, together, *idle = nodes_figures(NodesPlan(), measured)
+    assert (by_wall.ours, by_wall.theirs) == ([6000.0], [5000.0])
+    assert by_wall.ratio == pytest.approx(1.2)
+    assert by_wall.reached is False
+    assert (busiest.ours, busiest.theirs) == ([10_000.0], [6250.0])
+    assert busiest.ratio == pytest.approx(1.6)
+    assert together.ratio == pytest.approx(12_000 / 2.2 / 5000)
+    assert together.target is None
+    assert by_wall.details["node_cores_used"] == {"one": [1.0], "two": [1.1]}
+    assert [(figure.name, figure.summary.value, figure.better) for figure in idle] == [
+        ("idle_cpu_ms_per_s_2", 12.0, "lower"),
+        ("idle_nats_cpu_ms_per_s_2", 10.0, "lower"),
+        ("idle_memory_mb_2", 60.0, "lower"),
+        ("idle_nats_memory_mb_2", 20.0, "lower"),
+        ("idle_messages_per_s_2", 30.0, "lower"),
+    ]

@@ -12,18 +12,32 @@ from typing import Any, Final
 
 import structlog
 import uvloop
+from nats.errors import Error as BareNatsError
 
 from palaver.actors.embedding import calm_garbage_collector
+from palaver.storage.errors import StoreError
+from palaver.storage.replicated.ports import JournalError
 from palaver.supervisors.cli.bench.children import BenchFailed
 from palaver.supervisors.cli.bench.cluster.catchup import CatchupPlan, measure_catchup
 from palaver.supervisors.cli.bench.cluster.fabric import fabric_figures
 from palaver.supervisors.cli.bench.cluster.failover import FailoverPlan, measure_failover
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part
+from palaver.supervisors.cli.bench.cluster.nodes import NodesPlan, measure_nodes
 from palaver.supervisors.cli.bench.cluster.replicated import ReplicatedPlan, measure_replicated
+from palaver.supervisors.cli.bench.load import LoadFault
 from palaver.supervisors.cli.bench.report import Tell
 from palaver.supervisors.cli.output import CommandError
+from palaver.transport.client import ClientError
+from palaver.transport.fabric import NatsError
+from palaver.transport.http.admin_port import AdminRefused
 
 __all__ = ["FULL", "QUICK", "ClusterBench", "ClusterPlan"]
+
+_FAILURES: Final = (
+    BenchFailed, CommandError, LoadFault, ClientError, AdminRefused, NatsError, BareNatsError,
+    JournalError, StoreError, OSError,
+)  # fmt: skip
+"""What may go wrong with servers, nodes, load and disks: that part is left out."""
 
 _LIMIT_S: Final = 3600.0
 """How long a part may take, whatever its options: beyond, something hangs."""
@@ -38,6 +52,7 @@ class ClusterPlan:
         fabric_rounds, fabric_scale: of what crosses between nodes.
         failover: of kills.
         catchup: of fresh replicas.
+        nodes: of one node and two.
     """
 
     replicated: ReplicatedPlan = field(default_factory=ReplicatedPlan)
@@ -45,6 +60,7 @@ class ClusterPlan:
     fabric_scale: float = 1.0
     failover: FailoverPlan = field(default_factory=FailoverPlan)
     catchup: CatchupPlan = field(default_factory=CatchupPlan)
+    nodes: NodesPlan = field(default_factory=NodesPlan)
 
     def with_options(self, *, kills: int | None, messages: int | None) -> ClusterPlan:
         """Return the plan with what the command line says; None leaves it as it is."""
@@ -63,6 +79,7 @@ QUICK: Final = ClusterPlan(
     fabric_scale=0.15,
     failover=FailoverPlan(owner_kills=1, leader_kills=0, bare_kills=1),
     catchup=CatchupPlan(messages=20_000, rounds=1),
+    nodes=NodesPlan(pairs=20, rounds=1, round_s=1.5, warmup_s=0.5, idle_s=2.0, grows=False),
 )
 
 
@@ -88,6 +105,7 @@ class ClusterBench:
             Part.FABRIC: self._fabric,
             Part.FAILOVER: self._failover,
             Part.CATCHUP: self._catchup,
+            Part.NODES: self._nodes,
         }
 
     def run(self, parts: Sequence[Part]) -> list[ClusterFigure]:
@@ -103,9 +121,10 @@ class ClusterBench:
             try:
                 with _errors_only():
                     figures += self._parts[part](folder)
-            except (BenchFailed, CommandError) as failed:
-                self.left_out[part.value] = str(failed)
-                self._tell(f"left out: {part.value}: {failed}")
+            except _FAILURES as failed:
+                why = str(failed) or type(failed).__name__
+                self.left_out[part.value] = why
+                self._tell(f"left out: {part.value}: {why}")
         if not figures:
             raise BenchFailed("; ".join(f"{part}: {why}" for part, why in self.left_out.items()))
         return figures
@@ -122,6 +141,9 @@ class ClusterBench:
 
     def _catchup(self, folder: Path) -> list[ClusterFigure]:
         return _run(measure_catchup(self.plan.catchup, folder, self._tell))
+
+    def _nodes(self, folder: Path) -> list[ClusterFigure]:
+        return _run(measure_nodes(self.plan.nodes, folder, self._tell))
 
 
 def _run(measuring: Coroutine[Any, Any, list[ClusterFigure]]) -> list[ClusterFigure]:

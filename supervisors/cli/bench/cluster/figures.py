@@ -20,6 +20,7 @@ class Part(StrEnum):
     FABRIC = "fabric"
     FAILOVER = "failover"
     CATCHUP = "catchup"
+    NODES = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
