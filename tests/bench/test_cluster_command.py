@@ -67,6 +67,23 @@ def test_the_replicated_log_is_measured_for_real(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.peer
+@pytest.mark.usefixtures("nats_server")
+def test_fresh_replicas_catch_up_for_real(tmp_path: Path) -> None:
+    flags = ["--quick", "--only", "catchup", "--messages", "2000", "--json"]
+    done = CliRunner().invoke(bench_app, ["cluster", *flags, "--dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)["figures"]
+    assert [figure["name"] for figure in figures] == [
+        f"catchup_{how}_{what}" for how in ("snapshot", "replay") for what in ("per_s", "s")
+    ]
+    for figure in figures:
+        assert figure["details"]["messages"] == 2000
+        assert figure["beside"]["name"] == "nats-py"
+        assert figure["value"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The parts do what a test says instead."""
