@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["AUDITOR", "MEMBERSHIP", "OWNERSHIP", "REBALANCER", "SNAPSHOTS", "SNAPSHOT_SERVER"]
+__all__ = [
+    "AUDITOR",
+    "MEMBERSHIP",
+    "OWNERSHIP",
+    "REBALANCER",
+    "SNAPSHOTS",
+    "SNAPSHOT_SERVER",
+    "STANDING",
+]
 
 MEMBERSHIP: Final = "cluster.membership"
 OWNERSHIP: Final = "cluster.ownership"
+STANDING: Final = "cluster.standing"
 AUDITOR: Final = "cluster.auditor"
 REBALANCER: Final = "cluster.rebalancer"
 SNAPSHOTS: Final = "cluster.snapshots"

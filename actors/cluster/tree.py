@@ -16,6 +16,7 @@ from palaver.actors.cluster.names import (
     REBALANCER,
     SNAPSHOT_SERVER,
     SNAPSHOTS,
+    STANDING,
 )
 from palaver.actors.cluster.ownership import Ownership
 from palaver.actors.cluster.ports import ClusterStore, PartitionHost
@@ -24,6 +25,7 @@ from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Lease
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.cluster.snapshots import SnapshotServer
+from palaver.actors.cluster.standing import Standing, StandingPort
 from palaver.actors.distribution import Distribution
 from palaver.storage.replicated.ports import Registers
 from palaver.supervisors import ChildSpec, Supervisor, SupervisorFlags
@@ -43,6 +45,8 @@ class ClusterParts:
         settings: of the cluster.
         folder: for snapshots that come and go, emptied; None: copies are neither compared nor
             moved.
+        standing: is told whether the node's clients are to go, and whether the node has to end;
+            None: nobody is.
 
     Attributes:
         recorder: what has happened, and the numbers for the metrics.
@@ -54,6 +58,7 @@ class ClusterParts:
     host: PartitionHost
     settings: ClusterSettings
     folder: Path | None = None
+    standing: StandingPort | None = None
     recorder: Recorder = field(init=False)
     guarded: Guarded = field(init=False)
 
@@ -96,6 +101,8 @@ class ClusterSupervisor(Supervisor):
                 name=OWNERSHIP,
             ),
         ]
+        if parts.standing is not None:
+            own.append(ChildSpec("standing", Standing, (parts.standing,), name=STANDING))
         copies = [] if parts.folder is None else self._copies(parts, parts.folder)
         return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [*own, *copies]
 

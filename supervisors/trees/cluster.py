@@ -13,8 +13,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -32,6 +34,7 @@ from palaver.actors.cluster.errors import (
 from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.fetching import snapshot_port
 from palaver.actors.cluster.membership import GetMembers, Joined
+from palaver.actors.cluster.moving import IsBusy
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import (
     GetPartition,
@@ -44,6 +47,7 @@ from palaver.actors.cluster.ownership_messages import (
 from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
+from palaver.actors.cluster.standing import GetConnections
 from palaver.actors.cluster.status import NodeSummary
 from palaver.actors.cluster.tree import ClusterParts, ClusterSupervisor
 from palaver.actors.distribution import Distribution, Vocabulary
@@ -58,8 +62,9 @@ from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
 from palaver.supervisors.trees.cluster_keys import ClusterKeysWrong, NodeKeys
 from palaver.supervisors.trees.cluster_media import share, sharing_specs
 from palaver.supervisors.trees.cluster_operator import ClusterOperator
+from palaver.supervisors.trees.cluster_standing import ChatStanding
 from palaver.supervisors.trees.incarnation import next_creation
-from palaver.supervisors.trees.partitions import PartitionHost
+from palaver.supervisors.trees.running import RunningChat
 from palaver.supervisors.trees.settings import Settings
 
 __all__ = ["ClusterPart", "cluster_settings", "open_keys", "vocabulary"]
@@ -74,7 +79,8 @@ _RELEASE_S = 15.0
 _CLUSTER = (
     GetPartition, GetPartitions, GiveTo, PartitionStatus, Rebuild, Audit, GetSummary, NodeSummary,
     Event, OpenSnapshot, Opened, ReadChunk, CloseSnapshot, SnapshotInfo, GetMembers, Members,
-    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers,
+    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers, IsBusy,
+    GetConnections,
 )  # fmt: skip
 _STORE = (NotOwner, OwnershipLost, JournalSilent, EntryTooLarge)
 
@@ -144,6 +150,7 @@ class ClusterPart:
         self._troubles: dict[int, str] = {}
         self._parts: ClusterParts | None = None
         self._supervisor: Pid | None = None
+        self._standing: ChatStanding | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class ClusterPart:
             self._troubles[partition] = str(error)
             log.error("a replica cannot go on", partition=partition, why=str(error))
 
-    async def join(self, host: PartitionHost, *, ws_url: str, http_url: str, version: str) -> None:
+    async def join(self, chat: RunningChat, *, ws_url: str, http_url: str, version: str) -> None:
         """Become a part of the cluster; returns when this node belongs to it, founded.
 
         Raises:
@@ -169,13 +176,15 @@ class ClusterPart:
             CallTimeout: the founders were not there within ten minutes.
         """
         settings = self._settings
+        self._standing = ChatStanding(chat)
         self._parts = ClusterParts(
             self._engine.distribution,
             self._engine.registers,
             self._engine.store,
-            host,
+            chat.partitions,
             cluster_settings(settings, ws_url=ws_url, http_url=http_url, version=version),
             settings.data_dir / "snapshots",
+            self._standing,
         )
         self._supervisor = await self._node.start_server(
             ClusterSupervisor, self._parts, name="cluster"
@@ -194,15 +203,35 @@ class ClusterPart:
 
     async def leave(self) -> None:
         """End the cluster's processes, so that nothing here leads any more."""
+        if self._standing is not None:
+            self._standing.close()
         if self._supervisor is not None:
             supervisor, self._supervisor = self._supervisor, None
             self._node.exit(supervisor, SHUTDOWN)
             await self._node.wait(supervisor)
 
     async def wait_failed(self) -> str:
-        """Wait until the cluster's processes have ended by themselves; the reason."""
+        """Wait until this node cannot be a part of the cluster any more; the reason.
+
+        That is when the cluster's processes have ended by themselves, or the cluster refuses it.
+        """
         assert self._supervisor is not None, "the node has not joined"
-        return str(await self._node.wait(self._supervisor))
+        assert self._standing is not None
+        ended = asyncio.ensure_future(self._node.wait(self._supervisor))
+        refused = self._standing.refusal
+        either: tuple[asyncio.Future[Any], ...] = (ended, refused)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                return refused.result()
+            return f"what makes it a node of its cluster has ended: {ended.result()}"
+        finally:
+            ended.cancel()
+
+    @property
+    def removed(self) -> bool:
+        """Whether an operator has removed this node from the cluster."""
+        return self._standing is not None and self._standing.removed
 
     async def stop(self) -> None:
         """Close the tables and the connections; before the node stops, which ends nats-server."""
