@@ -33,6 +33,7 @@ class PartitionStatus(NamedTuple):
         behind: entries that it lacks, as far as is known.
         ready: whether it could lead.
         digests: (position, digest) at the last checkpoints.
+        trouble: what keeps it from being a copy, and what to do about it; "" when nothing does.
     """
 
     number: int
@@ -46,6 +47,7 @@ class PartitionStatus(NamedTuple):
     behind: int
     ready: bool
     digests: tuple[tuple[int, Any], ...]
+    trouble: str = ""
 
 
 class GetPartitions(NamedTuple):

@@ -27,8 +27,9 @@ def cluster_status(members: Members, summaries: Sequence[NodeSummary]) -> dict[s
         A dict with: ``cluster`` (name, partitions, founded, refused), ``asked`` (the node that
         tells), ``nodes`` (one dict each: name, state, live, since_ms, creation, version, ws_url,
         http_url, owns, replicas, island), ``partitions`` (one dict each: number, owner, epoch,
-        phase, replicas: one dict per node with role, position, behind, ready, digest; "unknown"
-        where the node did not answer), ``events`` (of all nodes that answered, in order of time).
+        phase, replicas: one dict per node with role, position, behind, ready, trouble, digest;
+        "unknown" where the node did not answer), ``events`` (of all nodes that answered, in
+        order of time).
     """
     placement = members.placement
     by_node = {each.name: {p.number: p for p in each.partitions} for each in summaries}
@@ -100,5 +101,6 @@ def _replica(name: str, one: PartitionStatus | None) -> dict[str, Any]:
         "applied": one.applied,
         "behind": one.behind,
         "ready": one.ready,
+        "trouble": one.trouble,
         "digest": list(one.digests[-1]) if one.digests else None,
     }

@@ -37,7 +37,7 @@ class Partition:
         role, role_since_s, epoch: what this node is for it.
         followed: whether the store keeps a replica.
         rebuild: why its replica is to be made anew; "" if it is not.
-        trouble: why it cannot be followed; "" if it can.
+        trouble: why it cannot be followed, or does not go on; "" if it does.
         shown: what the host runs.
         busy: the job that is under way, and its process.
         successor: what the register is to say after stepping down; None: nothing new.

@@ -55,7 +55,13 @@ from palaver.actors.runtime import SHUTDOWN, CallFailed, Node, Pid
 from palaver.storage import Store
 from palaver.storage.blobs import BlobStore
 from palaver.storage.installing import SnapshotInfo
-from palaver.storage.replicated.errors import EntryTooLarge, JournalSilent, NotOwner, OwnershipLost
+from palaver.storage.replicated.errors import (
+    EntryTooLarge,
+    JournalRefuses,
+    JournalSilent,
+    NotOwner,
+    OwnershipLost,
+)
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
@@ -82,7 +88,7 @@ _CLUSTER = (
     ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers, IsBusy,
     GetConnections,
 )  # fmt: skip
-_STORE = (NotOwner, OwnershipLost, JournalSilent, EntryTooLarge)
+_STORE = (NotOwner, OwnershipLost, JournalSilent, JournalRefuses, EntryTooLarge)
 
 
 def vocabulary() -> Vocabulary:

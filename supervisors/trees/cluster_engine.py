@@ -23,6 +23,7 @@ from palaver.storage.jetstream.identities import JournalIdentities
 from palaver.storage.jetstream.journal import JournalLimits
 from palaver.storage.jetstream.journals import JetStreamJournals
 from palaver.storage.jetstream.registers import JetStreamRegisters
+from palaver.storage.replicated.ports import JournalGone
 from palaver.storage.replicated.settings import Codec, Limits
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
@@ -237,6 +238,11 @@ class ClusterEngine:
         )
         everything: Sequence[int] = range(settings.partitions)
         if founded:
-            await journals.open(everything, timeout_s=_READY_S)
+            await journals.open(everything, timeout_s=_READY_S, gone=_tell_gone)
         else:
             await journals.found(everything, timeout_s=_READY_S)
+
+
+def _tell_gone(partition: int, error: JournalGone) -> None:
+    """Say it at once; the partition's replica stops with it, and the others go on."""
+    log.error("a journal is gone", partition=partition, why=str(error))

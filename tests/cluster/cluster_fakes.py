@@ -212,8 +212,12 @@ class State:
     leading: bool
     catching_up: bool
     behind: int
-    digests: list[tuple[int, str]]
+    digests: list[tuple[int, int]]
     trouble: str = ""
+
+
+def _number(digest: str) -> int:
+    return int.from_bytes(hashlib.sha256(digest.encode()).digest()[:8], "big")
 
 
 class Journals(Quorum):
@@ -242,6 +246,7 @@ class FakeStore:
         self.allowed: dict[int, int] = {}
         self.fetch: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]] | None = None
         self.stuck: set[int] = set()  # whose take-overs hang
+        self.troubles: dict[int, str] = {}
         self._lost: Callable[[int, str], None] = lambda partition, why: None
         self._pumping: set[int] = set()
         self._wakers: dict[int, list[asyncio.Event]] = {}
@@ -346,8 +351,15 @@ class FakeStore:
             self.leads.get(partition) == replica.epoch and replica.epoch > 0,
             replica.position + 1 < self._journals.first[partition],
             behind,
-            list(replica.digests),
+            [(position, _number(digest)) for position, digest in replica.digests],
+            self.troubles.get(partition, ""),
         )
+
+    def fail(self, partition: int, why: str) -> None:
+        """Let a replica stop for good."""
+        self.troubles[partition] = why
+        if self.leads.pop(partition, None) is not None:
+            self._lost(partition, why)
 
     def on_lost(self, told: Callable[[int, str], None]) -> None:
         self._lost = told
