@@ -24,6 +24,7 @@ from palaver.actors.cluster.ownership_messages import (
     PartitionStatus,
 )
 from palaver.actors.cluster.placement import place
+from palaver.actors.cluster.ports import Machines
 from palaver.actors.cluster.records import (
     PLACEMENT,
     REBALANCE,
@@ -81,7 +82,9 @@ class Change:
         registers: Guarded,
         settings: ClusterSettings,
         tell: Callable[[Progress], None],
+        machines: Machines | None = None,
     ) -> None:
+        self._machines = machines
         self._what = what
         self._node = node
         self._distribution = distribution
@@ -137,6 +140,8 @@ class Change:
             await self._clients_gone(ctx)
         if self._what == "remove":
             await self._forget(ctx)
+        if self._machines is not None and self._what in ("remove", "rebalance"):
+            await self._forget_machines(ctx, self._machines)
 
     # -- replicas ------------------------------------------------------------------------------
 
@@ -306,6 +311,13 @@ class Change:
                 await self._registers.remove(ctx, key, register.revision)
 
         await self._retry(ctx, attempt)
+
+    async def _forget_machines(self, ctx: ProcessContext, machines: Machines) -> None:
+        """See to it that the journals do not wait for machines that are gone."""
+        gone = self._node if self._what == "remove" else ""
+        members = await self._members(ctx)
+        self._tell(self._progress("the journals are looked at"))
+        self._step(await ctx.bridge(machines.forget(gone, {*members.nodes} - {gone})))
 
     # -- one at a time -------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from palaver.actors.cluster.names import (
     STANDING,
 )
 from palaver.actors.cluster.ownership import Ownership
-from palaver.actors.cluster.ports import ClusterStore, PartitionHost, SnapshotFiles
+from palaver.actors.cluster.ports import ClusterStore, Machines, PartitionHost, SnapshotFiles
 from palaver.actors.cluster.rebalancer import Rebalancer
 from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Lease
@@ -47,6 +47,7 @@ class ClusterParts:
             go; see `files.FolderFiles`.
         standing: is told whether the node's clients are to go, and whether the node has to end;
             None: nobody is.
+        machines: keep the journals; None: they are not those of the nodes.
 
     Attributes:
         recorder: what has happened, and the numbers for the metrics.
@@ -59,6 +60,7 @@ class ClusterParts:
     settings: ClusterSettings
     files: Callable[[str], SnapshotFiles]
     standing: StandingPort | None = None
+    machines: Machines | None = None
     recorder: Recorder = field(init=False)
     guarded: Guarded = field(init=False)
 
@@ -131,7 +133,7 @@ class ClusterSupervisor(Supervisor):
             ChildSpec(
                 "rebalancer",
                 Rebalancer,
-                (distribution, parts.guarded, settings, recorder),
+                (distribution, parts.guarded, settings, recorder, parts.machines),
                 name=REBALANCER,
             ),
         ]

@@ -40,6 +40,7 @@ from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
 from palaver.supervisors.trees.cluster_keys import ClusterKeysWrong, NodeKeys
 from palaver.supervisors.trees.cluster_media import share, sharing_specs
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
 from palaver.supervisors.trees.cluster_operator import ClusterOperator
 from palaver.supervisors.trees.cluster_standing import ChatStanding
 from palaver.supervisors.trees.cluster_vocabulary import vocabulary
@@ -151,6 +152,7 @@ class ClusterPart:
             cluster_settings(settings, ws_url=ws_url, http_url=http_url, version=version),
             folder_files(settings.data_dir / "snapshots"),
             self._standing,
+            self._engine.machines(),
         )
         self._supervisor = await self._node.start_server(
             ClusterSupervisor, self._parts, name="cluster"
@@ -245,6 +247,14 @@ class ClusterPart:
         """What the cluster's processes are made of."""
         assert self._parts is not None, "the node has not joined"
         return self._parts
+
+    def numbers(self) -> ClusterNumbers | None:
+        """What the metrics show; None before the node joins."""
+        if self._parts is None:
+            return None
+        states = map(self.store.state, range(self._settings.partitions))
+        replicas = [state for state in states if state is not None]
+        return self._engine.numbers(self._parts.recorder.stats, replicas)
 
     def not_ready(self) -> list[str]:
         """Why the node should get no clients now."""

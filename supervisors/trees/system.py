@@ -377,6 +377,7 @@ class ChatSystem:
             store=self.store.stats,
             edge=lambda: self.edge_stats,
             media=lambda: self.media,
+            cluster=lambda: None if self._cluster is None else self._cluster.numbers(),
             version=program_version(),
             started_s=self._clock.time_ms() / 1000,
         )

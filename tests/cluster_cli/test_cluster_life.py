@@ -109,7 +109,8 @@ async def be_refused(operator: Operator) -> None:
 async def shrink(cluster: ClusterProcesses, operator: Operator, people: People) -> None:
     """One node less, which ends by itself and is not an error to its service manager."""
     gone = cluster.nodes[C]
-    await operator.asks("a", "remove", C)
+    steps = await operator.does("a", "remove", C)
+    assert f"the journals have 3 copies, none of them at {C}" in steps
     async with asyncio.timeout(PATIENCE_S):
         assert await gone.wait() == 0
     assert log_lines(gone.log, "removed from the cluster")
