@@ -7,9 +7,8 @@ the fabric, the journals and the registers share, the distribution, the tables' 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
@@ -18,13 +17,12 @@ from palaver.actors.cluster.records import CLUSTER
 from palaver.actors.distribution import Distribution, LinkCarrier, Vocabulary
 from palaver.actors.runtime import Node, Pid
 from palaver.storage import Store
-from palaver.storage.installing import SnapshotInfo
 from palaver.storage.jetstream.identities import JournalIdentities
 from palaver.storage.jetstream.journal import JournalLimits
 from palaver.storage.jetstream.journals import JetStreamJournals
 from palaver.storage.jetstream.registers import JetStreamRegisters
 from palaver.storage.replicated.ports import JournalGone
-from palaver.storage.replicated.settings import Codec, Limits
+from palaver.storage.replicated.settings import Codec, FetchSnapshot, Limits
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_keys import NodeKeys
@@ -55,7 +53,7 @@ class Hooks:
         on_trouble: a replica cannot go on, or (None) can again.
     """
 
-    fetch_snapshot: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]]
+    fetch_snapshot: FetchSnapshot
     on_trouble: Callable[[int, Exception | None], None]
 
 
