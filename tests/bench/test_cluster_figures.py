@@ -187,6 +187,8 @@ def test_two_nodes_are_compared_with_one_by_the_clock_and_by_the_busiest_process
     assert together.ratio == pytest.approx(12_000 / 2.2 / 5000)
     assert together.target is None
     assert by_wall.details["node_cores_used"] == {"one": [1.0], "two": [1.1]}
+    each = {"one": [[160.0, 40.0]], "two": [[100.0, 83.3]]}
+    assert by_wall.details["cpu_us_per_message_by_node"] == each
     assert [(figure.name, figure.summary.value, figure.better) for figure in idle] == [
         ("idle_cpu_ms_per_s_2", 12.0, "lower"),
         ("idle_nats_cpu_ms_per_s_2", 10.0, "lower"),

@@ -182,6 +182,10 @@ def nodes_figures(plan: NodesPlan, measured: Measured) -> list[ClusterFigure]:
             "one": [round(sum(each.cpu_s) / each.took_s, 2) for each in one],
             "two": [round(sum(each.cpu_s) / each.took_s, 2) for each in two],
         },
+        "cpu_us_per_message_by_node": {
+            "one": [_us_by_node(each) for each in one],
+            "two": [_us_by_node(each) for each in two],
+        },
         "cores": len(procfs.Cores.all()),
     }
 
@@ -232,6 +236,11 @@ def nodes_figures(plan: NodesPlan, measured: Measured) -> list[ClusterFigure]:
         ),
         *(figure for count, idle in measured.idle.items() for figure in _idle_figures(count, idle)),
     ]
+
+
+def _us_by_node(load: Load) -> list[float]:
+    """CPU microseconds of each node for a message; a drained one has those of a copy alone."""
+    return [round(each * 1e6 / load.messages, 1) for each in load.cpu_s]
 
 
 def _idle_figures(count: int, idle: Idle) -> list[ClusterFigure]:
