@@ -38,6 +38,7 @@ from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.membership import Subscribe
 from palaver.actors.cluster.ownership_messages import (
     Changed,
+    Forget,
     GetPartition,
     GetPartitions,
     GiveTo,
@@ -154,13 +155,18 @@ class Ownership(GenServer):
         return super().handle_call(request, from_)
 
     def handle_cast(self, message: Any) -> Any:
-        """See to `LostPartition` of the partition's own processes, and to `Rebuild`."""
+        """See to `LostPartition` of the partition's own processes, `Rebuild` and `Forget`."""
         if isinstance(message, LostPartition):
             self._lost(message)
         elif isinstance(message, Rebuild):
             partition = self._partitions[message.number]
             partition.rebuild = message.why
             self._look_at(partition)
+        elif isinstance(message, Forget):
+            partition = self._partitions[message.number]
+            idle = partition.role is Role.FOLLOWING and not partition.busy
+            if idle and not partition.followed and self._placed(partition) == message.row:
+                self._desk.forget(partition)
         else:
             super().handle_cast(message)
 
@@ -180,6 +186,7 @@ class Ownership(GenServer):
             ready=self._is_ready(state),
             digests=() if state is None else tuple(state.digests),
             trouble=partition.trouble if state is None else state.trouble,
+            held=self._store.held(partition.number),
         )
 
     def _give_to(self, request: GiveTo, from_: From) -> Any:

@@ -8,6 +8,7 @@ from palaver.storage.replicated.ports import Register
 
 __all__ = [
     "Changed",
+    "Forget",
     "GetPartition",
     "GetPartitions",
     "GiveTo",
@@ -34,6 +35,7 @@ class PartitionStatus(NamedTuple):
         ready: whether it could lead.
         digests: (position, digest) at the last checkpoints.
         trouble: what keeps it from being a copy, and what to do about it; "" when nothing does.
+        held: up to which position there are tables here, with or without a replica.
     """
 
     number: int
@@ -48,6 +50,7 @@ class PartitionStatus(NamedTuple):
     ready: bool
     digests: tuple[tuple[int, Any], ...]
     trouble: str = ""
+    held: int = 0
 
 
 class GetPartitions(NamedTuple):
@@ -84,6 +87,18 @@ class Rebuild(NamedTuple):
 
     number: int
     why: str
+
+
+class Forget(NamedTuple):
+    """Cast: nobody needs the tables that this node has of a partition.
+
+    Attributes:
+        number: the partition.
+        row: the nodes that are to have a replica; if that has changed, nothing is done.
+    """
+
+    number: int
+    row: tuple[str, ...]
 
 
 class LostPartition(NamedTuple):

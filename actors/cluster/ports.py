@@ -69,7 +69,16 @@ class ClusterStore(Protocol):
         """
 
     async def unfollow(self, partition: int) -> None:
-        """Apply it no more, and forget the replica; harmless when repeated."""
+        """Apply it no more; the tables stay. Harmless when repeated."""
+
+    def held(self, partition: int) -> int:
+        """Up to which position the tables here are, followed or not; 0 if there is nothing."""
+
+    async def forget(self, partition: int) -> None:
+        """Remove the tables of a partition that is not followed; whole or not at all.
+
+        Harmless when repeated. Raises `StoreError` if they cannot be removed now.
+        """
 
     async def lead(self, partition: int, epoch: int) -> None:
         """Take over: publish it, wait until it is applied here. Raises an error if it is not."""

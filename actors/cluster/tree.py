@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from palaver.actors.cluster.auditor import Auditor
+from palaver.actors.cluster.cleaning import Cleaner
 from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.fetching import SnapshotFetcher
 from palaver.actors.cluster.membership import Membership
 from palaver.actors.cluster.names import (
     AUDITOR,
+    CLEANER,
     MEMBERSHIP,
     OWNERSHIP,
     REBALANCER,
@@ -136,4 +138,5 @@ class ClusterSupervisor(Supervisor):
                 (distribution, parts.guarded, settings, recorder, parts.machines),
                 name=REBALANCER,
             ),
+            ChildSpec("cleaner", Cleaner, (distribution, settings), name=CLEANER),
         ]

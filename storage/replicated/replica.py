@@ -278,6 +278,24 @@ class Replica:
         self._swapping = asyncio.get_running_loop().create_task(self._swap(source, info))
         await asyncio.shield(self._swapping)
 
+    async def forget(self) -> None:
+        """Remove the tables; see `ReplicatedStore.forget`."""
+        self.unfollow()
+        await self.settled()
+        if self._swapping is not None:
+            await asyncio.wait([self._swapping])
+        self._swapping = asyncio.get_running_loop().create_task(self._clear())
+        await asyncio.shield(self._swapping)
+
+    async def _clear(self) -> None:
+        before = self._feed.durable.position
+        try:
+            await self._around.run_blocking(self._store.clear, self.partition)
+        finally:
+            self._swapping = None
+        self._begin_anew()
+        log.info("a replica's tables were removed", partition=self.partition, before=before)
+
     async def _swap(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         before = self._feed.durable.position
         try:
@@ -292,8 +310,12 @@ class Replica:
     def install_given(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         """Put this snapshot in place of the tables; see `ReplicatedStore.install`."""
         self._store.install(self.partition, source, info)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on with other tables, if it is followed."""
         following = self._following.state != "off"
-        self.owner.drop("a snapshot was put in place of the tables")
+        self.owner.drop("its tables were replaced")
         self._following.stop()
         self._replaced()
         if following:

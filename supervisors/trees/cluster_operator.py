@@ -98,7 +98,13 @@ def _progress(progress: Progress) -> ChangeProgress:
 def _node(found: dict[str, Any]) -> NodeRecord:
     state = found["state"] if found["live"] or found["state"] in ("down", "gone") else "lost"
     return NodeRecord(
-        found["name"], state, found["version"], found["owns"], found["replicas"], found["ws_url"]
+        found["name"],
+        state,
+        found["version"],
+        found["owns"],
+        found["replicas"],
+        found["ws_url"],
+        found["leftovers"],
     )
 
 

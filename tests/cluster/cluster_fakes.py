@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from palaver.actors.simulation import Host, World
+from palaver.storage.errors import StoreBusy
 from palaver.storage.installing import SnapshotInfo
 from palaver.storage.replicated.ports import Register, RegisterChanged, RegistersUnavailable
 
@@ -247,6 +248,8 @@ class FakeStore:
         self.fetch: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]] | None = None
         self.stuck: set[int] = set()  # whose take-overs hang
         self.troubles: dict[int, str] = {}
+        self.forgetting: set[int] = set()
+        self.busy = False  # whether no tables can be removed
         self._lost: Callable[[int, str], None] = lambda partition, why: None
         self._pumping: set[int] = set()
         self._wakers: dict[int, list[asyncio.Event]] = {}
@@ -266,7 +269,22 @@ class FakeStore:
         await asyncio.sleep(LATENCY_S)
         self.followed.pop(partition, None)
         self.leads.pop(partition, None)
-        self.replicas.pop(partition, None)
+
+    def held(self, partition: int) -> int:
+        replica = self.replicas.get(partition)
+        return 0 if replica is None else replica.position
+
+    async def forget(self, partition: int) -> None:
+        self.forgetting.add(partition)
+        try:
+            await asyncio.sleep(LATENCY_S)
+            assert partition not in self.followed
+            if self.busy:
+                raise StoreBusy("a snapshot")
+            self.replicas.pop(partition, None)
+            await asyncio.sleep(LATENCY_S)
+        finally:
+            self.forgetting.discard(partition)
 
     def touched(self, partition: int) -> None:
         if not self.here:

@@ -10,6 +10,7 @@ from cluster_kit import Town, in_town
 from palaver.actors.cluster.auditor import GetStatus
 from palaver.actors.cluster.names import (
     AUDITOR,
+    CLEANER,
     MEMBERSHIP,
     OWNERSHIP,
     REBALANCER,
@@ -20,7 +21,7 @@ from palaver.actors.cluster.rebalancer import Rebalance
 from palaver.actors.cluster.records import NodeRecord, decoded, encoded, node_key
 from palaver.actors.runtime import KILL
 
-PROCESSES = (MEMBERSHIP, OWNERSHIP, SNAPSHOT_SERVER, SNAPSHOTS, AUDITOR, REBALANCER)
+PROCESSES = (MEMBERSHIP, OWNERSHIP, SNAPSHOT_SERVER, SNAPSHOTS, AUDITOR, REBALANCER, CLEANER)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -58,6 +59,7 @@ def test_a_process_that_is_killed_comes_back_and_all_goes_on(name: str) -> None:
         await node.call(REBALANCER, Rebalance("rebalance"), timeout_s=600.0)
         await town.served()
         assert "x" in {name for row in town.placement().partitions for name in row}
+        await town.cleaned()
         town.hosts["a"].crash()
         await town.served()
 
