@@ -68,6 +68,7 @@ class Replica:
         self._rebuilding = False
         self._closing = False
         self._checkpoints: list[Checkpoint] = []
+        self._marks_seen = -1
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
         self._feed = Feed(
@@ -364,8 +365,10 @@ class Replica:
         """Return what this replica is now."""
         following, feed, read = self._following, self._feed, self.read
         position = feed.durable.position
-        with suppress(StoreError):  # a disk that fails: what was known before
-            self._checkpoints = self._store.view(self.partition, read_checkpoints)
+        if self._marks_seen != feed.marks:
+            with suppress(StoreError):  # a disk that fails: what was known before
+                self._checkpoints = self._store.view(self.partition, read_checkpoints)
+                self._marks_seen = feed.marks
         goal, worst = following.goal, self._worst()
         last = max(following.last, read.position)
         return ReplicaState(
