@@ -6,6 +6,7 @@ from typing import Final
 
 __all__ = [
     "AUDITOR",
+    "CLEANER",
     "MEMBERSHIP",
     "OWNERSHIP",
     "REBALANCER",
@@ -18,6 +19,7 @@ MEMBERSHIP: Final = "cluster.membership"
 OWNERSHIP: Final = "cluster.ownership"
 STANDING: Final = "cluster.standing"
 AUDITOR: Final = "cluster.auditor"
+CLEANER: Final = "cluster.cleaner"
 REBALANCER: Final = "cluster.rebalancer"
 SNAPSHOTS: Final = "cluster.snapshots"
 SNAPSHOT_SERVER: Final = "cluster.snapshot_server"

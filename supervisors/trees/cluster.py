@@ -20,42 +20,21 @@ from typing import Any
 
 import structlog
 
-from palaver.actors.chat.crossing import CROSSING
 from palaver.actors.chat.media_shared import SharedBlobs
 from palaver.actors.chat.state import encoding
-from palaver.actors.cluster.auditor import Audit, GetSummary
-from palaver.actors.cluster.errors import (
-    CannotHandOver,
-    ClusterError,
-    NotReplica,
-    SnapshotError,
-    TooManyTransfers,
-)
-from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.fetching import snapshot_port
-from palaver.actors.cluster.membership import GetMembers, Joined
-from palaver.actors.cluster.moving import IsBusy
+from palaver.actors.cluster.files import folder_files
+from palaver.actors.cluster.membership import Joined
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import (
-    GetPartition,
-    GetPartitions,
-    GiveTo,
-    PartitionStatus,
-    Rebuild,
     Release,
 )
-from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
-from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
-from palaver.actors.cluster.standing import GetConnections
-from palaver.actors.cluster.status import NodeSummary
 from palaver.actors.cluster.tree import ClusterParts, ClusterSupervisor
-from palaver.actors.distribution import Distribution, Vocabulary
+from palaver.actors.distribution import Distribution
 from palaver.actors.runtime import SHUTDOWN, CallFailed, Node, Pid
 from palaver.storage import Store
 from palaver.storage.blobs import BlobStore
-from palaver.storage.installing import SnapshotInfo
-from palaver.storage.replicated.errors import EntryTooLarge, JournalSilent, NotOwner, OwnershipLost
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
@@ -64,31 +43,18 @@ from palaver.supervisors.trees.cluster_media import share, sharing_specs
 from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
 from palaver.supervisors.trees.cluster_operator import ClusterOperator
 from palaver.supervisors.trees.cluster_standing import ChatStanding
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 from palaver.supervisors.trees.incarnation import next_creation
 from palaver.supervisors.trees.running import RunningChat
 from palaver.supervisors.trees.settings import Settings
 
-__all__ = ["ClusterPart", "cluster_settings", "open_keys", "vocabulary"]
+__all__ = ["ClusterPart", "cluster_settings", "open_keys"]
 
 log = structlog.get_logger("palaver.cluster")
 
 #: The founders of a cluster are started by hand, one after the other.
 _FOUNDED_S = 600.0
 _RELEASE_S = 15.0
-
-
-_CLUSTER = (
-    GetPartition, GetPartitions, GiveTo, PartitionStatus, Rebuild, Audit, GetSummary, NodeSummary,
-    Event, OpenSnapshot, Opened, ReadChunk, CloseSnapshot, SnapshotInfo, GetMembers, Members,
-    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers, IsBusy,
-    GetConnections,
-)  # fmt: skip
-_STORE = (NotOwner, OwnershipLost, JournalSilent, EntryTooLarge)
-
-
-def vocabulary() -> Vocabulary:
-    """What nodes may say to each other."""
-    return Vocabulary().add(*CROSSING, *_CLUSTER, *_STORE)
 
 
 def open_keys(settings: Settings) -> NodeKeys:
@@ -184,7 +150,7 @@ class ClusterPart:
             self._engine.store,
             chat.partitions,
             cluster_settings(settings, ws_url=ws_url, http_url=http_url, version=version),
-            settings.data_dir / "snapshots",
+            folder_files(settings.data_dir / "snapshots"),
             self._standing,
             self._engine.machines(),
         )

@@ -8,9 +8,8 @@ the fabric, the journals and the registers share, the distribution, the tables' 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
@@ -20,13 +19,12 @@ from palaver.actors.cluster.records import CLUSTER, ClusterRecord, decoded
 from palaver.actors.distribution import Distribution, LinkCarrier, Vocabulary
 from palaver.actors.runtime import Node, Pid
 from palaver.storage import Store
-from palaver.storage.installing import SnapshotInfo
 from palaver.storage.jetstream.identities import JournalIdentities
 from palaver.storage.jetstream.journal import JournalLimits
 from palaver.storage.jetstream.journals import JetStreamJournals
 from palaver.storage.jetstream.registers import JetStreamRegisters
-from palaver.storage.replicated.ports import RegistersUnavailable
-from palaver.storage.replicated.settings import Codec, Limits, ReplicaState
+from palaver.storage.replicated.ports import JournalGone, RegistersUnavailable
+from palaver.storage.replicated.settings import Codec, FetchSnapshot, Limits, ReplicaState
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_keys import NodeKeys
@@ -60,7 +58,7 @@ class Hooks:
         on_trouble: a replica cannot go on, or (None) can again.
     """
 
-    fetch_snapshot: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]]
+    fetch_snapshot: FetchSnapshot
     on_trouble: Callable[[int, Exception | None], None]
 
 
@@ -300,6 +298,11 @@ class ClusterEngine:
         )
         everything: Sequence[int] = range(settings.partitions)
         if founded:
-            await journals.open(everything, timeout_s=_READY_S)
+            await journals.open(everything, timeout_s=_READY_S, gone=_tell_gone)
         else:
             await journals.found(everything, timeout_s=_READY_S)
+
+
+def _tell_gone(partition: int, error: JournalGone) -> None:
+    """Say it at once; the partition's replica stops with it, and the others go on."""
+    log.error("a journal is gone", partition=partition, why=str(error))

@@ -30,7 +30,7 @@ from palaver.actors.distribution.encoding import Encoder, load
 from palaver.actors.distribution.signals import Where
 from palaver.actors.runtime import Pid
 from palaver.storage.installing import SnapshotInfo
-from palaver.supervisors.trees.cluster import vocabulary
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 
 STATUS = PartitionStatus(
     0, "leading", "a@h", 1, "leading", True, 10, 10, 0, ready=True, digests=((9, 2**63),)

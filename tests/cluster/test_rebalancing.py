@@ -356,6 +356,8 @@ async def scenario(world: World) -> None:
     await insist(town, "c", "rebalance", "")
     await settled(town)
     assert_balanced(town, "abcx")
+    await town.cleaned()
+    await world.eventually(town.is_whole, "the copies are whole")
     epochs_are_unique(town)
 
 
