@@ -43,11 +43,15 @@ _TRIES: Final = 3
 class FetchSnapshot(NamedTuple):
     """Call: (place, `SnapshotInfo`) of a snapshot that another replica has given, and was checked.
 
-    The file stays until the next snapshot of that partition is asked for. Fails with
-    `SnapshotError`. Give it no timeout: it takes as long as it takes.
+    The file stays until the next snapshot of that partition is asked for, at most for about
+    `transfer_idle_s`. Fails with `SnapshotError`. Give it no timeout: it takes as long as it takes.
     """
 
     partition: int
+
+
+class _Sweep(NamedTuple):
+    pass
 
 
 def snapshot_port(
@@ -68,7 +72,15 @@ def snapshot_port(
 class SnapshotFetcher(GenServer):
     """Fetches a few at a time; the others wait their turn."""
 
-    __slots__ = ("_distribution", "_files", "_recorder", "_running", "_settings", "_waiting")
+    __slots__ = (
+        "_distribution",
+        "_files",
+        "_kept",
+        "_recorder",
+        "_running",
+        "_settings",
+        "_waiting",
+    )
 
     def init(
         self,
@@ -85,7 +97,9 @@ class SnapshotFetcher(GenServer):
         self._recorder = recorder
         self._running: dict[int, list[From]] = {}
         self._waiting: deque[tuple[int, From]] = deque()
+        self._kept: dict[int, float] = {}  # files that are there, and since when
         files.clear()
+        self.send_after(settings.transfer_idle_s, self.pid, _Sweep())
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answer `FetchSnapshot` when it is there."""
@@ -105,6 +119,7 @@ class SnapshotFetcher(GenServer):
                 self._running[number].append(from_)
                 continue
             self._running[number] = [from_]
+            self._kept.pop(number, None)
             fetching = _Fetching(number, self._distribution, self._files, self._settings)
             begin(self, number, fetching.run)
 
@@ -112,6 +127,7 @@ class SnapshotFetcher(GenServer):
         """See to finished work."""
         if isinstance(message, Finished):
             waiting = self._running.pop(message.what)
+            self._kept[message.what] = self.clock.monotonic()
             if message.error is None:
                 self._recorder.stats.snapshots_fetched += 1
                 self._recorder.tell("snapshot fetched", message.what)
@@ -125,9 +141,20 @@ class SnapshotFetcher(GenServer):
                 else:
                     self.reply_error(from_, message.error)
             self._go_on()
+        elif isinstance(message, _Sweep):
+            self._sweep()
         elif isinstance(message, Exit):
             return Stop(message.reason) if is_abnormal(message.reason) else None
         return None
+
+    def _sweep(self) -> None:
+        """Remove files that were taken in long ago, or never whole."""
+        idle_s = self._settings.transfer_idle_s
+        self.send_after(idle_s / 2, self.pid, _Sweep())
+        before_s = self.clock.monotonic() - idle_s
+        for number in [number for number, at_s in self._kept.items() if at_s < before_s]:
+            del self._kept[number]
+            self._files.remove(str(number))
 
 
 class _Fetching:

@@ -377,6 +377,7 @@ class Membership(GenServer):
             self._distribution.creation,
             joined=self._record is not None,
             refused=refused,
+            removed=isinstance(self._refused, Removed),
             cluster=self._cluster,
             placement=self._placement,
             nodes={name: record.calm() for name, record in self._roster.nodes.items()},

@@ -23,10 +23,17 @@ from palaver.actors.cluster.ownership_messages import (
 )
 from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
+from palaver.actors.cluster.standing import GetConnections
 from palaver.actors.cluster.status import NodeSummary
 from palaver.actors.distribution import Vocabulary
 from palaver.storage.installing import SnapshotInfo
-from palaver.storage.replicated.errors import EntryTooLarge, JournalSilent, NotOwner, OwnershipLost
+from palaver.storage.replicated.errors import (
+    EntryTooLarge,
+    JournalRefuses,
+    JournalSilent,
+    NotOwner,
+    OwnershipLost,
+)
 
 __all__ = ["vocabulary"]
 
@@ -34,8 +41,9 @@ _CLUSTER = (
     GetPartition, GetPartitions, GiveTo, PartitionStatus, Rebuild, Audit, GetSummary, NodeSummary,
     Event, OpenSnapshot, Opened, ReadChunk, CloseSnapshot, SnapshotInfo, GetMembers, Members,
     IsBusy, ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers,
+    GetConnections,
 )  # fmt: skip
-_STORE = (NotOwner, OwnershipLost, JournalSilent, EntryTooLarge)
+_STORE = (NotOwner, OwnershipLost, JournalSilent, JournalRefuses, EntryTooLarge)
 
 
 def vocabulary() -> Vocabulary:

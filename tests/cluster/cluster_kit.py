@@ -135,6 +135,35 @@ class Town:
         await self.world.start_all()
         await self.served("the cluster is founded and served")
 
+    def leftovers(self) -> dict[str, list[int]]:
+        """Of which partitions a node that is alive has tables that it is not to have.
+
+        A node that was removed knows nothing any more; its folder is its operator's.
+        """
+        return {
+            name: [
+                n
+                for n, row in enumerate(self.placement().partitions)
+                if name not in row and self.store(name).held(n)
+            ]
+            for name, host in self.hosts.items()
+            if host.alive and f"node.{name}" in self.bank.values
+        }
+
+    def is_whole(self) -> bool:
+        """Whether every replica has all that is in its journal."""
+        return all(
+            self.store(name).held(n) == len(self.journals.entries[n])
+            for n, row in enumerate(self.placement().partitions)
+            for name in row
+        )
+
+    async def cleaned(self) -> None:
+        """Wait until all that is not needed is gone."""
+        await self.world.eventually(
+            lambda: not any(self.leftovers().values()), "no tables are left"
+        )
+
     async def members(self, name: str) -> Members:
         found: Members = await self.nodes[name].call(MEMBERSHIP, GetMembers())
         return found

@@ -17,7 +17,5 @@ def test_every_work_is_done_by_both(servers_kit: Any) -> None:
     figures = measure_fabric(rounds=2, scale=0.01, timeout_s=60.0)
     assert [figure.name for figure in figures] == list(FABRIC_WORKS)
     for figure in figures:
-        shown = figure.as_json()
-        assert shown["about"] == FABRIC_WORKS[figure.name][1]
         assert len(figure.fabric_per_s) == len(figure.bare_per_s) == 2
         assert figure.ratio > 0

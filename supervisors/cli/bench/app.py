@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from palaver.supervisors.cli.bench.cluster.figures import Part
 from palaver.supervisors.cli.bench.runtime.plan import Clock, FigureName
 from palaver.supervisors.cli.bench.runtime.plan import Peer as RuntimePeer
 from palaver.supervisors.cli.bench.tables.plan import FigureName as TablesFigureName
@@ -232,6 +233,77 @@ def tables_command(
         _print_json(report_json(about, figures, missing))
     else:
         report.print_table(about, figures, missing, peers)
+
+
+@bench_app.command("cluster")
+def cluster_command(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small counts and few rounds: under 60 s.")
+    ] = False,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", help="Measure this part only; can be given more than once."),
+    ] = None,
+    kills: Annotated[
+        int | None,
+        typer.Option(
+            "--kills",
+            min=1,
+            max=1000,
+            help="Kills of each kind in the part failover, some 25 s for each three. Default: 10.",
+        ),
+    ] = None,
+    messages: Annotated[
+        int | None,
+        typer.Option(
+            "--messages",
+            min=1000,
+            max=100_000_000,
+            help="Messages that the part catchup catches up. Default: 1,000,000, quick 20,000.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            help="Where the servers' data lies meanwhile (a disk, not memory). Default: the "
+            "system's folder for temporary files, if that is on a disk.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Measure the cluster: the replicated log, what crosses nodes, failover, catching up, scaling.
+
+    Three real NATS servers and real nodes run in a temporary folder, on the loopback; what is bare
+    of each does the same work beside it, in turns. A part that fails is left out and said so.
+    """
+    from palaver.supervisors.cli.bench import procfs
+    from palaver.supervisors.cli.bench import report as progress_report
+    from palaver.supervisors.cli.bench.children import BenchFailed
+    from palaver.supervisors.cli.bench.cluster import report
+    from palaver.supervisors.cli.bench.cluster.bench import FULL, QUICK, ClusterBench
+    from palaver.supervisors.cli.bench.tables import disk
+
+    parts = [part for part in Part if not only or part in only]
+    procfs.raise_file_limit()
+    with _ended_in_order(), progress_report.progress() as tell:
+        try:
+            with _temporary(folder or disk.choose()) as place:
+                about = report.machine(place)
+                plan = (QUICK if quick else FULL).with_options(kills=kills, messages=messages)
+                bench = ClusterBench(plan, place, tell)
+                figures = bench.run(parts)
+        except BenchFailed as error:
+            tell(f"failed: {error}")
+            raise typer.Exit(1) from error
+    if as_json:
+        _print_json(report.report_json(about, figures, bench.left_out))
+    else:
+        report.print_table(about, figures, bench.left_out)
 
 
 def _print_json(result: dict[str, Any]) -> None:

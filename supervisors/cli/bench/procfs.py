@@ -90,6 +90,11 @@ class Cores:
             return cls(frozenset(allowed), frozenset(allowed))
         return cls(frozenset(allowed[:1]), frozenset(allowed[1:2]))
 
+    @staticmethod
+    def all() -> frozenset[int]:
+        """Return every core that this process may use."""
+        return frozenset(os.sched_getaffinity(0))
+
 
 @contextmanager
 def pinned(cores: frozenset[int]) -> Iterator[None]:

@@ -20,9 +20,17 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from palaver.supervisors.cli.bench.children import BenchFailed, kill_tree
+from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part
+from palaver.supervisors.cli.bench.report import Tell
 from palaver.supervisors.cli.bench.runtime.results import Result
 
-__all__ = ["FABRIC_WORKS", "FabricFigure", "measure_fabric", "nats_on_loopback"]
+__all__ = [
+    "FABRIC_WORKS",
+    "FabricFigure",
+    "fabric_figures",
+    "measure_fabric",
+    "nats_on_loopback",
+]
 
 FABRIC_WORKS: Final[Mapping[str, tuple[int, str]]] = {
     "call": (3_000, "round trips to a process of another node, one at a time"),
@@ -55,20 +63,30 @@ class FabricFigure:
             ours / theirs for ours, theirs in zip(self.fabric_per_s, self.bare_per_s, strict=True)
         )
 
-    def as_json(self) -> dict[str, object]:
-        """Return the figure as `--json` prints it."""
-        return {
-            "name": self.name,
-            "about": FABRIC_WORKS[self.name][1],
-            "unit": "1/s",
-            "fabric": round(median(self.fabric_per_s)),
-            "bare_nats_py": round(median(self.bare_per_s)),
-            "ratio": round(self.ratio, 3),
-            "rounds": [
-                [round(ours), round(theirs)]
-                for ours, theirs in zip(self.fabric_per_s, self.bare_per_s, strict=True)
-            ],
-        }
+
+def fabric_figures(*, rounds: int, scale: float, tell: Tell) -> list[ClusterFigure]:
+    """Measure all works; see `measure_fabric`."""
+    tell(f"fabric: two nodes, one NATS server, {rounds} rounds")
+    payload_bytes = 100
+    return [
+        ClusterFigure(
+            Part.FABRIC,
+            f"fabric_{figure.name}_per_s",
+            "1/s",
+            "higher",
+            FABRIC_WORKS[figure.name][1],
+            "two nodes, each an OS process, and one nats-server, all on this machine",
+            figure.fabric_per_s,
+            "nats-py",
+            "request or publish of nats-py between the same two processes",
+            figure.bare_per_s,
+            details={
+                "payload_bytes": payload_bytes,
+                "count": max(50, round(FABRIC_WORKS[figure.name][0] * scale)),
+            },
+        )
+        for figure in measure_fabric(rounds=rounds, payload_bytes=payload_bytes, scale=scale)
+    ]
 
 
 def measure_fabric(
