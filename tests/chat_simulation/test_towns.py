@@ -12,7 +12,7 @@ import pytest
 from palaver.actors.simulation.driving import check
 from palaver.supervisors.simulations.scenarios import SCENARIOS
 
-#: Seeds of each scenario in an ordinary run of the tests: less than three minutes on two processors.
+#: Seeds of each scenario in an ordinary run of the tests: three minutes on two processors at most.
 #: As many as it takes to reach all that has to be, and to catch what `tests/mutations` puts in.
 SEEDS = {
     "talk": 150, "brief": 400, "calm": 100, "offline": 80, "group": 100, "devices": 120,
