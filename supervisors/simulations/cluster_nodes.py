@@ -48,6 +48,7 @@ _EVENTS: Final = {
     "snapshot fetched": "a copy took a snapshot",
     "no snapshot": "a snapshot was not to be had",
     "replica dropped": "a copy was given up",
+    "node removed": "a node was removed",
 }
 #: So many machines keep the journals and registers.
 _ENGINES: Final = 3
@@ -276,6 +277,11 @@ class ClusterNode(ChatNode):
             for event, name in _EVENTS.items():
                 if self.parts.recorder.stats.events[event]:
                     self.world.reach(name)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it has found out that it may not belong to the cluster."""
+        return self.parts is not None and self.parts.recorder.stats.events["refused"] > 0
 
     @property
     def is_whole(self) -> bool:

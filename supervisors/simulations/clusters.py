@@ -22,7 +22,7 @@ __all__ = ["ClusterPlan", "ClusterTown"]
 
 _TAKEOVER: Final = 1
 _SPANS_S: Final = (0.5, 2.0, 8.0, 30.0)
-_CHANGES: Final[tuple[What, ...]] = ("rebalance", "drain", "undrain", "drain")
+_CHANGES: Final[tuple[What, ...]] = ("rebalance", "drain", "undrain", "remove")
 _OFF_MS: Final = (10, -10, 1_000, -1_000, 25_000, -25_000)
 """By how much a clock is off: two nodes by less than the minute that a cluster bears."""
 _PATIENCE_S: Final = 300.0
@@ -146,7 +146,7 @@ class ClusterTown(Town):
                 self.residents.append(Resident(self, person, device, home))
         if plan.skew:
             self.world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
-        self.world.invariant(self.copies.hold, "a journal forgets what a majority keeps")
+        self.world.invariant(self.copies.hold, "a majority has what a journal forgets")
         self.world.invariant(self._one_serves, "a partition is served by one node", every_s=0.5)
 
     def _by_node(self) -> list[list[Resident]]:
@@ -251,7 +251,11 @@ class ClusterTown(Town):
         while (withdrawn := self.cluster.withdrawn()) or not self._shares():
             if self.world.now_s > deadline_s:
                 self.world.fail("eventually: all nodes have a share", self._state())
-            up = [node for node in self.cluster.nodes if node.is_up]
+            up = [node for node in self.cluster.nodes if node.is_up and not node.is_refused]
+            for node in self.cluster.nodes:
+                if node.is_refused:  # it was removed, and started anew it is a new one
+                    node.host.crash()
+                    node.host.boot()
             if up:
                 what: What = "undrain" if withdrawn else "rebalance"
                 asked = up[0].change(what, (*withdrawn, "")[0])

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from palaver.actors.cluster.auditing import compare
+from palaver.actors.cluster.records import PLACEMENT
 from palaver.supervisors.simulations.cluster_nodes import ClusterNode, SimulatedCluster
 
 __all__ = ["Copies"]
@@ -32,10 +33,12 @@ class Copies:
         self._wiped: list[ClusterNode] = []
         self._spoilt: dict[int, int] = {}
         self._had: dict[tuple[ClusterNode, int], tuple[float, int]] = {}
-        self._forgotten_too_early: str | None = None
+        self._rows: dict[int, tuple[str, ...]] = {}
+        self._too_few: str | None = None
         for number in range(partitions):
             log = cluster.engine.engine.log(number)
             log.forgetting.append(partial(self._forgets, number))
+        cluster.engine.engine.table.witnesses.append(self._placed_anew)
 
     def wipe(self, node: ClusterNode) -> bool:
         """Take a node's disk away, unless another one lacks what it has lost; whether it was so."""
@@ -59,9 +62,9 @@ class Copies:
         return True
 
     def hold(self) -> bool:
-        """Whether no journal has forgotten what too few have; raises if one has."""
-        if self._forgotten_too_early is not None:
-            raise AssertionError(self._forgotten_too_early)
+        """Whether there have been enough copies at any moment; raises if there were too few."""
+        if self._too_few is not None:
+            raise AssertionError(self._too_few)
         return True
 
     def _remember(self, node: ClusterNode) -> None:
@@ -74,7 +77,29 @@ class Copies:
         cluster = self._cluster
         have = [node.host.name for node in cluster.nodes if self._has(node, number, up_to)]
         if len(have) <= cluster.replicas // 2:
-            self._forgotten_too_early = f"partition {number} up to {up_to}: only {have} have it"
+            self._too_few = f"partition {number} forgets up to {up_to}: only {have} have it"
+
+    def _placed_anew(self, key: str) -> None:
+        """See who has what the journals have not, when the placement changes."""
+        if key != PLACEMENT:
+            return
+        cluster = self._cluster
+        for number, log in cluster.engine.engine.logs.items():
+            before, row = self._rows.get(number, ()), cluster.placed(number)
+            self._rows[number] = row
+            had, have = (
+                [
+                    node.host.name
+                    for node in cluster.nodes
+                    if node.host.name in names and self._has(node, number, log.first - 1)
+                ]
+                for names in (before, row)
+            )
+            if len(have) < min(len(had), cluster.replicas // 2 + 1):
+                self._too_few = (
+                    f"partition {number} goes from {before} to {row}: only {have} have what its "
+                    f"journal has forgotten, before it was {had}"
+                )
 
     def _has(self, node: ClusterNode, number: int, position: int) -> bool:
         until_s, had = self._had.get((node, number), (0.0, 0))

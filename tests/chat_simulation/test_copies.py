@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
+from palaver.actors.cluster.records import PLACEMENT, Placement, decoded, encoded
 from palaver.actors.simulation import World, run
 from palaver.supervisors.simulations.cluster_nodes import ClusterNode
 from palaver.supervisors.simulations.clusters import ClusterPlan, ClusterTown
@@ -29,7 +31,10 @@ def tell(story: Story, plan: ClusterPlan) -> Exception | None:
 
 
 def plan(**more: object) -> ClusterPlan:
-    return ClusterPlan(nodes=3, people=2, habits={"say": 1}, wishes=4, tail=0, **more)  # type: ignore[arg-type]
+    return replace(
+        ClusterPlan(nodes=3, people=2, habits={"say": 1}, wishes=4, tail=0),
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def follower(town: ClusterTown) -> ClusterNode:
@@ -116,3 +121,20 @@ def test_a_journal_that_forgets_what_one_node_has_is_found_out(enough: bool) -> 
     failure = tell(story, plan())
     assert (failure is None) == enough
     assert enough or str(failure).endswith("have it")
+
+
+@pytest.mark.parametrize("row", ["abd", "ad"])
+def test_a_placement_that_gives_up_too_many_copies_is_found_out(row: str) -> None:
+    async def story(world: World, town: ClusterTown) -> None:
+        engine = town.cluster.engine.engine
+        assert await world.until(lambda: engine.log(0).first > 1, within_s=60.0)
+        register = engine.table.now[PLACEMENT]
+        placement = decoded(Placement, register.value)
+        assert sorted(placement.partitions[0]) == ["a", "b", "c"]
+        new = replace(placement, version=placement.version + 1, partitions=(tuple(row),))
+        engine.table.change(PLACEMENT, encoded(new), register.revision)
+        await world.sleep(1.0)
+
+    failure = tell(story, plan(nodes=4, founders=3))
+    assert (failure is None) == (row == "abd")
+    assert failure is None or "only ['a'] have what its journal has forgotten" in str(failure)

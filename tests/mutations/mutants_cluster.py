@@ -20,7 +20,7 @@ FENCED = "what a deposed owner writes has no effect"
 ONE = "all replicas have one history"
 KEPT = "what was answered is there at the next owner"
 GOES_ON = "the cluster goes on after faults"
-ENOUGH = "a journal forgets what a majority keeps"
+ENOUGH = "a majority has what a journal forgets"
 EQUAL = "a copy that goes astray is found and made anew"
 
 MUTATIONS = [
