@@ -199,9 +199,9 @@ class _Fetching:
         return sorted(peers, key=lambda name: name == status.owner)
 
     async def _from(self, ctx: ProcessContext, name: str) -> SnapshotInfo:
-        server, limit_s = self._distribution.at(name, SNAPSHOT_SERVER), self._settings.takeover_s
+        server = self._distribution.at(name, SNAPSHOT_SERVER)
         opened: Opened = await ctx.call(
-            server, OpenSnapshot(self._number, ctx.pid), timeout_s=limit_s * 6
+            server, OpenSnapshot(self._number, ctx.pid), timeout_s=self._settings.snapshot_s
         )
         try:
             await self._copy(ctx, server, opened)

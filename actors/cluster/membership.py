@@ -27,7 +27,12 @@ from palaver.actors.cluster.roster import Members, Roster
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.distribution import Distribution, Nodedown, Nodeup
 from palaver.actors.runtime import NOREPLY, Down, Exit, From, GenServer, Pid, Stop, is_abnormal
-from palaver.storage.replicated.ports import Follow, Register, RegisterChanged
+from palaver.storage.replicated.ports import (
+    Follow,
+    Register,
+    RegisterChanged,
+    RegistersUnavailable,
+)
 
 __all__ = ["GetMembers", "Joined", "Membership", "Subscribe"]
 
@@ -301,6 +306,9 @@ class Membership(GenServer):
         begin(self, ("refresh", new), lambda ctx: registers.put(ctx, key, new, expected))
 
     def _finished(self, done: Finished) -> None:
+        passing = (CannotJoin, RegisterChanged, RegistersUnavailable)
+        if done.error is not None and not isinstance(done.error, passing):
+            raise done.error
         if done.what == "join":
             self._joining = False
             if isinstance(done.error, CannotJoin):

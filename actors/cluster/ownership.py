@@ -197,6 +197,10 @@ class Ownership(GenServer):
             return NOREPLY
         if request.to == situation.me:
             return True
+        if partition.busy:
+            text = f"partition {request.number} is being announced: ask again"
+            self.reply_error(from_, CannotHandOver(text))
+            return NOREPLY
         there = candidates(situation, self._view(partition, situation))
         if request.to not in there:
             error = CannotHandOver(

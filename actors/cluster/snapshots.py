@@ -166,7 +166,7 @@ class SnapshotServer(GenServer):
             self.send_after(idle_s / 2, self.pid, _Sweep())
             before_s = self.clock.monotonic() - idle_s
             for number, transfer in list(self._transfers.items()):
-                if transfer.used_s < before_s:
+                if transfer.info is not None and transfer.used_s < before_s:
                     self._close(number)
         elif isinstance(message, Exit):
             return Stop(message.reason) if is_abnormal(message.reason) else None

@@ -101,6 +101,7 @@ class Replica:
     def unfollow(self) -> None:
         """Read nothing more; an owner does no longer lead. What was read is applied."""
         self._stopped = None
+        self._rebuilding = False
         self.trouble("stopped", None)
         self.owner.drop("it follows no longer")
         self._following.stop()

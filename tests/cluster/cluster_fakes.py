@@ -117,9 +117,12 @@ class FaultyRegisters:
 
     def __init__(self, bank: RegisterBank, host: Host) -> None:
         self._bank, self._host = bank, host
+        self.bug: Exception | None = None
 
     async def _do(self, what: Callable[[], Any], name: str) -> Any:
         await asyncio.sleep(LATENCY_S)
+        if self.bug is not None:
+            raise self.bug
         fails = self._bank.fails(self._host, name)
         if fails == 1 or not self._bank.reaches(self._host):
             await asyncio.sleep(RETRY_S)

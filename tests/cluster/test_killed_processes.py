@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cluster_fakes import FaultyRegisters
 from cluster_kit import Town, in_town
 
 from palaver.actors.cluster.auditor import GetStatus
@@ -141,5 +142,19 @@ def test_membership_whose_register_is_changed_by_others_all_the_time_goes_on() -
         await town.world.sleep(5.0)
         assert node.whereis(MEMBERSHIP) is pid
         assert (await town.members("b")).nodes["b"].state == "draining"
+
+    in_town(test)
+
+
+def test_membership_does_not_hide_what_it_has_not_expected() -> None:
+    async def test(town: Town) -> None:
+        node = town.nodes["b"]
+        pid = node.whereis(MEMBERSHIP)
+        registers = town.parts["b"].registers
+        assert isinstance(registers, FaultyRegisters)
+        registers.bug = RuntimeError("nobody has thought of this")
+        await town.world.eventually(lambda: node.whereis(MEMBERSHIP) is not pid, "it crashes")
+        registers.bug = None
+        await town.served()
 
     in_town(test)

@@ -99,6 +99,38 @@ def test_an_owner_that_is_back_at_once_goes_on() -> None:
     in_town(test)
 
 
+def test_an_owner_that_is_at_something_else_refuses_to_hand_over_at_once() -> None:
+    async def test(town: Town) -> None:
+        n = first_of(town, "b")
+        town.hosts["b"].crash()
+        await town.world.eventually(
+            lambda: any(
+                event.about == str(n) for name in "ac" for event in town.told(name, "taking over")
+            ),
+            "another one takes over",
+        )
+        name = next(
+            each
+            for each in "ac"
+            if any(event.about == str(n) for event in town.told(each, "taking over"))
+        )
+        # It leads, and cannot say so in the register.
+        town.bank.severed.add(name)
+        await town.world.eventually(
+            lambda: any(event.about == str(n) for event in town.told(name, "leading")), "it leads"
+        )
+        other = "c" if name == "a" else "a"
+        with pytest.raises(CannotHandOver, match="again"):
+            await town.nodes[name].call(OWNERSHIP, GiveTo(n, other), timeout_s=5.0)
+        town.bank.severed.discard(name)
+        await town.served()
+        await town.nodes[name].call(OWNERSHIP, GiveTo(n, other), timeout_s=5.0)
+        await town.served()
+        assert town.servers(n) == [other]
+
+    in_town(test)
+
+
 def test_replicas_that_have_stopped_are_told_of_and_the_other_partitions_go_on() -> None:
     async def test(town: Town) -> None:
         for name in "abc":

@@ -29,6 +29,7 @@ class Pair:
         self.time = Time()
         self.gate: asyncio.Event | None = None
         self.fetched = 0
+        self.offered: Any = None
         self.owner = self.open("a")
         self.other = self.open("b")
 
@@ -51,6 +52,8 @@ class Pair:
 
     async def _fetch(self, partition: int) -> Any:
         self.fetched += 1
+        if self.offered is not None:
+            return self.offered
         path = self.engine.file(f"snapshot{self.fetched}")
         return path, self.owner.snapshot(partition, path)
 
@@ -159,6 +162,41 @@ def test_tables_that_cannot_be_removed_are_whole_and_are_removed_later() -> None
         assert len(bodies(pair.other.store)) == 10
         await pair.other.forget(0)
         assert pair.other.held(0) == 0
+        await pair.close()
+
+    run(story)
+
+
+def test_a_rebuilding_that_was_given_up_does_not_let_an_old_snapshot_in_later() -> None:
+    async def story() -> None:
+        pair = Pair(Simulated())
+        await pair.begin()
+        old = pair.engine.file("old")
+        info = pair.owner.snapshot(0, old)
+        pair.gate = asyncio.Event()
+        await pair.other.rebuild(0)
+        await pair.other.unfollow(0)
+        pair.gate.set()
+        pair.gate = None
+        await turns()
+        pair.other.follow(0)
+        for number in range(20, 30):
+            await append(pair.owner, [say(number)])
+        await pair.level()
+        applied = pair.other.applied(0)
+        pair.offered = (old, info)
+        await pair.other.unfollow(0)
+        await append(pair.owner, [say(40)])
+        pair.owner.truncate_allowed(0, pair.journal.last)
+        await until(lambda: pair.journal.first > 1)
+        pair.other.follow(0)
+        fetched = pair.fetched
+        await until(lambda: pair.fetched > fetched)
+        await turns()
+        assert pair.other.applied(0) == applied, "it is not set back"
+        pair.offered = None
+        await pair.time.advance(5.0)
+        await pair.level()
         await pair.close()
 
     run(story)
