@@ -145,7 +145,12 @@ def _problems(
         problems.append(f"this node may not join: {found['cluster']['refused']}")
     if not found["cluster"]["founded"]:
         problems.append("the cluster is not founded yet: start its founding nodes")
-    problems += [f"node {node.name} is {node.state}" for node in nodes if node.state == "lost"]
+    problems += [
+        f"node {node.name} is lost: start it, or take it out for good with "
+        f"`palaver cluster remove {node.name}`"
+        for node in nodes
+        if node.state == "lost"
+    ]
     for partition in partitions:
         if not partition.owner:
             problems.append(f"partition {partition.number} has no owner")

@@ -12,6 +12,7 @@ from palaver.actors.cluster.errors import (
     NotReplica,
     SnapshotError,
     TooManyTransfers,
+    WrongCluster,
 )
 from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.moving import IsBusy
@@ -22,6 +23,7 @@ from palaver.actors.cluster.ownership_messages import (
     PartitionStatus,
     Rebuild,
 )
+from palaver.actors.cluster.records import ClusterRecord, decoded
 from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
 from palaver.actors.cluster.standing import GetConnections
 from palaver.actors.cluster.status import NodeSummary
@@ -69,3 +71,10 @@ def test_refusals_arrive_as_what_they_are(kind: type[Exception]) -> None:
     there = crossed(kind("so it is"))
     assert type(there) is kind
     assert str(there) == "so it is"
+
+
+def test_a_cluster_of_another_format_is_refused_with_what_to_do() -> None:
+    newer = decoded(ClusterRecord, b'{"name": "shop", "partitions": 4, "format": 2}')
+    with pytest.raises(WrongCluster, match=r"format 1, but .* format 2: change .* its version"):
+        ClusterRecord("shop", 4).check(newer)
+    ClusterRecord("shop", 4).check(ClusterRecord("shop", 4))
