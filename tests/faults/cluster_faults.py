@@ -152,9 +152,9 @@ class ClusterFaults:
         index = list(self.cluster.nodes).index(name)
         pids = {each: node.pid for each, node in self.cluster.nodes.items()}
         await self.town.eventually(
-            lambda: any(self._is_at(one, node) for one in self.town.members), "it has clients"
+            lambda: any(self._reads_at(one, node) for one in self.town.members), "it has clients"
         )
-        there = [one for one in self.town.members if self._is_at(one, node)]
+        there = [one for one in self.town.members if self._reads_at(one, node)]
         ground.cut_off(index, ways)
         try:
             await asyncio.gather(*(self._refused(one, node) for one in there))
@@ -171,6 +171,9 @@ class ClusterFaults:
     def _is_at(one: Member, node: NodeProcess) -> bool:
         client = one.device.client
         return client is not None and client.online and client.server == node.ws_url
+
+    def _reads_at(self, one: Member, node: NodeProcess) -> bool:
+        return self._is_at(one, node) and bool(one.device.log.events)
 
     async def _refused(self, one: Member, node: NodeProcess) -> None:
         """Say what was read until that is refused; by then at the latest the client leaves."""
