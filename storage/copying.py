@@ -139,13 +139,30 @@ class Copying:
             StoreBusy: a snapshot (a backup's, say) was held open for longer than `max_snapshot_s`.
             StoreClosed: the store is closing or readonly.
         """
+        self._put_in_place(partition, lambda new: new.prepare(partition, Path(source), info))
+
+    def clear(self, partition: int) -> None:
+        """Replace the content of a partition by nothing: for a replica that is not needed any more.
+
+        Its files are removed; sequence and digest begin anew. As with `install`, what was appended
+        before and is not applied gets WrongSequence, and a crash at any moment leaves the old
+        content or none. Blocks until done; may be called from any thread, but not inside `view`.
+
+        Raises:
+            StoreError: the disk is full, or the system refuses.
+            StoreBusy: a snapshot (a backup's, say) was held open for longer than `max_snapshot_s`.
+            StoreClosed: the store is closing or readonly.
+        """
+        self._put_in_place(partition, lambda new: new.prepare_empty(partition))
+
+    def _put_in_place(self, partition: int, prepare: Callable[[Installation], None]) -> None:
         self._assert_no_view()
         place = self._environments[partition].folder
         installation = Installation(place, self._machine(partition))
         with self._installing:
             self._assert_open()
             try:
-                installation.prepare(partition, Path(source), info)
+                prepare(installation)
                 with self._closing_down:
                     self._assert_open()
                     self._appliers[partition].replace(installation.swap, installation.undo)

@@ -37,16 +37,21 @@ def create(root: Path, machine: Callable[[int], Machine], partitions: int) -> No
         raise kind(f"no store can be made in {root}: {error}") from error
 
 
+def make_partition(place: Path, partition: int, machine: Machine) -> None:
+    """Make the new folder `place` with an empty partition in it."""
+    place.mkdir(mode=0o700)
+    environment = Environment(place, machine.tables, create=True)
+    try:
+        raw = environment.begin()
+        write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
+        environment.commit(raw)
+    finally:
+        environment.close()
+
+
 def _fill(tables: Path, machine: Callable[[int], Machine], partitions: int) -> None:
     for partition in range(partitions):
         place = folder.partition_folder(tables, partition)
-        place.mkdir(mode=0o700)
-        environment = Environment(place, machine(partition).tables, create=True)
-        try:
-            raw = environment.begin()
-            write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
-            environment.commit(raw)
-        finally:
-            environment.close()
+        make_partition(place, partition, machine(partition))
     first = machine(0)
     folder.Format(partitions, kind_of(first), first.version).write(tables)

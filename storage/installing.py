@@ -21,9 +21,10 @@ import lmdb
 
 from . import folder
 from .check import check_partition
+from .creation import make_partition
 from .disk import DATA_FILE
 from .environment import Environment
-from .errors import BackupError, StoreBusy
+from .errors import BackupError, StoreBusy, StoreError
 from .machine import Machine, kind_of
 from .snapshot import Counter, copy_image, pour
 
@@ -87,7 +88,7 @@ def write_snapshot(
 
 
 class Installation:
-    """One snapshot on its way into a partition's place.
+    """One snapshot, or an empty partition, on its way into a partition's place.
 
     Args:
         place: the partition's folder.
@@ -128,6 +129,20 @@ class Installation:
             )
         (self._new / "lock.mdb").unlink(missing_ok=True)
         folder.sync_tree(self._new)
+
+    def prepare_empty(self, partition: int) -> None:
+        """Make an empty partition beside this one, which is in use meanwhile.
+
+        Raises:
+            StoreError: the disk is full, or the system refuses.
+        """
+        try:
+            self.discard()
+            make_partition(self._new, partition, self._machine)
+            (self._new / "lock.mdb").unlink(missing_ok=True)
+            folder.sync_tree(self._new)
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(f"{self._place} cannot be emptied: {error}") from error
 
     def _copy(self, source: Path, info: SnapshotInfo) -> None:
         self.discard()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from palaver.actors.distribution.signals import Where
+from palaver.actors.distribution.told import ToldPids
 from palaver.actors.runtime import Node, Pid
 
 __all__ = ["AddressBook", "ClusterBook", "LocalBook", "NodeDirectory"]
-
-_MAX_TOLD: Final = 100_000
 
 
 class AddressBook(Protocol):
@@ -36,15 +35,11 @@ class LocalBook:
     def __init__(self, node: Node, run: str) -> None:
         self._node = node
         self._run = run
-        self._pids: dict[int, Pid] = {}
+        self._pids = ToldPids()
 
     def text(self, pid: Pid) -> str:
         """What a process is called."""
-        if self._pids.get(pid.serial) is not pid:
-            if len(self._pids) >= _MAX_TOLD:
-                alive = {n: each for n, each in self._pids.items() if each.process_ is not None}
-                self._pids = alive
-            self._pids[pid.serial] = pid
+        self._pids.add(pid)
         return f"{self._node.name}/{self._run}/{pid.serial}"
 
     def pid(self, text: str) -> Pid | None:

@@ -27,7 +27,12 @@ from palaver.actors.cluster.roster import Members, Roster
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.distribution import Distribution, Nodedown, Nodeup
 from palaver.actors.runtime import NOREPLY, Down, Exit, From, GenServer, Pid, Stop, is_abnormal
-from palaver.storage.replicated.ports import Follow, Register, RegisterChanged
+from palaver.storage.replicated.ports import (
+    Follow,
+    Register,
+    RegisterChanged,
+    RegistersUnavailable,
+)
 
 __all__ = ["GetMembers", "Joined", "Membership", "Subscribe"]
 
@@ -253,14 +258,10 @@ class Membership(GenServer):
         cluster, settings = self._cluster, self._settings
         if cluster is None:
             return
-        asked = ClusterRecord(settings.cluster, settings.partitions)
-        if cluster != asked:
-            self._refuse(
-                WrongCluster(
-                    f"this node is set up for {asked}, but the registers are those of {cluster}: "
-                    "change this node's settings, or let it use other registers"
-                )
-            )
+        try:
+            ClusterRecord(settings.cluster, settings.partitions).check(cluster)
+        except WrongCluster as error:
+            self._refuse(error)
 
     def _refuse(self, error: CannotJoin) -> None:
         if self._refused is not None:
@@ -305,6 +306,9 @@ class Membership(GenServer):
         begin(self, ("refresh", new), lambda ctx: registers.put(ctx, key, new, expected))
 
     def _finished(self, done: Finished) -> None:
+        passing = (CannotJoin, RegisterChanged, RegistersUnavailable)
+        if done.error is not None and not isinstance(done.error, passing):
+            raise done.error
         if done.what == "join":
             self._joining = False
             if isinstance(done.error, CannotJoin):
@@ -377,6 +381,7 @@ class Membership(GenServer):
             self._distribution.creation,
             joined=self._record is not None,
             refused=refused,
+            removed=isinstance(self._refused, Removed),
             cluster=self._cluster,
             placement=self._placement,
             nodes={name: record.calm() for name, record in self._roster.nodes.items()},

@@ -38,6 +38,7 @@ from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.membership import Subscribe
 from palaver.actors.cluster.ownership_messages import (
     Changed,
+    Forget,
     GetPartition,
     GetPartitions,
     GiveTo,
@@ -154,13 +155,18 @@ class Ownership(GenServer):
         return super().handle_call(request, from_)
 
     def handle_cast(self, message: Any) -> Any:
-        """See to `LostPartition` of the partition's own processes, and to `Rebuild`."""
+        """See to `LostPartition` of the partition's own processes, `Rebuild` and `Forget`."""
         if isinstance(message, LostPartition):
             self._lost(message)
         elif isinstance(message, Rebuild):
             partition = self._partitions[message.number]
             partition.rebuild = message.why
             self._look_at(partition)
+        elif isinstance(message, Forget):
+            partition = self._partitions[message.number]
+            idle = partition.role is Role.FOLLOWING and not partition.busy
+            if idle and not partition.followed and self._placed(partition) == message.row:
+                self._desk.forget(partition)
         else:
             super().handle_cast(message)
 
@@ -179,6 +185,8 @@ class Ownership(GenServer):
             behind=0 if state is None else state.behind,
             ready=self._is_ready(state),
             digests=() if state is None else tuple(state.digests),
+            trouble=partition.trouble if state is None else state.trouble,
+            held=self._store.held(partition.number),
         )
 
     def _give_to(self, request: GiveTo, from_: From) -> Any:
@@ -189,6 +197,10 @@ class Ownership(GenServer):
             return NOREPLY
         if request.to == situation.me:
             return True
+        if partition.busy:
+            text = f"partition {request.number} is being announced: ask again"
+            self.reply_error(from_, CannotHandOver(text))
+            return NOREPLY
         there = candidates(situation, self._view(partition, situation))
         if request.to not in there:
             error = CannotHandOver(
@@ -335,8 +347,11 @@ class Ownership(GenServer):
         stats.ownerless = sum(
             each.owner is None or each.owner.phase != "leading" for each in partitions
         )
-        states = [self._store.state(each.number) for each in partitions if each.followed]
-        stats.max_behind = max((each.behind for each in states if each is not None), default=0)
+        states = {n: self._store.state(n) for n in (p.number for p in partitions if p.followed)}
+        known = [state for state in states.values() if state is not None]
+        stats.max_behind = max((state.behind for state in known), default=0)
+        for state in known:
+            self._mind_trouble(partitions[state.partition], state.trouble)
         self._answer_release()
 
     def _look_at(self, partition: Partition, situation: Situation | None = None) -> None:
@@ -365,6 +380,14 @@ class Ownership(GenServer):
                 self._desk.rebuild(partition)
         if partition.rebuild and partition.role in (Role.LEADING, Role.TAKING_OVER):
             self._desk.give_up(partition, GiveUp(partition.rebuild, free=True))
+
+    def _mind_trouble(self, partition: Partition, trouble: str) -> None:
+        """Tell of what keeps a replica from going on, once."""
+        if trouble and trouble != partition.trouble:
+            self._recorder.tell("replica in trouble", partition.number, trouble, level="alarm")
+        elif partition.trouble and not trouble:
+            self._recorder.tell("replica goes on", partition.number)
+        partition.trouble = trouble
 
     def _begin_replica(self, partition: Partition) -> None:
         try:

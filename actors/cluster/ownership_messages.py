@@ -8,6 +8,7 @@ from palaver.storage.replicated.ports import Register
 
 __all__ = [
     "Changed",
+    "Forget",
     "GetPartition",
     "GetPartitions",
     "GiveTo",
@@ -33,6 +34,8 @@ class PartitionStatus(NamedTuple):
         behind: entries that it lacks, as far as is known.
         ready: whether it could lead.
         digests: (position, digest) at the last checkpoints.
+        trouble: what keeps it from being a copy, and what to do about it; "" when nothing does.
+        held: up to which position there are tables here, with or without a replica.
     """
 
     number: int
@@ -46,6 +49,8 @@ class PartitionStatus(NamedTuple):
     behind: int
     ready: bool
     digests: tuple[tuple[int, Any], ...]
+    trouble: str = ""
+    held: int = 0
 
 
 class GetPartitions(NamedTuple):
@@ -82,6 +87,18 @@ class Rebuild(NamedTuple):
 
     number: int
     why: str
+
+
+class Forget(NamedTuple):
+    """Cast: nobody needs the tables that this node has of a partition.
+
+    Attributes:
+        number: the partition.
+        row: the nodes that are to have a replica; if that has changed, nothing is done.
+    """
+
+    number: int
+    row: tuple[str, ...]
 
 
 class LostPartition(NamedTuple):

@@ -29,16 +29,24 @@ class Guarded:
         timeout_s: how long one question may take; then it is `RegistersUnavailable`.
     """
 
-    __slots__ = ("_registers", "_timeout_s", "lease")
+    __slots__ = ("_registers", "_timeout_s", "_watches", "lease")
 
     def __init__(self, registers: Registers, lease: Lease, timeout_s: float) -> None:
         self._registers = registers
         self._timeout_s = timeout_s
+        self._watches: dict[str, Follow] = {}
         self.lease = lease
 
     def watch(self, prefix: str, changed: Callable[[str, Register | None], None]) -> Follow:
-        """As the port's."""
-        return self._registers.watch(prefix, changed)
+        """As the port's, but a prefix is watched once: this ends an earlier watch of it.
+
+        A process that was killed could not close its own.
+        """
+        before = self._watches.pop(prefix, None)
+        if before is not None:
+            before.close()
+        follow = self._watches[prefix] = self._registers.watch(prefix, changed)
+        return follow
 
     async def get(self, ctx: ProcessContext, key: str) -> Register | None:
         """Read; no renewal of the lease, because an old copy may have answered."""

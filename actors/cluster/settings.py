@@ -49,6 +49,7 @@ class ClusterSettings:
         peer_timeout_s: how long another node may take to answer.
         chunk_bytes: how much of a snapshot one answer carries.
         max_transfers: how many snapshots a node sends at a time, and how many it fetches.
+        snapshot_s: how long a node may take to make a snapshot ready for another one.
         transfer_idle_s: a snapshot that nobody reads any more is given up after so long.
         catch_up_s: how long a rebalance waits for a new replica that makes no progress.
         max_events: how many recent events a node remembers.
@@ -78,6 +79,7 @@ class ClusterSettings:
     peer_timeout_s: float = 3.0
     chunk_bytes: int = 256 * 1024
     max_transfers: int = 2
+    snapshot_s: float = 1800.0
     transfer_idle_s: float = 60.0
     catch_up_s: float = 120.0
     max_events: int = 500

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.ownership_messages import PartitionStatus
+from palaver.actors.cluster.records import Placement
 from palaver.actors.cluster.roster import Members
 
 __all__ = ["NodeSummary", "cluster_status"]
@@ -26,9 +27,10 @@ def cluster_status(members: Members, summaries: Sequence[NodeSummary]) -> dict[s
     Returns:
         A dict with: ``cluster`` (name, partitions, founded, refused), ``asked`` (the node that
         tells), ``nodes`` (one dict each: name, state, live, since_ms, creation, version, ws_url,
-        http_url, owns, replicas, island), ``partitions`` (one dict each: number, owner, epoch,
-        phase, replicas: one dict per node with role, position, behind, ready, digest; "unknown"
-        where the node did not answer), ``events`` (of all nodes that answered, in order of time).
+        http_url, owns, replicas, leftovers, island), ``partitions`` (one dict each: number, owner,
+        epoch, phase, replicas: one dict per node with role, position, behind, ready, trouble,
+        digest; "unknown" where the node did not answer), ``events`` (of all nodes that answered,
+        in order of time).
     """
     placement = members.placement
     by_node = {each.name: {p.number: p for p in each.partitions} for each in summaries}
@@ -53,6 +55,7 @@ def cluster_status(members: Members, summaries: Sequence[NodeSummary]) -> dict[s
                 "http_url": "" if record is None else record.http_url,
                 "owns": sum(owner == name for owner in owners.values()),
                 "replicas": 0 if placement is None else len(placement.of(name)),
+                "leftovers": _leftovers(name, by_node.get(name, {}), placement),
                 "island": next((i for i, each in enumerate(islands) if name in each), None),
             }
         )
@@ -86,6 +89,14 @@ def cluster_status(members: Members, summaries: Sequence[NodeSummary]) -> dict[s
     }
 
 
+def _leftovers(
+    name: str, partitions: Mapping[int, PartitionStatus], placement: Placement | None
+) -> int:
+    """Of how many partitions a node has tables that are yet to be removed."""
+    placed = () if placement is None else placement.of(name)
+    return sum(each.held > 0 and n not in placed for n, each in partitions.items())
+
+
 def _when(event: Event) -> tuple[int, str]:
     return event.at_ms, event.node
 
@@ -100,5 +111,6 @@ def _replica(name: str, one: PartitionStatus | None) -> dict[str, Any]:
         "applied": one.applied,
         "behind": one.behind,
         "ready": one.ready,
+        "trouble": one.trouble,
         "digest": list(one.digests[-1]) if one.digests else None,
     }

@@ -37,7 +37,7 @@ class Partition:
         role, role_since_s, epoch: what this node is for it.
         followed: whether the store keeps a replica.
         rebuild: why its replica is to be made anew; "" if it is not.
-        trouble: why it cannot be followed; "" if it can.
+        trouble: why it cannot be followed, or does not go on; "" if it does.
         shown: what the host runs.
         busy: the job that is under way, and its process.
         successor: what the register is to say after stepping down; None: nothing new.
@@ -225,6 +225,11 @@ class Desk:
         store, number = self._store, partition.number
         self._begin(partition, "drop", lambda ctx: ctx.bridge(store.unfollow(number)))
 
+    def forget(self, partition: Partition) -> None:
+        """Remove the tables that a replica has left."""
+        store, number = self._store, partition.number
+        self._begin(partition, "forget", lambda ctx: ctx.bridge(store.forget(number)))
+
     def rebuild(self, partition: Partition) -> None:
         """Make the replica anew."""
         self._recorder.tell("rebuilding", partition.number, partition.rebuild, level="alarm")
@@ -312,6 +317,13 @@ class Desk:
             self._recorder.tell(
                 "replica not dropped", partition.number, _told(done.error), level="warning"
             )
+
+    def _forget_done(self, partition: Partition, done: Finished) -> None:
+        if done.error is None:
+            self._recorder.tell("tables removed", partition.number)
+        else:
+            text = f"{_told(done.error)}; it is tried again"
+            self._recorder.tell("tables not removed", partition.number, text, level="warning")
 
     def _rebuild_done(self, partition: Partition, done: Finished) -> None:
         if done.error is None:

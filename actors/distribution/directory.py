@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from palaver.actors.distribution.addresses import (
@@ -14,6 +14,7 @@ from palaver.actors.distribution.addresses import (
 )
 from palaver.actors.distribution.crossing import CannotCross
 from palaver.actors.distribution.signals import Where
+from palaver.actors.distribution.told import MAX_TOLD, ToldPids
 from palaver.actors.runtime import Alias, From, Pid, Ref
 
 if TYPE_CHECKING:
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Directory"]
 
-MAX_TOLD: Final = 100_000
-"""Own pids, and own references, that are remembered after they were told to others.
-
-Beyond it, those that mean nothing any more are forgotten, then the oldest references. If a
-forgotten one comes back, it is another object, for a process that has exited.
-"""
+# So many own references are remembered after they were told to others. Beyond, those that mean
+# nothing any more are forgotten, then the oldest ones. If a forgotten one comes back, it is another
+# object. So it is with pids of processes that have exited.
 
 
 class Directory:
@@ -35,7 +33,7 @@ class Directory:
     def __init__(self, distribution: Distribution) -> None:
         self._distribution = distribution
         # Own ones that others know of.
-        self._pids: dict[int, Pid] = {}
+        self._pids = ToldPids(MAX_TOLD)
         self._refs: dict[int, Ref] = {}
         self._numbers: dict[Ref, int] = {}
         self._last_number = 0
@@ -79,11 +77,7 @@ class Directory:
         if self._pids.get(serial) is not pid:
             if process is None and any(each.serial == serial for each in node.table):
                 return Where("pid", node.name, 0, serial)  # of an earlier life: nobody
-            if len(self._pids) >= MAX_TOLD:
-                self._pids = {
-                    number: each for number, each in self._pids.items() if each.process_ is not None
-                }
-            self._pids[serial] = pid
+            self._pids.add(pid)
         return self._own("pid", serial)
 
     def told(self, ref: Ref) -> int | None:
@@ -130,7 +124,7 @@ class Directory:
                     break
             else:
                 pid = Pid(node.name, serial)
-            self._pids[serial] = pid
+            self._pids.add(pid)
         return pid
 
     def found(self, where: Any) -> Any:

@@ -4,11 +4,13 @@ JournalError
 ├── JournalUnavailable    no answer, no quorum, no connection: there or not (a port's error)
 │   ├── NotStored         certainly not stored; try again
 │   └── JournalMissing    the stream does not exist, or not yet
-├── JournalRefused        certainly not stored, and it will not be: an operator has to act
+├── JournalRefused        certainly not stored, an operator has to act (a port's error)
 │   ├── JournalFull       the stream, the account or the disk has no room
 │   └── EntryTooLarge     the entry is longer than the journal takes
-├── JournalReplaced       the stream was deleted and made anew: its positions mean something else
-└── JournalLost           the stream ends before what it had confirmed
+├── JournalGone           final (a port's error)
+│   ├── JournalReplaced   the stream was deleted and made anew: its positions mean something else
+│   └── JournalDeleted    the stream does not exist, and has not for a while
+└── JournalLost           the stream seems to end before what it had confirmed
 
 EngineError               (`UnfitEngine`, `NotEnoughServers`): the NATS that is there will not do
 """
@@ -19,15 +21,21 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.errors import APIError, NotFoundError
 
-from palaver.storage.replicated.ports import JournalError, JournalUnavailable
+from palaver.storage.replicated.ports import (
+    JournalError,
+    JournalGone,
+    JournalRefused,
+    JournalShort,
+    JournalUnavailable,
+)
 
 __all__ = [
     "EngineError",
     "EntryTooLarge",
+    "JournalDeleted",
     "JournalFull",
     "JournalLost",
     "JournalMissing",
-    "JournalRefused",
     "JournalReplaced",
     "NotEnoughServers",
     "NotStored",
@@ -46,10 +54,6 @@ class JournalMissing(JournalUnavailable):
     """The stream does not exist, or the servers that answer have not heard of it yet."""
 
 
-class JournalRefused(JournalError):
-    """The server has refused an entry and stored nothing; the same entry is refused again."""
-
-
 class JournalFull(JournalRefused):
     """Nothing was stored, because there is no room: in the stream, the account or on the disk."""
 
@@ -61,7 +65,22 @@ class EntryTooLarge(JournalRefused):
         super().__init__(f"an entry of {size_bytes} bytes; the journal takes {max_bytes}")
 
 
-class JournalReplaced(JournalError):
+class JournalDeleted(JournalGone):
+    """The stream that this node has followed does not exist any more.
+
+    Servers that have just begun may not have heard of a stream, so this is said only when nothing
+    else was answered for a while.
+    """
+
+    def __init__(self, stream: str, missing_s: float) -> None:
+        super().__init__(
+            f"the stream {stream} does not exist, as NATS has said for {missing_s:g} s; somebody "
+            "has deleted it. Restore it from a backup of NATS; if there is none, stop all nodes and"
+            " found the cluster anew from a backup of the most advanced replica"
+        )
+
+
+class JournalReplaced(JournalGone):
     """The stream is not the one that this node knows: it was deleted and made anew.
 
     Its positions name other entries. Nothing may be read from it or written to it: restore the
@@ -82,7 +101,7 @@ class JournalReplaced(JournalError):
         self.found = found
 
 
-class JournalLost(JournalError):
+class JournalLost(JournalShort):
     """The journal ends before what was delivered from it or confirmed: the engine lost entries.
 
     A majority of the servers was wiped, or NATS runs without `sync_interval: always`.

@@ -18,7 +18,9 @@ from palaver.storage.jetstream.answers import Answers, Unanswered
 from palaver.storage.jetstream.consumer import Broken, Delivered, deliver, heed_cancellation
 from palaver.storage.jetstream.errors import (
     EntryTooLarge,
+    JournalDeleted,
     JournalLost,
+    JournalMissing,
     JournalReplaced,
     NotStored,
     api_error,
@@ -57,8 +59,8 @@ class JournalLimits:
         heartbeat_s: how often a server shows that a follower is still served; at least 0.1.
         silence_s: a follower that hears nothing for so long has failed.
         forget_s: how long a server keeps what it knows of a follower that has gone.
-        settle_s: how long a journal may seem shorter than it was known to be, while a new leader
-            applies what it has; after that entries are lost.
+        settle_s: how long a journal may seem shorter than it was known to be, or not to be there,
+            while a new leader applies what it has; after that entries are lost, or the journal.
     """
 
     publish_timeout_s: float = 2.0
@@ -92,6 +94,7 @@ class JetStreamJournal:
         "_identity",
         "_js",
         "_limits",
+        "_missing_since_s",
         "_nc",
         "_prefix",
         "_subject",
@@ -120,6 +123,7 @@ class JetStreamJournal:
         self._headers = {"Nats-Expected-Stream": stream}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._missing_since_s: float | None = None
 
     @property
     def identity(self) -> str | None:
@@ -200,7 +204,7 @@ class JetStreamJournal:
         """Deliver every entry behind a position; see the port.
 
         `failed` is given, beyond `JournalTruncated` and `JournalUnavailable`: `JournalReplaced`,
-        `JournalLost`.
+        `JournalDeleted`, `JournalLost`.
         """
         follow = JetStreamFollow(self, after, deliver)
         task = asyncio.get_running_loop().create_task(self._follow(follow, failed))
@@ -247,7 +251,7 @@ class JetStreamJournal:
         """See to it that the entry behind `after` is there or to come.
 
         Raises:
-            JournalTruncated, JournalReplaced, JournalLost, JournalUnavailable.
+            JournalTruncated, JournalGone, JournalLost, JournalUnavailable.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.settle_s
@@ -269,15 +273,29 @@ class JetStreamJournal:
 
         Raises:
             JournalReplaced: it is another one than was known.
+            JournalDeleted: the one that was known has not been there for `settle_s`.
             JournalUnavailable: no answer; `JournalMissing`: there is none.
         """
         try:
             info = await self._js.stream_info(self.stream)
         except (NatsError, TimeoutError) as error:
-            raise unavailable(api_error(self.stream, error)) from error
+            raise self._missing(unavailable(api_error(self.stream, error))) from error
         heed_cancellation()
+        self._missing_since_s = None
         self.recognise(identity_of(info))
         return info
+
+    def _missing(self, error: JournalUnavailable) -> JournalError:
+        """See for how long nothing else was answered than that a known stream does not exist."""
+        if not isinstance(error, JournalMissing) or self._identity is None:
+            self._missing_since_s = None
+            return error
+        now_s = asyncio.get_running_loop().time()
+        if self._missing_since_s is None:
+            self._missing_since_s = now_s
+        if now_s - self._missing_since_s < self._limits.settle_s:
+            return error
+        return JournalDeleted(self.stream, self._limits.settle_s)
 
     async def bounds(self) -> tuple[int, int]:
         """Return (first position, last position); (n + 1, n) if it is empty. See the port."""

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
-from palaver.storage.jetstream.answers import Answers
+from palaver.storage.jetstream.answers import Answers, AnswerStats
 from palaver.storage.jetstream.errors import JournalMissing
 from palaver.storage.jetstream.journal import (
     IDENTITY,
@@ -25,7 +25,7 @@ from palaver.storage.jetstream.journal import (
     identity_of,
 )
 from palaver.storage.jetstream.streams import again, checked_name, is_led, make_stream, refused
-from palaver.storage.replicated.ports import JournalUnavailable
+from palaver.storage.replicated.ports import JournalGone, JournalUnavailable
 
 __all__ = ["Identities", "JetStreamJournals"]
 
@@ -106,6 +106,10 @@ class JetStreamJournals:
         """How many publishes wait for their answers."""
         return self._answers.waiting
 
+    def stats(self) -> AnswerStats:
+        """Return what the publishes have counted."""
+        return self._answers.stats()
+
     async def found(self, partitions: Iterable[int], *, timeout_s: float = 30.0) -> None:
         """Make the journals that do not exist, and open all: for a cluster that is being founded.
 
@@ -120,15 +124,28 @@ class JetStreamJournals:
         """
         await self._each(partitions, self._make, timeout_s)
 
-    async def open(self, partitions: Iterable[int], *, timeout_s: float = 30.0) -> None:
+    async def open(
+        self,
+        partitions: Iterable[int],
+        *,
+        timeout_s: float = 30.0,
+        gone: Callable[[int, JournalGone], None] | None = None,
+    ) -> None:
         """Wait until the journals exist and are led, and know them from now on.
+
+        Args:
+            partitions: whose.
+            timeout_s: for each of them.
+            gone: told of a journal that is gone, so that the others can be used; such a journal
+                refuses everything. None: that is raised.
 
         Raises:
             JournalReplaced: this node knows another stream of that name.
+            JournalDeleted: one that this node knows does not exist.
             JournalMissing: it does not exist, after `timeout_s`.
             JournalUnavailable: nobody leads it, after `timeout_s`.
         """
-        await self._each(partitions, self._find, timeout_s)
+        await self._each(partitions, self._find, timeout_s, gone)
 
     async def set_replicas(
         self, partitions: Iterable[int], replicas: int, *, timeout_s: float = 30.0
@@ -184,6 +201,7 @@ class JetStreamJournals:
         partitions: Iterable[int],
         step: Callable[[int], Coroutine[Any, Any, StreamInfo]],
         timeout_s: float,
+        gone: Callable[[int, JournalGone], None] | None = None,
     ) -> None:
         """Do a step for each partition, again until it succeeds or the time is up."""
         if not self._listening:
@@ -196,7 +214,12 @@ class JetStreamJournals:
                 async with gate:
                     self._learn(partition, await step(partition))
 
-            await again(step_and_learn, timeout_s)
+            try:
+                await again(step_and_learn, timeout_s)
+            except JournalGone as error:
+                if gone is None:
+                    raise
+                gone(partition, error)
 
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(one(partition)) for partition in partitions]

@@ -3,11 +3,13 @@
 StoreUnavailable
 ├── NotOwner                  this node does not lead the partition; ask the one that does
 ├── OwnershipLost             it led when the command was appended, and does no longer
-└── JournalSilent             the journal does not answer; it is tried again
+├── JournalSilent             the journal does not answer; it is tried again
+└── JournalRefuses            the journal takes nothing; an operator has to act
 StoreError
 ├── EntryTooLarge             a command does not fit into an entry of the journal
 └── ReplicaStopped            this replica applies nothing more; an operator has to act
     ├── JournalLost           the journal has less than this replica has applied
+    ├── ReplicaOrphaned       the journal is no more, or another one has its name
     ├── EntryUnreadable       an entry is not of a form that this version knows
     ├── ReplicaDamaged        a record of this replica is not what was written
     ├── ReplicaForeign        the tables were filled without a journal
@@ -22,11 +24,13 @@ __all__ = [
     "EntryTooLarge",
     "EntryUnreadable",
     "JournalLost",
+    "JournalRefuses",
     "JournalSilent",
     "NotOwner",
     "OwnershipLost",
     "ReplicaDamaged",
     "ReplicaForeign",
+    "ReplicaOrphaned",
     "ReplicaStopped",
     "SnapshotMissing",
 ]
@@ -39,14 +43,17 @@ class NotOwner(StoreUnavailable):
         partition: which one.
         owner: the node that leads as far as this replica knows, "" when it knows of none.
         epoch: of that owner.
+        why: what keeps this node from leading it, "" when nothing is known to.
     """
 
-    def __init__(self, partition: int, owner: str, epoch: int) -> None:
+    def __init__(self, partition: int, owner: str, epoch: int, why: str = "") -> None:
         who = f"{owner} leads it in epoch {epoch}" if owner else "nobody is known to lead it"
-        super().__init__(f"this node does not lead partition {partition}: {who}; ask there")
+        reason = f", and cannot ({why})" if why else ""
+        super().__init__(f"this node does not lead partition {partition}{reason}: {who}; ask there")
         self.partition = partition
         self.owner = owner
         self.epoch = epoch
+        self.why = why
 
 
 class OwnershipLost(StoreUnavailable):
@@ -80,6 +87,21 @@ class JournalSilent(StoreUnavailable):
         super().__init__(
             f"the journal of partition {partition} does not answer ({why}): a majority of its "
             "servers has to be there; it is tried again"
+        )
+        self.partition = partition
+
+
+class JournalRefuses(StoreUnavailable):
+    """The journal of a partition refuses what is published to it.
+
+    Attributes:
+        partition: which one.
+    """
+
+    def __init__(self, partition: int, why: str) -> None:
+        super().__init__(
+            f"the journal of partition {partition} takes nothing ({why}): an operator has to act; "
+            "it is tried again"
         )
         self.partition = partition
 
@@ -135,6 +157,21 @@ class JournalLost(ReplicaStopped):
         )
         self.position = position
         self.last = last
+
+
+class ReplicaOrphaned(ReplicaStopped):
+    """The journal that this replica has followed is no more, or another one has its name.
+
+    Its tables stay as they are; other partitions go on.
+    """
+
+    def __init__(self, partition: int, problem: str) -> None:
+        super().__init__(
+            partition,
+            problem,
+            "nothing is lost from its tables; when the journal is there again, start this node "
+            "anew",
+        )
 
 
 class EntryUnreadable(ReplicaStopped):

@@ -122,6 +122,7 @@ class Feed:
         durable: the standing that the tables have.
         size_bytes: of all that is on its way.
         error: what failed, None when nothing does.
+        marks: rises with every checkpoint that the tables take in.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Feed:
         self.durable = durable
         self.size_bytes = 0
         self.error: Exception | None = None
+        self.marks = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._handed) + len(self._back)
@@ -214,6 +216,7 @@ class Feed:
 
     def _applied(self, fed: Fed) -> None:
         self.durable = fed.standing
+        self.marks += fed.kind == CHECKPOINT
         self.size_bytes -= fed.size_bytes
         self._one_by_one = False
 
@@ -245,5 +248,6 @@ class Feed:
         self._back.clear()
         self._one_by_one = False
         self.durable = durable
+        self.marks += 1
         self.size_bytes = 0
         self.error = None

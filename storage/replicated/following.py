@@ -5,6 +5,8 @@ reading      entries are delivered
 pausing      too many are on their way into the tables; read on when there are fewer
 waiting      the journal failed; tried again, later each time
 installing   entries that are needed are gone: another replica's snapshot takes their place
+
+A journal that is gone stops the replica; trying again would change nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ from typing import Any, Protocol
 from palaver.storage.errors import StoreClosed, StoreError
 
 from .entries import CHECKPOINT, Standing, pack
-from .errors import JournalLost, SnapshotMissing
-from .ports import Entry, Follow, Journal, JournalError, JournalTruncated
+from .errors import JournalLost, ReplicaOrphaned, SnapshotMissing
+from .ports import (
+    Entry,
+    Follow,
+    Journal,
+    JournalError,
+    JournalGone,
+    JournalShort,
+    JournalTruncated,
+)
 from .settings import Handle, Limits, Timers
 
 __all__ = ["Following", "Reader"]
@@ -161,8 +171,18 @@ class Following:
             self.first = max(self.first, error.first)
             if self._reader.read.position + 1 < error.first:
                 return self.install()
+        if self._is_final(error):
+            return None
+        if isinstance(error, JournalShort):
+            self._probe()
         self._again(str(error))
         return None
+
+    def _is_final(self, error: JournalError) -> bool:
+        """Stop the replica if its journal is gone."""
+        if isinstance(error, JournalGone):
+            self._reader.stop(ReplicaOrphaned(self._reader.partition, str(error)))
+        return isinstance(error, JournalGone)
 
     def _again(self, why: str) -> None:
         self._close()
@@ -214,7 +234,9 @@ class Following:
         before, self._read_before = self._read_before, self._reader.read.position
         try:
             first, last = await self._journal.bounds()
-        except JournalError:
+        except JournalError as error:
+            if self.state != "off":
+                self._is_final(error)
             return
         if self.state == "off":
             return
@@ -243,7 +265,11 @@ class Following:
         )
 
     def _probed(self, read: int, answer: int | JournalError) -> None:
-        if self.state != "off" and not isinstance(answer, JournalError) and answer <= read:
+        if self.state == "off":
+            return
+        if isinstance(answer, JournalError):
+            self._is_final(answer)
+        elif answer <= read:
             self._reader.stop(JournalLost(self._reader.partition, read, answer))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Protocol
 
 from .entries import TAKEOVER, Standing, pack
-from .errors import JournalLost, JournalSilent, NotOwner
-from .ports import Journal, JournalError
+from .errors import JournalLost, JournalRefuses, JournalSilent, NotOwner, ReplicaOrphaned
+from .ports import Journal, JournalError, JournalGone, JournalRefused
 from .publishing import Item, Pending, Publisher
 from .settings import Handle, Limits, Timers
 
@@ -83,7 +83,7 @@ class Leadership:
         self._flush_due = False
         self._returning: Handle | None = None
         self._ticking: Handle | None = None
-        self._trouble = "no answer"
+        self._trouble = JournalError("no answer")
 
     # -- taking over -------------------------------------------------------------------------
 
@@ -103,8 +103,8 @@ class Leadership:
         if self.over or self._counts_at is not None:
             return
         if isinstance(answer, JournalError):
-            self._trouble = str(answer)
-            self._timers.call_later(self._next_retry_s(), self._publish_takeover)
+            if not self._is_final(answer):
+                self._timers.call_later(self._next_retry_s(), self._publish_takeover)
         elif read is not None and answer <= read:
             self._reading.stop(JournalLost(self._reading.partition, read, answer))
         else:
@@ -142,7 +142,7 @@ class Leadership:
             self.settled.set_result(None)
 
     def _out_of_time(self) -> None:
-        self.end(JournalSilent(self._reading.partition, self._trouble))
+        self.end(self._silence())
 
     def end(self, why: Exception) -> tuple[list[Item], list[Item]]:
         """Publish nothing more; return the items that may count yet, and those that cannot."""
@@ -205,15 +205,28 @@ class Leadership:
         if self.over:
             return
         if isinstance(answer, JournalError):
-            self._trouble = str(answer)
-            self.publisher.answered(pending, None)
-            self.go_on()
+            if not self._is_final(answer):
+                self.publisher.answered(pending, None)
+                self.go_on()
         elif read is not None and answer <= read:
             # A place that has been read already cannot be given to what was never published.
             self._reading.stop(JournalLost(self._reading.partition, read, answer))
         else:
             self.publisher.answered(pending, answer)
             self._reading.confirmed()
+
+    def _is_final(self, error: JournalError) -> bool:
+        """Note what is wrong with the journal; stop the replica if it is gone."""
+        self._trouble = error
+        if isinstance(error, JournalGone):
+            self._reading.stop(ReplicaOrphaned(self._reading.partition, str(error)))
+        return isinstance(error, JournalGone)
+
+    def _silence(self) -> JournalSilent | JournalRefuses:
+        """Say what has kept the journal from taking anything."""
+        refuses = isinstance(self._trouble, JournalRefused)
+        kind = JournalRefuses if refuses else JournalSilent
+        return kind(self._reading.partition, str(self._trouble))
 
     def heard(self, pending: Pending) -> None:
         """Take an entry that counts for the proof that this node led when it was published."""
@@ -231,7 +244,7 @@ class Leadership:
         """Whether the journal has given a sign within the lease; ends the epoch if not."""
         if self._timers.now_s() - self._proof_s <= self._limits.lease_s:
             return True
-        self._reading.lose(JournalSilent(self._reading.partition, self._trouble), certain=False)
+        self._reading.lose(self._silence(), certain=False)
         return False
 
     def _tick(self) -> None:

@@ -107,8 +107,9 @@ class Owner:
         return leader
 
     def _not_owner(self) -> NotOwner:
-        read = self._replica.read
-        return NotOwner(self._partition, read.owner, read.epoch)
+        read, hindrance = self._replica.read, self._replica.hindrance
+        why = "" if hindrance is None else str(hindrance)
+        return NotOwner(self._partition, read.owner, read.epoch, why)
 
     def drop(self, why: str) -> None:
         """Lead no longer, because somebody said so; harmless when it does not."""

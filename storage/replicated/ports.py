@@ -14,6 +14,9 @@ __all__ = [
     "Follow",
     "Journal",
     "JournalError",
+    "JournalGone",
+    "JournalRefused",
+    "JournalShort",
     "JournalTruncated",
     "JournalUnavailable",
     "Register",
@@ -24,7 +27,10 @@ __all__ = [
 
 
 class JournalError(Exception):
-    """A journal cannot do what was asked of it; the text says why."""
+    """A journal cannot do what was asked of it; the text says why.
+
+    Only `JournalGone` is final; everything else may pass, and is tried again.
+    """
 
 
 class JournalUnavailable(JournalError):
@@ -41,6 +47,26 @@ class JournalTruncated(JournalError):
     def __init__(self, first: int) -> None:
         super().__init__(f"the journal begins at position {first}")
         self.first = first
+
+
+class JournalRefused(JournalError):
+    """An entry was refused and is not there; it will be again until an operator has acted."""
+
+
+class JournalShort(JournalError):
+    """The journal seems to end before an entry that was in it.
+
+    The machine that said so may not have heard of the latest. Who has read that entry publishes to
+    make sure: a new entry cannot be given a place that was given before.
+    """
+
+
+class JournalGone(JournalError):
+    """The journal that was followed is no more, or another one has its name; this is final.
+
+    An engine says so only when it is certain, and then for every question. The text says what an
+    operator has to do.
+    """
 
 
 class Entry(NamedTuple):
@@ -80,7 +106,8 @@ class Journal(Protocol):
         nothing may rest on that. Several may be under way; a later one may succeed where an earlier
         one fails.
 
-        A position is unique, but says nothing of positions before it having been seen.
+        A position is unique, but says nothing of positions before it having been seen. A journal
+        that is gone says so, or does not answer.
         """
 
     def follow(
@@ -93,19 +120,20 @@ class Journal(Protocol):
 
         Each list has positions that rise by one; the first has `after + 1`, each next one goes on
         from the one before. After `failed` nothing is delivered: `JournalTruncated` when
-        `after + 1` is gone, otherwise follow again, after what was delivered. An engine calls
-        `failed` too when it is silent for longer than its heartbeat allows.
+        `after + 1` is gone, `JournalGone` when the journal is, otherwise follow again, after what
+        was delivered. An engine calls `failed` too when it is silent for longer than its heartbeat
+        allows.
         """
 
     async def bounds(self) -> tuple[int, int]:
         """Return (position of the first entry, of the last), (n + 1, n) if it is empty.
 
         Of a moment between the call and its answer, or older: another machine may answer that has
-        not heard of the latest. Raises `JournalUnavailable`.
+        not heard of the latest. Raises `JournalUnavailable`, `JournalGone`.
         """
 
     async def truncate(self, up_to: int) -> None:
-        """Forget entries up to a position; harmless when repeated. Raises `JournalUnavailable`."""
+        """Forget entries up to a position; harmless when repeated. Raises as `bounds` does."""
 
 
 class Register(NamedTuple):

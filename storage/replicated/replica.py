@@ -68,6 +68,7 @@ class Replica:
         self._rebuilding = False
         self._closing = False
         self._checkpoints: list[Checkpoint] = []
+        self._marks_seen = -1
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
         self._feed = Feed(
@@ -100,6 +101,7 @@ class Replica:
     def unfollow(self) -> None:
         """Read nothing more; an owner does no longer lead. What was read is applied."""
         self._stopped = None
+        self._rebuilding = False
         self.trouble("stopped", None)
         self.owner.drop("it follows no longer")
         self._following.stop()
@@ -278,6 +280,24 @@ class Replica:
         self._swapping = asyncio.get_running_loop().create_task(self._swap(source, info))
         await asyncio.shield(self._swapping)
 
+    async def forget(self) -> None:
+        """Remove the tables; see `ReplicatedStore.forget`."""
+        self.unfollow()
+        await self.settled()
+        if self._swapping is not None:
+            await asyncio.wait([self._swapping])
+        self._swapping = asyncio.get_running_loop().create_task(self._clear())
+        await asyncio.shield(self._swapping)
+
+    async def _clear(self) -> None:
+        before = self._feed.durable.position
+        try:
+            await self._around.run_blocking(self._store.clear, self.partition)
+        finally:
+            self._swapping = None
+        self._begin_anew()
+        log.info("a replica's tables were removed", partition=self.partition, before=before)
+
     async def _swap(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         before = self._feed.durable.position
         try:
@@ -292,8 +312,12 @@ class Replica:
     def install_given(self, source: str | os.PathLike[str], info: SnapshotInfo) -> None:
         """Put this snapshot in place of the tables; see `ReplicatedStore.install`."""
         self._store.install(self.partition, source, info)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on with other tables, if it is followed."""
         following = self._following.state != "off"
-        self.owner.drop("a snapshot was put in place of the tables")
+        self.owner.drop("its tables were replaced")
         self._following.stop()
         self._replaced()
         if following:
@@ -342,8 +366,10 @@ class Replica:
         """Return what this replica is now."""
         following, feed, read = self._following, self._feed, self.read
         position = feed.durable.position
-        with suppress(StoreError):  # a disk that fails: what was known before
-            self._checkpoints = self._store.view(self.partition, read_checkpoints)
+        if self._marks_seen != feed.marks:
+            with suppress(StoreError):  # a disk that fails: what was known before
+                self._checkpoints = self._store.view(self.partition, read_checkpoints)
+                self._marks_seen = feed.marks
         goal, worst = following.goal, self._worst()
         last = max(following.last, read.position)
         return ReplicaState(

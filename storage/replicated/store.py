@@ -23,6 +23,7 @@ from palaver.storage.stats import StoreStats
 from palaver.storage.store import Store
 from palaver.storage.transaction import ReadTxn
 
+from .errors import ReplicaForeign
 from .machine import read_checkpoints
 from .ports import Journal, JournalError
 from .replica import Replica
@@ -130,11 +131,34 @@ class ReplicatedStore:
     async def unfollow(self, partition: int) -> None:
         """Read the journal no longer; returns when what was read is applied. An owner steps down.
 
-        The tables stay as they are; to follow again goes on from there.
+        The tables stay as they are; to follow again goes on from there. `forget` removes them.
         """
         replica = self._replicas[partition]
         replica.unfollow()
         await replica.settled()
+
+    def held(self, partition: int) -> int:
+        """Return up to which position of the journal the tables here are, followed or not.
+
+        0 when there is nothing of the journal in them.
+        """
+        return self._replicas[partition].position
+
+    async def forget(self, partition: int) -> None:
+        """Follow no longer and remove the tables; to follow again begins with nothing.
+
+        A crash at any moment leaves the tables whole, or none. Harmless when repeated.
+
+        Raises:
+            ReplicaForeign: their content did not come out of a journal; it is left alone.
+            StoreError: the disk is full, or the system refuses; the tables are whole.
+            StoreClosed: the store is closing.
+        """
+        self._assert_open()
+        applied = self.applied(partition)
+        if applied and not self.held(partition):
+            raise ReplicaForeign(partition, applied)
+        await self._replicas[partition].forget()
 
     async def rebuild(self, partition: int) -> None:
         """Replace the tables of a partition by another replica's, and follow from there.

@@ -52,6 +52,10 @@ class SimulatedEngine(Quorums):
         """
         return SimulatedConnection(self, node, call_later)
 
+    def delete_journal(self, partition: int) -> None:
+        """Have an operator delete a partition's journal: it is gone for good."""
+        self.log(partition).delete(f"the journal of partition {partition} was deleted")
+
     def silence(self, seconds: float) -> None:
         """Have nobody lead anything for a while."""
         for group in self.groups:

@@ -10,6 +10,8 @@ from typing import Final, TypeVar
 from palaver.storage.replicated.ports import (
     Entry,
     JournalError,
+    JournalGone,
+    JournalRefused,
     JournalTruncated,
     JournalUnavailable,
 )
@@ -38,19 +40,34 @@ class JournalLog:
         engine: whose.
         group: who keeps it.
         first: the position of the first entry that is still there.
+        gone: why there is no such journal any more, "" as long as there is.
         followers: who is told of new entries.
         witnesses: called with each entry as it is stored; for those who judge a run.
+        forgetting: called with the last position that is forgotten, before it is; for them too.
     """
 
     def __init__(self, engine: Quorums, group: Group) -> None:
         self.engine = engine
         self.group = group
         self.first = 1
+        self.gone = ""
         self.followers: dict[SimulatedFollow, None] = {}
         self.witnesses: list[Callable[[Entry], None]] = []
+        self.forgetting: list[Callable[[int], None]] = []
         self._entries: list[Entry] = []
         self._known: dict[str, tuple[int, float]] = {}
         self._past: deque[tuple[int, int]] = deque([(1, 0)], maxlen=_PAST)
+
+    def delete(self, why: str) -> None:
+        """Let it be gone from now on: nothing of it is there, and nothing is taken."""
+        self.gone = why
+        for follower in self.followers:
+            follower.wake()
+
+    def check(self) -> None:
+        """Raise `JournalGone` if it is."""
+        if self.gone:
+            raise JournalGone(self.gone)
 
     @property
     def last(self) -> int:
@@ -58,7 +75,12 @@ class JournalLog:
         return self.first + len(self._entries) - 1
 
     def append(self, name: str, body: bytes) -> int:
-        """Store an entry, unless its id is known; return where it is."""
+        """Store an entry, unless its id is known; return where it is.
+
+        Raises:
+            JournalGone: it is.
+        """
+        self.check()
         engine = self.engine
         now_s = engine.faults.now_s()
         known = self._known.get(name)
@@ -79,6 +101,8 @@ class JournalLog:
         return position
 
     def _store(self, name: str, body: bytes) -> None:
+        if self.gone:
+            return  # one that came late
         position = self.last + 1
         entry = Entry(position, name, body)
         self._entries.append(entry)
@@ -99,8 +123,11 @@ class JournalLog:
 
     def truncate(self, up_to: int) -> None:
         """Forget entries up to a position, at most all there are."""
+        self.check()
         count = min(up_to, self.last) + 1 - self.first
         if count > 0:
+            for witness in self.forgetting:
+                witness(self.first + count - 1)
             del self._entries[:count]
             self.first += count
             self._past.append((self.first, self.last))
@@ -117,7 +144,7 @@ class SimulatedJournal:
         """Append an entry; see `Journal.publish`."""
         if len(body) > MAX_BODY_BYTES:
             text = f"an entry has at most {MAX_BODY_BYTES} bytes, not {len(body)}"
-            self._connection.deliver(partial(done, JournalError(text)))
+            self._connection.deliver(partial(done, JournalRefused(text)))
             return
 
         def tell(answer: int | Exception) -> None:
@@ -150,6 +177,7 @@ class SimulatedJournal:
         log = self._log
 
         def perform() -> tuple[int, int]:
+            log.check()
             way = engine.choose(f"stale/{log.group.name}/{name}", len(_BACK), engine.habits.stale)
             return log.bounds(_BACK[way])
 
@@ -194,6 +222,9 @@ class SimulatedFollow(Standing):
 
     def _push(self) -> None:
         log, engine = self._log, self._connection.engine
+        if log.gone:
+            self._fail(JournalGone(log.gone))
+            return
         if self._cursor + 1 < log.first:
             self._fail(JournalTruncated(log.first))
             return
@@ -234,5 +265,5 @@ class SimulatedFollow(Standing):
         self._fail(JournalUnavailable("the journal is silent"))
 
     def _heard(self, back: bool) -> None:
-        if self._cursor != self._log.last:
+        if self._cursor != self._log.last or self._log.gone:
             self._later(0.0)

@@ -210,11 +210,26 @@ class SimulatedStore(Store):
         verify_label(partition, path, image, info, machine)
         aside = Plate(self._disk, "")
         aside.content = read_image(path, image)
-        environment = self._environment(partition)
         verify_content(
             SimulatedEnvironment(aside, path, machine.tables, max_bytes=0), path, info, machine
         )
-        plate = environment.plate
+        self._put_content(partition, aside)
+
+    def clear(self, partition: int) -> None:
+        """Replace the content of a partition by nothing; see `Store.clear`.
+
+        Raises:
+            StoreBusy: a snapshot is open.
+            StoreClosed: the store is closing or readonly.
+        """
+        self._assert_no_view()
+        self._assert_open()
+        aside = Plate(self._disk, "")
+        _empty(aside, partition, self._machine(partition))
+        self._put_content(partition, aside)
+
+    def _put_content(self, partition: int, aside: Plate) -> None:
+        plate = self._environment(partition).plate
         before = plate.content
 
         def put(content: Any) -> None:
@@ -281,9 +296,13 @@ def _make(place: Folder, machine: Callable[[int], Machine], partitions: int) -> 
     first = machine(0)
     place.make(partitions, kind_of(first), first.version)
     for partition, plate in enumerate(place.plates):
-        environment = SimulatedEnvironment(
-            plate, Path(place.name), first.tables, max_bytes=DEFAULT_MAX_BYTES
-        )
-        raw = environment.begin()
-        write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
-        raw.commit()  # not the environment's: the disk does not choose here
+        _empty(plate, partition, first)
+
+
+def _empty(plate: Plate, partition: int, machine: Machine) -> None:
+    environment = SimulatedEnvironment(
+        plate, Path("partition"), machine.tables, max_bytes=DEFAULT_MAX_BYTES
+    )
+    raw = environment.begin()
+    write_identity(WriteTxn(raw, environment.dbs), Identity(0, partition))
+    raw.commit()  # not the environment's: the disk does not choose here

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,17 +37,37 @@ def demo_command(
     is killed with -9 and started again, and everything that was acked arrives, once, in order.
     Exit code 0 only if every promise was kept.
     """
+    with demo_folder(keep) as folder:
+        promises = asyncio.run(_play(folder, to_stderr=as_json))
+    end_demo(promises, as_json=as_json)
+
+
+@contextmanager
+def demo_folder(keep: Path | None) -> Iterator[Path]:
+    """A new folder to play in: `keep`, which stays, or one that goes when it is over.
+
+    Raises:
+        CommandError: `keep` is there already.
+    """
     if keep is not None:
         if keep.exists():
             raise CommandError(f"{keep} exists", "name a folder that does not")
         keep.mkdir(parents=True)
     with nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="palaver-") as name:
-        promises = asyncio.run(_play(Path(name).absolute(), to_stderr=as_json))
+        yield Path(name).absolute()
+
+
+def end_demo(promises: list[Promise], *, as_json: bool, **more: object) -> None:
+    """Print what became of the promises, with more in the JSON, and exit with 1 if one was broken.
+
+    Raises:
+        typer.Exit: one was.
+    """
     kept = all(p.kept for p in promises)
     if as_json:
-        print_json({"kept": kept, "promises": promises})
+        print_json({"kept": kept, "promises": promises, **more})
     else:
-        print_promises(promises)
+        _print_promises(promises)
     if not kept:
         raise typer.Exit(EXIT_FAILED)
 
@@ -70,7 +91,7 @@ async def _play(folder: Path, *, to_stderr: bool) -> list[Promise]:
     return stage.promises
 
 
-def print_promises(promises: list[Promise]) -> None:
+def _print_promises(promises: list[Promise]) -> None:
     """Print which promises were kept."""
     out = console()
     out.print()

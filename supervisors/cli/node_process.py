@@ -125,6 +125,15 @@ class NodeProcess:
             await self.kill()
             return -signal.SIGKILL
 
+    async def wait(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        process = self._process
+        if process is None:
+            return 0
+        code = await process.wait()
+        self._process = None
+        return code
+
     async def _end(self, signum: signal.Signals) -> int:
         process = self._process
         if process is None:

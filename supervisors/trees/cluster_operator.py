@@ -98,7 +98,13 @@ def _progress(progress: Progress) -> ChangeProgress:
 def _node(found: dict[str, Any]) -> NodeRecord:
     state = found["state"] if found["live"] or found["state"] in ("down", "gone") else "lost"
     return NodeRecord(
-        found["name"], state, found["version"], found["owns"], found["replicas"], found["ws_url"]
+        found["name"],
+        state,
+        found["version"],
+        found["owns"],
+        found["replicas"],
+        found["ws_url"],
+        found["leftovers"],
     )
 
 
@@ -114,7 +120,9 @@ def _replica(found: dict[str, Any]) -> ReplicaRecord:
     position, digest = found["digest"] or (0, None)
     text = "" if digest is None else f"{digest:016x}"
     state = _STATES.get(found["role"], found["role"])
-    if state == "following" and not found["ready"]:
+    if found["trouble"]:
+        state = "failing"
+    elif state == "following" and not found["ready"]:
         state = "catching up"
     return ReplicaRecord(found["node"], found["position"], found["behind"], text, position, state)
 
@@ -129,6 +137,10 @@ def _problems(
     found: dict[str, Any], nodes: tuple[NodeRecord, ...], partitions: tuple[PartitionRecord, ...]
 ) -> list[str]:
     problems = []
+    troubled = {
+        each["number"]: [one for one in each["replicas"] if one.get("trouble")]
+        for each in found["partitions"]
+    }
     if found["cluster"]["refused"]:
         problems.append(f"this node may not join: {found['cluster']['refused']}")
     if not found["cluster"]["founded"]:
@@ -138,8 +150,12 @@ def _problems(
         if not partition.owner:
             problems.append(f"partition {partition.number} has no owner")
         by_position: dict[int, set[str]] = {}
+        problems += [
+            f"the copy of partition {partition.number} at {each['node']}: {each['trouble']}"
+            for each in troubled.get(partition.number, ())
+        ]
         for replica in partition.replicas:
-            if replica.state not in ("leading", "following"):
+            if replica.state not in ("leading", "following", "failing"):
                 problems.append(
                     f"the copy of partition {partition.number} at {replica.node} is {replica.state}"
                 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from palaver.actors.simulation import Host, World
+from palaver.storage.errors import StoreBusy
 from palaver.storage.installing import SnapshotInfo
 from palaver.storage.replicated.ports import Register, RegisterChanged, RegistersUnavailable
 
@@ -116,9 +117,12 @@ class FaultyRegisters:
 
     def __init__(self, bank: RegisterBank, host: Host) -> None:
         self._bank, self._host = bank, host
+        self.bug: Exception | None = None
 
     async def _do(self, what: Callable[[], Any], name: str) -> Any:
         await asyncio.sleep(LATENCY_S)
+        if self.bug is not None:
+            raise self.bug
         fails = self._bank.fails(self._host, name)
         if fails == 1 or not self._bank.reaches(self._host):
             await asyncio.sleep(RETRY_S)
@@ -212,8 +216,12 @@ class State:
     leading: bool
     catching_up: bool
     behind: int
-    digests: list[tuple[int, str]]
+    digests: list[tuple[int, int]]
     trouble: str = ""
+
+
+def _number(digest: str) -> int:
+    return int.from_bytes(hashlib.sha256(digest.encode()).digest()[:8], "big")
 
 
 class Journals(Quorum):
@@ -242,6 +250,9 @@ class FakeStore:
         self.allowed: dict[int, int] = {}
         self.fetch: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]] | None = None
         self.stuck: set[int] = set()  # whose take-overs hang
+        self.troubles: dict[int, str] = {}
+        self.forgetting: set[int] = set()
+        self.busy = False  # whether no tables can be removed
         self._lost: Callable[[int, str], None] = lambda partition, why: None
         self._pumping: set[int] = set()
         self._wakers: dict[int, list[asyncio.Event]] = {}
@@ -261,7 +272,22 @@ class FakeStore:
         await asyncio.sleep(LATENCY_S)
         self.followed.pop(partition, None)
         self.leads.pop(partition, None)
-        self.replicas.pop(partition, None)
+
+    def held(self, partition: int) -> int:
+        replica = self.replicas.get(partition)
+        return 0 if replica is None else replica.position
+
+    async def forget(self, partition: int) -> None:
+        self.forgetting.add(partition)
+        try:
+            await asyncio.sleep(LATENCY_S)
+            assert partition not in self.followed
+            if self.busy:
+                raise StoreBusy("a snapshot")
+            self.replicas.pop(partition, None)
+            await asyncio.sleep(LATENCY_S)
+        finally:
+            self.forgetting.discard(partition)
 
     def touched(self, partition: int) -> None:
         if not self.here:
@@ -346,8 +372,15 @@ class FakeStore:
             self.leads.get(partition) == replica.epoch and replica.epoch > 0,
             replica.position + 1 < self._journals.first[partition],
             behind,
-            list(replica.digests),
+            [(position, _number(digest)) for position, digest in replica.digests],
+            self.troubles.get(partition, ""),
         )
+
+    def fail(self, partition: int, why: str) -> None:
+        """Let a replica stop for good."""
+        self.troubles[partition] = why
+        if self.leads.pop(partition, None) is not None:
+            self._lost(partition, why)
 
     def on_lost(self, told: Callable[[int, str], None]) -> None:
         self._lost = told

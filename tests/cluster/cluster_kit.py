@@ -12,12 +12,14 @@ from cluster_fakes import FakeHost, FakeStore, FaultyRegisters, Journals, Regist
 
 from palaver.actors.cluster import ClusterParts, ClusterSettings, ClusterSupervisor, Members
 from palaver.actors.cluster.fetching import snapshot_port
+from palaver.actors.cluster.files import folder_files
 from palaver.actors.cluster.membership import GetMembers
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import GetPartitions
 from palaver.actors.cluster.records import OwnerRecord, Placement, decoded
 from palaver.actors.runtime import Node
 from palaver.actors.simulation import Fabric, Host, Outcome, Source, World, run
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 
 PARTITIONS = 4
 
@@ -34,7 +36,7 @@ class Town:
         self.options = {**options, **settings}
         self.other_options: dict[str, dict[str, Any]] = {}
         self.folder = FOLDER
-        self.fabric = Fabric(net_ticktime_s=2.0)
+        self.fabric = Fabric(net_ticktime_s=2.0, vocabulary=vocabulary())
         self.bank = RegisterBank(world)
         self.journals = Journals(world, int(self.options["partitions"]))
         self.nodes: dict[str, Node] = {}
@@ -59,7 +61,7 @@ class Town:
             store,
             FakeHost(host, store),
             settings,
-            self.folder / host.name,
+            folder_files(self.folder / host.name),
         )
         store.fetch = snapshot_port(node)
         self.nodes[host.name], self.parts[host.name] = node, parts
@@ -132,6 +134,35 @@ class Town:
     async def start(self) -> None:
         await self.world.start_all()
         await self.served("the cluster is founded and served")
+
+    def leftovers(self) -> dict[str, list[int]]:
+        """Of which partitions a node that is alive has tables that it is not to have.
+
+        A node that was removed knows nothing any more; its folder is its operator's.
+        """
+        return {
+            name: [
+                n
+                for n, row in enumerate(self.placement().partitions)
+                if name not in row and self.store(name).held(n)
+            ]
+            for name, host in self.hosts.items()
+            if host.alive and f"node.{name}" in self.bank.values
+        }
+
+    def is_whole(self) -> bool:
+        """Whether every replica has all that is in its journal."""
+        return all(
+            self.store(name).held(n) == len(self.journals.entries[n])
+            for n, row in enumerate(self.placement().partitions)
+            for name in row
+        )
+
+    async def cleaned(self) -> None:
+        """Wait until all that is not needed is gone."""
+        await self.world.eventually(
+            lambda: not any(self.leftovers().values()), "no tables are left"
+        )
 
     async def members(self, name: str) -> Members:
         found: Members = await self.nodes[name].call(MEMBERSHIP, GetMembers())

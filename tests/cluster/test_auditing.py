@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
+from cluster_fakes import FakeStore
 from cluster_kit import Town, in_town
 from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.actors.cluster.auditing import compare, majority_position
+from palaver.actors.cluster.fetching import FetchSnapshot
+from palaver.actors.cluster.names import SNAPSHOTS
+from palaver.actors.runtime.bridge import Bridges
 from palaver.storage.errors import StoreError
 
 rings = st.lists(st.integers(1, 30), unique=True).map(sorted)
@@ -194,5 +201,43 @@ def test_a_node_sends_only_so_many_at_a_time() -> None:
         # What nobody reads any more is given up.
         await town.world.sleep(200.0)
         assert await probe.call(SNAPSHOT_SERVER, OpenSnapshot(2, probe.pid))
+
+    in_town(test)
+
+
+def test_a_snapshot_that_was_taken_in_is_removed_after_a_while() -> None:
+    async def test(town: Town) -> None:
+        town.append_all()
+        town.journals.first = [2] * 4
+        before = await town.nodes["a"].call(SNAPSHOTS, FetchSnapshot(1), timeout_s=60.0)
+        path = before[0]
+        assert path.exists()
+        await town.world.sleep(5.0)
+        again = await town.nodes["a"].call(SNAPSHOTS, FetchSnapshot(1), timeout_s=60.0)
+        assert again[0] == path
+        await town.world.sleep(8.0)
+        assert path.exists(), "the later one is not old yet"
+        await town.world.sleep(20.0)
+        assert not path.exists()
+
+    in_town(test, transfer_idle_s=10.0)
+
+
+def test_a_snapshot_that_takes_long_to_make_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_thread = Bridges.in_thread
+
+    def slowly(bridges: Bridges, work: Any) -> Any:
+        async def snapshot() -> Any:
+            await asyncio.sleep(300.0)
+            return work()
+
+        is_snapshot = getattr(work.func, "__func__", None) is FakeStore.snapshot
+        return snapshot() if is_snapshot else in_thread(bridges, work)
+
+    async def test(town: Town) -> None:
+        town.append_all()
+        monkeypatch.setattr(Bridges, "in_thread", slowly)
+        path, _ = await town.nodes["a"].call(SNAPSHOTS, FetchSnapshot(1), timeout_s=None)
+        assert path.exists()
 
     in_town(test)

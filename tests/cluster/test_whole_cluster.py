@@ -21,6 +21,7 @@ from palaver.actors.cluster import (
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.records import encoded
 from palaver.actors.runtime import KILL, CallTimeout
+from palaver.supervisors.trees.cluster_operator import ClusterOperator
 
 FAILOVER_S = 6.0
 """2.5 s until the fabric gives a silent node up, 0.5 s of grace, a rank's delay, the take-over."""
@@ -94,6 +95,67 @@ def test_an_owner_that_is_back_at_once_goes_on() -> None:
         assert before is not None
         assert after is not None
         assert after.epoch > before.epoch, "an epoch is led by one life only"
+
+    in_town(test)
+
+
+def test_an_owner_that_is_at_something_else_refuses_to_hand_over_at_once() -> None:
+    async def test(town: Town) -> None:
+        n = first_of(town, "b")
+        town.hosts["b"].crash()
+        await town.world.eventually(
+            lambda: any(
+                event.about == str(n) for name in "ac" for event in town.told(name, "taking over")
+            ),
+            "another one takes over",
+        )
+        name = next(
+            each
+            for each in "ac"
+            if any(event.about == str(n) for event in town.told(each, "taking over"))
+        )
+        # It leads, and cannot say so in the register.
+        town.bank.severed.add(name)
+        await town.world.eventually(
+            lambda: any(event.about == str(n) for event in town.told(name, "leading")), "it leads"
+        )
+        other = "c" if name == "a" else "a"
+        with pytest.raises(CannotHandOver, match="again"):
+            await town.nodes[name].call(OWNERSHIP, GiveTo(n, other), timeout_s=5.0)
+        town.bank.severed.discard(name)
+        await town.served()
+        await town.nodes[name].call(OWNERSHIP, GiveTo(n, other), timeout_s=5.0)
+        await town.served()
+        assert town.servers(n) == [other]
+
+    in_town(test)
+
+
+def test_replicas_that_have_stopped_are_told_of_and_the_other_partitions_go_on() -> None:
+    async def test(town: Town) -> None:
+        for name in "abc":
+            town.store(name).fail(2, "the journal is gone: restore it")
+        await town.world.eventually(lambda: town.servers(2) == [], "nobody leads it")
+        await town.world.sleep(30.0)
+        assert [len(town.servers(n)) for n in range(4)] == [1, 1, 0, 1]
+        for name in "abc":
+            (alarm,) = town.told(name, "replica in trouble")
+            assert (alarm.about, alarm.level) == ("2", "alarm")
+            assert "restore it" in alarm.text
+        status = await ClusterOperator(town.nodes["a"], "a").status()
+        for name in "abc":
+            text = f"the copy of partition 2 at {name}: the journal is gone: restore it"
+            assert text in status.problems
+        assert {each.state for each in status.partitions[2].replicas} == {"failing"}
+        assert "partition 2 has no owner" in status.problems
+        for name in "abc":
+            town.store(name).troubles.clear()
+        await town.served()
+        for name in "abc":
+            await town.world.eventually(
+                lambda name=name: [e.about for e in town.told(name, "replica goes on")] == ["2"],
+                "it is told that they go on",
+            )
 
     in_town(test)
 

@@ -227,6 +227,12 @@ class Town:
             self._registers[node] = registers
         return self._registers[node]
 
+    async def delete(self, partition: int) -> None:
+        """Delete a journal."""
+        client = next(iter(self._clients.values()))
+        stream = next(iter(self._journals.values()))(partition).stream
+        await client.jetstream().delete_stream(stream)
+
     async def leader(self, journal: JetStreamJournal) -> int:
         """The server that leads a journal."""
         cluster = (await journal.info()).cluster

@@ -20,6 +20,7 @@ from palaver.storage.replicated.ports import (
     Follow,
     Journal,
     JournalError,
+    JournalGone,
     JournalTruncated,
     JournalUnavailable,
     Register,
@@ -40,6 +41,9 @@ class Cluster(Protocol):
 
     async def registers(self, node: str) -> Registers:
         """A node's way to the registers."""
+
+    async def delete(self, partition: int) -> None:
+        """Delete a partition's journal, as an operator might by mistake."""
 
 
 class Notes:
@@ -300,6 +304,34 @@ class JournalContract(Contract):
             await writer.publish("next", b"new")
             assert await reader.got(1) == [Entry(4, "next", b"new")]
             reader.follow.close()
+
+        self.run(story)
+
+    def test_a_journal_that_was_deleted_is_gone_for_good_and_the_others_go_on(self) -> None:
+        async def story(cluster: Cluster) -> None:
+            partition, other = self.fresh(), self.fresh()
+            journal = await cluster.journal("a", partition)
+            whole = Writer(await cluster.journal("a", other))
+            await Writer(journal).publish("one", b"1")
+            reader = Reader(journal)
+            await reader.got(1)
+            await cluster.delete(partition)
+            async with asyncio.timeout(PATIENCE_S):
+                # At first it may seem to be away for a while only.
+                while not isinstance(error := await reader.error(), JournalGone):
+                    assert isinstance(error, JournalUnavailable)
+                    reader = Reader(journal, 1)
+            for after in (0, 1):
+                assert isinstance(await Reader(journal, after).error(), JournalGone)
+            with pytest.raises(JournalGone):
+                await journal.bounds()
+            with pytest.raises(JournalGone):
+                await journal.truncate(1)
+            writer = Writer(journal)
+            writer.send("two", b"2")
+            await writer.until(lambda: bool(writer.answers))
+            assert isinstance(writer.answers["two"], JournalGone | JournalUnavailable)
+            assert await whole.publish("one", b"1") == 1
 
         self.run(story)
 

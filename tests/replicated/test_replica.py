@@ -142,7 +142,7 @@ def test_a_replica_that_differs_is_rebuilt(engine: Any) -> None:
         other.store.apply_now(0, [say(666)])  # as a bug would
         await append(owner, [say(2)])
         await cluster.time.advance(1.0)
-        await until(lambda: other.state(0).position == cluster.journal.last)  # type: ignore[union-attr]
+        await until(lambda: owner.held(0) == other.held(0) == cluster.journal.last)
         mine, its = owner.state(0), other.state(0)
         assert mine is not None
         assert its is not None
@@ -436,5 +436,31 @@ def test_an_old_kind_of_reader_sees_the_same_tables(engine: Any) -> None:
         await append(plain, [say(1), say(2)])
         assert (plain.digest(0), plain.content_digest(0)) == digests
         await plain.close()
+
+    run(story)
+
+
+def test_the_checkpoints_are_read_once_for_each_that_comes(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        cluster = Cluster(engine, checkpoint_s=1.0)
+        owner = await lead(cluster)
+        reads = []
+        view = owner.store.view
+        monkeypatch.setattr(owner.store, "view", lambda *args: (reads.append(args), view(*args))[1])
+        assert owner.state(0).digests == ()  # type: ignore[union-attr]
+        for count in range(1, 4):
+            before = len(reads)
+            await cluster.time.advance(1.0)
+            await until(lambda count=count: len(owner.state(0).digests) == count)
+            position = owner.state(0).position  # type: ignore[union-attr]
+            await append(owner, [say(count)])
+            for _ in range(10):
+                state = owner.state(0)
+            assert state is not None
+            assert state.position > position, "all else is as it is now"
+            assert len(reads) - before == 1
+        await cluster.close()
 
     run(story)

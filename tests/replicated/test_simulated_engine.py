@@ -58,6 +58,9 @@ class Calm:
     async def registers(self, node: str) -> Registers:
         return self.node(node).registers()
 
+    async def delete(self, partition: int) -> None:
+        self.engine.delete_journal(partition)
+
 
 @asynccontextmanager
 async def calm() -> AsyncIterator[Cluster]:

@@ -1,4 +1,4 @@
-"""Installs a snapshot and is killed at the n-th of the steps that touch the folder."""
+"""Installs a snapshot or clears a partition, and is killed at the n-th step that touches files."""
 
 from __future__ import annotations
 
@@ -38,5 +38,8 @@ Path.rename = counted("rename", Path.rename)  # type: ignore[method-assign]
 shutil.rmtree = counted("rmtree", shutil.rmtree)  # type: ignore[assignment]
 store_folder.sync_folder = counted("sync", store_folder.sync_folder)
 Path.mkdir = counted("mkdir", Path.mkdir)  # type: ignore[method-assign]
-store.install(0, source, SnapshotInfo(**json.loads(info)))
+if source:
+    store.install(0, source, SnapshotInfo(**json.loads(info)))
+else:
+    store.clear(0)
 os.write(1, b"finished\n")

@@ -38,6 +38,7 @@ class NodeRecord:
         owns: partitions that it owns.
         replicates: partitions of which it keeps a copy, its own included.
         url: where clients connect.
+        leftovers: partitions that it has given away and whose tables are yet to be removed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class NodeRecord:
     owns: int
     replicates: int
     url: str
+    leftovers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palaver.supervisors.cli.demo import print_promises
-from palaver.supervisors.cli.output import EXIT_FAILED, CommandError, console, print_json
+from palaver.supervisors.cli.demo import demo_folder, end_demo
+from palaver.supervisors.cli.output import CommandError, console
 
 if TYPE_CHECKING:
     from palaver.supervisors.cli.cluster.story import Played
@@ -40,19 +38,9 @@ def demo_command(
     killed node comes back and catches up. A table says what happened when. Takes less than 90
     seconds. Exit code 0 only if every promise was kept.
     """
-    if keep is not None:
-        if keep.exists():
-            raise CommandError(f"{keep} exists", "name a folder that does not")
-        keep.mkdir(parents=True)
-    with nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="palaver-") as name:
-        played = asyncio.run(_play(Path(name).absolute(), to_stderr=as_json))
-    kept = all(p.kept for p in played.promises)
-    if as_json:
-        print_json({"kept": kept, "promises": played.promises, "happened": played.happened})
-    else:
-        print_promises(played.promises)
-    if not kept:
-        raise typer.Exit(EXIT_FAILED)
+    with demo_folder(keep) as folder:
+        played = asyncio.run(_play(folder, to_stderr=as_json))
+    end_demo(played.promises, as_json=as_json, happened=played.happened)
 
 
 async def _play(folder: Path, *, to_stderr: bool) -> Played:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from palaver.supervisors.cli.output import console, print_table, when
-from palaver.transport.http.cluster_port import ClusterStatus, PartitionRecord, ReplicaRecord
+from palaver.transport.http.cluster_port import (
+    ClusterStatus,
+    NodeRecord,
+    PartitionRecord,
+    ReplicaRecord,
+)
 
 __all__ = ["print_status"]
 
@@ -16,7 +21,7 @@ def print_status(status: ClusterStatus, events: int) -> None:
         "nodes",
         ["name", "state", "version", "owns", "copies", "clients connect to"],
         [
-            [node.name, node.state, node.version, node.owns, node.replicates, node.url]
+            [node.name, node.state, node.version, node.owns, _copies(node), node.url]
             for node in status.nodes
         ],
     )
@@ -38,6 +43,11 @@ def print_status(status: ClusterStatus, events: int) -> None:
         out.print(f"[bold red]problem[/] {problem}")
     if not status.problems:
         out.print("[green]nothing is wrong[/]")
+
+
+def _copies(node: NodeRecord) -> str:
+    left = f" (+{node.leftovers} to be removed)" if node.leftovers else ""
+    return f"{node.replicates}{left}"
 
 
 def _partition(partition: PartitionRecord) -> list[object]:
