@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 # Processes that share the tests, a file each at a time; 0 runs all in one.
 WORKERS ?= 2
 
-.PHONY: env run test lint mutations types conform-otp crash-states crash-kills real-days conform-mnesia conform-thespian typing-tree clean help
+.PHONY: env run test lint mutations types conform-otp crash-states crash-kills real-days cluster-days conform-mnesia conform-thespian typing-tree clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -29,6 +29,9 @@ conform-otp: env  ## Palaver beside Erlang/OTP: PROGRAMS=n random programs
 
 real-days: env  ## the simulation's scenarios with real nodes, sockets and kill -9: DAYS=n (SEED=n)
 	@DAYS=$(or $(DAYS),100) SEED=$(or $(SEED),1) $(BIN)/python -m pytest --long -s tests/faults/test_real_town.py -k many
+
+cluster-days: env  ## a real cluster and its people under random faults: MINUTES=n (SEED=n)
+	@MINUTES=$(or $(MINUTES),10) SEED=$(or $(SEED),1) $(BIN)/python -m pytest --long -s tests/faults/test_cluster_faults.py -k random
 
 conform-mnesia: env  ## the tables beside Mnesia: PROGRAMS=n random programs
 	@$(BIN)/python tests/mnesia/conform.py

@@ -302,7 +302,11 @@ def _ticks_are_true(chronicle: Chronicle, log: DeviceLog, truth: _Truth) -> None
             has = truth.at(answer.conv, account, moment)
             if max(*has[read:], _came(chronicle, answer.conv, account)) < answer.seq:
                 word = "read" if read else "received"
-                chronicle.fail(f"{log} heard that all have {word} {cid}; {account} had {has}")
+                where = f"{answer.conv.hex()[:6]}:{answer.seq}"
+                chronicle.fail(
+                    f"{log} heard at {moment} that all have {word} {cid}, {where}; "
+                    f"{account} had {has}"
+                )
 
 
 class _Truth:

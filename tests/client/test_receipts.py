@@ -43,6 +43,61 @@ def test_a_message_waits_for_who_came_before_it() -> None:
     assert receipts.receipt(Receipt(GROUP, BOB, 3, 3)).read == [8]
 
 
+def test_a_message_waits_for_whom_its_author_has_added() -> None:
+    receipts = group()
+    receipts.changes(GROUP, 2, [BOB], [])
+    receipts.wrote(GROUP, 3, 8, None)
+    assert receipts.receipt(Receipt(GROUP, ANN, 3, 3)).delivered == [7]
+    assert receipts.receipt(Receipt(GROUP, BOB, 3, 3)).delivered == [8]
+
+
+def test_who_is_added_again_is_waited_for_as_before() -> None:
+    receipts = group()
+    receipts.changes(GROUP, 2, [ANN], [])
+    assert receipts.receipt(Receipt(GROUP, ANN, 0, 0)).delivered == []
+    assert receipts.receipt(Receipt(GROUP, ANN, 2, 0)).delivered == [7]
+
+
+def test_a_message_waits_until_it_is_known_who_came_before_it() -> None:
+    receipts = group()
+    receipts.wrote(GROUP, 3, 8, None)  # the answer overtakes the queue
+    assert receipts.receipt(Receipt(GROUP, ANN, 3, 3)).delivered == [7]
+    assert receipts.changed(change(2, added=(BOB,))).delivered == []
+    assert receipts.receipt(Receipt(GROUP, BOB, 3, 3)).delivered == [8]
+
+
+def test_a_message_is_followed_when_what_stands_before_it_has_come() -> None:
+    receipts = group()
+    receipts.wrote(GROUP, 3, 8, None)
+    receipts.wrote(GROUP, 4, 9, None)
+    receipts.receipt(Receipt(GROUP, ANN, 4, 0))
+    progress = receipts.arrived(GROUP, 2)
+    assert progress is not None
+    assert progress.delivered == [8, 9]
+    assert receipts.arrived(GROUP, 2) is None
+
+
+def test_an_old_change_says_nothing_of_members_that_were_asked_for_since() -> None:
+    receipts = group()
+    receipts.wrote(GROUP, 9, 8, None)
+    receipts.asks(GROUP)
+    receipts.marks(GROUP, [Mark(ME, 0, 0), Mark(ANN, 9, 0), Mark(BOB, 3, 0)])
+    assert receipts.changed(change(2)).delivered == []  # Bob came with the one after that
+    assert receipts.receipt(Receipt(GROUP, BOB, 9, 0)).delivered == [8]
+
+
+def test_an_own_change_that_is_answered_late_takes_effect_and_undoes_nothing() -> None:
+    receipts = group()
+    receipts.arrived(GROUP, 3)
+    receipts.changes(GROUP, 2, [BOB], [])
+    receipts.wrote(GROUP, 4, 8, None)
+    assert receipts.receipt(Receipt(GROUP, ANN, 4, 0)).delivered == [7]
+    receipts.changed(change(6, removed=(BOB,)))
+    receipts.changes(GROUP, 5, [BOB], [])
+    receipts.wrote(GROUP, 7, 9, None)
+    assert receipts.receipt(Receipt(GROUP, ANN, 7, 0)).delivered == [9]
+
+
 def test_the_marks_of_who_left_and_came_again_do_not_go_back() -> None:
     receipts = group()
     receipts.changed(change(2, added=(BOB,)))

@@ -6,10 +6,11 @@ import asyncio
 import os
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cluster_grounds import OwnGround
+from cluster_grounds import WAYS, OwnGround, Way
 from cluster_town import ClusterTown, Member
 
 import standing
@@ -22,6 +23,8 @@ from palaver.transport.fabric.nats_settings import NatsSettings
 from palaver.transport.http.cluster_port import ClusterStatus
 
 _POLL_S: Final = 0.05
+PAUSE_S: Final = 12.0
+"""JetStream elects another leader within 9 s."""
 
 
 class ClusterFaults:
@@ -36,15 +39,12 @@ class ClusterFaults:
         record = (await self.cluster.whole()).partitions[partition]
         return record.owner, record.epoch
 
-    def _survivor(self, *lost: str) -> str:
-        return next(name for name in self.cluster.nodes if name not in lost)
-
     async def _others_serve(self, lost: str) -> ClusterStatus:
         """Wait until the others own everything, and messages go on."""
         status = await self.cluster.until(
             f"others own what {lost} had",
             lambda status: all(p.owner not in ("", lost) for p in status.partitions),
-            seen_by=self._survivor(lost),
+            seen_by=next(name for name in self.cluster.nodes if name != lost),
         )
         await self.town.goes_on()
         return status
@@ -56,6 +56,25 @@ class ClusterFaults:
         nats = nats_of(node)
         await node.kill()
         await gone(nats)
+        await self._others_serve(name)
+        await node.start()
+        await self.cluster.whole()
+
+    async def kill_majority(self, partition: int) -> None:
+        """kill -9 of all nodes but a partition's owner: nothing is kept until they are back."""
+        owner, _ = await self.owner(partition)
+        killed = [node for name, node in self.cluster.nodes.items() if name != owner]
+        servers = [nats_of(node) for node in killed]
+        await asyncio.gather(*(node.kill() for node in killed))
+        await asyncio.gather(*map(gone, servers))
+        await asyncio.gather(*(node.start() for node in killed))
+        await self.cluster.whole()
+
+    async def restart_node(self, partition: int) -> None:
+        """Stop the owner of a partition as an operator does, and start it again."""
+        name, _ = await self.owner(partition)
+        node = self.cluster.nodes[name]
+        assert await node.stop() == 0
         await self._others_serve(name)
         await node.start()
         await self.cluster.whole()
@@ -95,6 +114,17 @@ class ClusterFaults:
         assert info.cluster.leader is not None
         return info.cluster.leader
 
+    async def pause_leader(self, partition: int) -> None:
+        """Let the nats-server that leads a journal stand still until others lead."""
+        name = await self._leader(partition)
+        nats = nats_of(self.cluster.nodes[name])
+        standing.stop(nats)
+        try:
+            await asyncio.sleep(PAUSE_S)
+        finally:
+            standing.go_on(nats)
+        await self.cluster.whole()
+
     async def pause_owner(self, partition: int) -> None:
         """Let an owner stand still beyond its lease: when it wakes, it is the owner no longer."""
         name, epoch = await self.owner(partition)
@@ -112,7 +142,7 @@ class ClusterFaults:
         )
         await self.cluster.whole()
 
-    async def cut_off(self, partition: int, ground: OwnGround) -> None:
+    async def cut_off(self, partition: int, ground: OwnGround, ways: Sequence[Way] = WAYS) -> None:
         """Cut the owner of a partition off from the other nodes; its clients still reach it.
 
         It refuses what it cannot keep, and they go elsewhere; healing needs nobody.
@@ -122,10 +152,10 @@ class ClusterFaults:
         index = list(self.cluster.nodes).index(name)
         pids = {each: node.pid for each, node in self.cluster.nodes.items()}
         await self.town.eventually(
-            lambda: any(self._is_at(one, node) for one in self.town.members), "it has clients"
+            lambda: any(self._reads_at(one, node) for one in self.town.members), "it has clients"
         )
-        there = [one for one in self.town.members if self._is_at(one, node)]
-        ground.cut_off(index)
+        there = [one for one in self.town.members if self._reads_at(one, node)]
+        ground.cut_off(index, ways)
         try:
             await asyncio.gather(*(self._refused(one, node) for one in there))
             await self._others_serve(name)
@@ -141,6 +171,9 @@ class ClusterFaults:
     def _is_at(one: Member, node: NodeProcess) -> bool:
         client = one.device.client
         return client is not None and client.online and client.server == node.ws_url
+
+    def _reads_at(self, one: Member, node: NodeProcess) -> bool:
+        return self._is_at(one, node) and bool(one.device.log.events)
 
     async def _refused(self, one: Member, node: NodeProcess) -> None:
         """Say what was read until that is refused; by then at the latest the client leaves."""
@@ -163,6 +196,7 @@ class ClusterFaults:
     async def power_cut(self, ground: OwnGround) -> None:
         """Cut the power of all nodes at once; they are started again on what the disks have."""
         nodes = list(self.cluster.nodes.values())
+        await self.cluster.whole()
         servers = [nats_of(node) for node in nodes]
         for pid in (*servers, *(node.pid for node in nodes)):
             standing.stop(pid)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from palaver.supervisors.cli.node_process import NodeProcess
 
@@ -23,6 +24,10 @@ _IMAGE_BYTES: Final = 2 << 30
 #: Of xfstests' `godown`: the file system ends at once; nothing that is not on the disk gets there.
 _EXT4_IOC_SHUTDOWN: Final = (2 << 30) | (4 << 16) | (ord("X") << 8) | 125
 _NO_LOG_FLUSH: Final = 2
+
+Way = Literal["input", "output"]
+WAYS: Final[tuple[Way, ...]] = ("input", "output")
+_ENDS: Final = {"input": "ip saddr", "output": "ip daddr"}
 
 
 class Ground(Protocol):
@@ -101,8 +106,25 @@ class Disk:
         fd = os.open(self.place, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, _EXT4_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
+        except OSError as error:
+            raise CannotBe(f"the power of a file system cannot be cut: {error}") from error
         finally:
             os.close(fd)
+
+
+def _bridge(subnet: int) -> str:
+    return f"plvr{subnet}"
+
+
+def _free_subnet() -> int:
+    """Make a bridge that nobody else has made; its number is the subnet's."""
+    links = Path("/sys/class/net")
+    free = [subnet for subnet in range(1, 255) if not (links / _bridge(subnet)).exists()]
+    if not free:
+        raise CannotBe("too many such networks are there already")
+    subnet = random.choice(free)
+    run("ip", "link", "add", _bridge(subnet), "type", "bridge")
+    return subnet
 
 
 class OwnGround:
@@ -115,20 +137,23 @@ class OwnGround:
     def __init__(self, folder: Path, nodes: int) -> None:
         if os.geteuid() != 0:
             raise CannotBe("network namespaces and mounts need root")
-        self._folder = folder
         self._nodes = nodes
-        self._subnet = os.getpid() % 250 + 1
-        self._bridge = f"plvr{self._subnet}"
+        self._subnet = _free_subnet()
+        self._bridge = _bridge(self._subnet)
         self.disks: list[Disk] = []
         try:
             self._network()
+            run(*self.before(0), "true")
+            self.disks.append(Disk(folder / "trial.img", folder / "trial"))
+            self.cut_power()
+            self.power_up()
+            self._remove_disks()
         except BaseException:
             self.close()
             raise
 
     def _network(self) -> None:
         bridge = self._bridge
-        run("ip", "link", "add", bridge, "type", "bridge")
         run("ip", "addr", "add", f"{_NETWORK.format(self._subnet, 254)}/24", "dev", bridge)
         run("ip", "link", "set", bridge, "up")
         for index in range(self._nodes):
@@ -159,14 +184,20 @@ class OwnGround:
         self.disks.append(Disk(folder / "tables.img", node.data))
         self.disks.append(Disk(folder / "journals.img", node.data / "nats"))
 
-    def cut_off(self, index: int) -> None:
-        """Let nothing pass between a node and the others; clients reach it all the same."""
+    def cut_off(self, index: int, ways: Sequence[Way] = WAYS) -> None:
+        """Let nothing pass between a node and the others; clients reach it all the same.
+
+        Args:
+            index: which node.
+            ways: what is dropped: what comes in, what goes out, or both.
+        """
         others = ", ".join(self.host(other) for other in range(self._nodes) if other != index)
-        chains = "\n".join(
-            f"chain {hook} {{\ntype filter hook {hook} priority 0;\n{end} {{ {others} }} drop;\n}}"
-            for hook, end in (("input", "ip saddr"), ("output", "ip daddr"))
+        chains = "".join(
+            f"chain {way} {{\n"
+            f"type filter hook {way} priority 0;\n{_ENDS[way]} {{ {others} }} drop;\n}}\n"
+            for way in ways
         )
-        self._filter(index, f"table inet palaver {{\n{chains}\n}}")
+        self._filter(index, f"table inet palaver {{\n{chains}}}")
 
     def heal(self, index: int) -> None:
         """Let everything pass again."""
@@ -186,12 +217,16 @@ class OwnGround:
 
     def close(self) -> None:
         """Remove all of it; nodes must have ended."""
-        for disk in reversed(self.disks):
-            with contextlib.suppress(CannotBe):
-                disk.unmount()
-            disk.image.unlink()
+        self._remove_disks()
         for index in range(self._nodes):
             with contextlib.suppress(CannotBe):
                 run("ip", "netns", "delete", self._space(index))
         with contextlib.suppress(CannotBe):
             run("ip", "link", "delete", self._bridge)
+
+    def _remove_disks(self) -> None:
+        while self.disks:
+            disk = self.disks.pop()
+            with contextlib.suppress(CannotBe):
+                disk.unmount()
+            disk.image.unlink()

@@ -30,6 +30,8 @@ from palaver.transport.client.ports import SystemClock
 
 PATIENCE_S: Final = 60.0
 PEOPLE: Final = 9
+LONG_S: Final = 5.0
+"""Waits longer than that are told of."""
 _POLL_S: Final = 0.05
 _MANY: Final = 1_000_000
 _LOAD: Final = 20
@@ -133,7 +135,7 @@ class ClusterTown:
         self.counts: Counter[str] = Counter()
         self.happened = self._happened
         self.day = Day(evening=True)
-        self.habits = Mixed(_HABITS, pace_s=0.4, away_s=1.0)
+        self.habits = Mixed(_HABITS, pace_s=0.6, away_s=1.0)
         self.chronicle = Chronicle(lambda: time.time_ns() // 1_000_000 + 1)
         self.chronicle.clocks_apart_ms = 0  # several servers, each with stamps of its own
         options = [f"--set={key}={value}" for key, value in _SETTINGS.items()]
@@ -172,20 +174,36 @@ class ClusterTown:
     # -- a day ---------------------------------------------------------------------------------
 
     async def through(self, fault: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Let something happen while everybody writes; then all must be well.
+        """Let something happen while everybody writes, and see messages go on behind it.
 
         Raises:
             Broken: a promise was not kept, or something did not come in time.
         """
+        began_s, said = time.monotonic(), self.said
         try:
             self.day.evening = False
             await self.goes_on()
             await fault()
             await self.goes_on()
-            await self.quiet()
         except BaseException:
             self.tell()
             raise
+        print(f"{self.said - said} messages in {time.monotonic() - began_s:.1f} s")
+
+    async def check(self) -> None:
+        """Let nobody write any more; then all must be well.
+
+        Raises:
+            Broken: as above.
+            CommandError: the copies are not equal.
+        """
+        began_s = time.monotonic()
+        try:
+            await self._quiet()
+        except BaseException:
+            self.tell()
+            raise
+        print(f"all {self.said} messages are everywhere after {time.monotonic() - began_s:.1f} s")
 
     async def goes_on(self) -> None:
         """Wait until messages that are written from now on are answered."""
@@ -201,8 +219,7 @@ class ClusterTown:
             for written in log.composed.values()
         )
 
-    async def quiet(self) -> None:
-        """Let nobody write any more, and check everything: what people have, and all copies."""
+    async def _quiet(self) -> None:
         self.day.evening = True
         await self.eventually(lambda: all(one.is_settled for one in self.members), "all is sent")
         await self.eventually(lambda: next(missing(self.chronicle), None) is None, "all arrives")
@@ -219,6 +236,7 @@ class ClusterTown:
         self, condition: Callable[[], object], what: str, wait_s: float = PATIENCE_S
     ) -> None:
         """Wait until something holds, and raise at once what is broken meanwhile."""
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(wait_s):
                 while not condition():
@@ -229,6 +247,9 @@ class ClusterTown:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise Broken(f"waited in vain: {what}") from None
+        took_s = time.monotonic() - began_s
+        if took_s > LONG_S:
+            print(f"waited {took_s:.1f} s: {what}")
 
     @property
     def said(self) -> int:
@@ -241,4 +262,4 @@ class ClusterTown:
         print(*self.members, sep="\n")
         print(*list(missing(self.chronicle))[:8], sep="\n")
         for name, node in self.cluster.nodes.items():
-            print(name, node.tail())
+            print(name, node.log.read_text("utf-8", "replace")[-20_000:])

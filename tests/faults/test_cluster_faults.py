@@ -1,12 +1,16 @@
 """A real cluster under faults: nothing acknowledged is lost or doubled, and copies stay equal.
 
-One cluster and its people live through all tests of this file, one fault after the other.
+One cluster and its people live through all tests of this file, one fault after the other. `SEED` in
+the environment sets the seed, `MINUTES` how long a long search lets random faults happen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,9 @@ from cluster_grounds import CannotBe, Ground, Loopback, OwnGround
 from cluster_town import ClusterTown
 
 SEED = int(os.environ.get("SEED", "1"))
+MINUTES = float(os.environ.get("MINUTES", "10"))
 NODES = 3
+PARTITIONS = 4
 
 
 class Running:
@@ -30,7 +36,12 @@ class Running:
         self._runner = runner
 
     def through(self, fault: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let a fault happen while everybody writes."""
         self._runner.run(self.town.through(fault))
+
+    def check(self) -> None:
+        """Check what everybody has, and that all copies are equal."""
+        self._runner.run(self.town.check())
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +83,7 @@ def test_the_nats_server_that_leads_a_journal_is_killed(running: Running) -> Non
 
 def test_an_owner_that_stood_still_is_overtaken_and_does_no_harm(running: Running) -> None:
     running.through(lambda: running.faults.pause_owner(2))
+    running.check()  # of what has happened up to here
 
 
 @pytest.fixture
@@ -88,3 +100,40 @@ def test_a_node_is_cut_off_from_the_others(running: Running, own_ground: OwnGrou
 
 def test_all_nodes_lose_power_at_once(running: Running, own_ground: OwnGround) -> None:
     running.through(lambda: running.faults.power_cut(own_ground))
+    running.check()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(MINUTES * 60 + 900)
+def test_random_faults_one_after_another(running: Running, ground: Ground) -> None:
+    chance = random.Random(SEED)
+    until_s = time.monotonic() + MINUTES * 60
+    counts: Counter[str] = Counter()
+    while time.monotonic() < until_s:
+        name, fault = chance.choice(list(kinds(running.faults, ground).items()))
+        partition = chance.randrange(PARTITIONS)
+        print(f"SEED={SEED} fault {counts.total() + 1}: {name} {partition}", flush=True)
+        running.through(lambda fault=fault, partition=partition: fault(partition))
+        running.check()
+        counts[name] += 1
+    print(dict(counts))
+
+
+def kinds(faults: ClusterFaults, ground: Ground) -> dict[str, Callable[[int], Any]]:
+    """The faults that are possible on a ground, by name; each takes a partition."""
+    possible: dict[str, Callable[[int], Any]] = {
+        "kill": faults.kill_node,
+        "kill majority": faults.kill_majority,
+        "restart": faults.restart_node,
+        "kill leader": faults.kill_leader,
+        "pause": faults.pause_owner,
+        "pause leader": faults.pause_leader,
+    }
+    if isinstance(ground, OwnGround):
+        possible |= {
+            "cut off": lambda partition: faults.cut_off(partition, ground),
+            "deaf": lambda partition: faults.cut_off(partition, ground, ["input"]),
+            "mute": lambda partition: faults.cut_off(partition, ground, ["output"]),
+            "power cut": lambda _: faults.power_cut(ground),
+        }
+    return possible

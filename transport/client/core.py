@@ -292,6 +292,7 @@ class Core:
             if self.marks_due:
                 conv = next(iter(self.marks_due))
                 del self.marks_due[conv]
+                self.receipts.asks(conv)
                 op = wire.Marks(0, conv)
             else:
                 account = next(iter(self.watch_due))

@@ -93,6 +93,10 @@ def _pushed(core: Core, push: wire.Push) -> None:
             news = True
             if isinstance(event, MembersChanged):
                 _progress(core, event.conv, core.receipts.changed(event))
+            elif isinstance(event, Message):
+                progress = core.receipts.arrived(event.conv, event.seq)
+                if progress is not None:
+                    _progress(core, event.conv, progress)
     if news:
         core.effects.append(fx.Arrived())
 
@@ -136,6 +140,11 @@ def _sent(core: Core, cid: int, result: wire.Sent) -> None:
     core.knowledge.wrote(result.conv, result.seq, result.stamp)
     core.note_knowledge(result.conv)
     core.effects.append(fx.Acked(cid, SentMessage(*result), item.op == wire.SEND))
+    if item.op == wire.MEMBERS:
+        _, added, removed = cbor2.loads(item.args)
+        changed = core.receipts.changes(result.conv, result.seq, added, removed)
+        if changed is not None:
+            _progress(core, result.conv, changed)
     if item.op != wire.SEND:
         return
     to = cbor2.loads(item.args)[0]

@@ -3,13 +3,16 @@
 A watermark never goes down. An own message is *delivered* when every other member's devices have
 it, *read* when every other member has read it. Who the members are is known for a direct
 conversation; for a group it comes from MARKS and from changes of the members.
+
+Answers and receipts overtake the events of the queue. So of a group it is kept up to which seq the
+members are known, and an own message behind that waits: somebody may have come in between.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from palaver.transport.client.model import Mark, MembersChanged, Receipt
@@ -27,13 +30,24 @@ class Progress(NamedTuple):
     """Nothing of the conversation is waited for any more."""
 
 
+class _Own(NamedTuple):
+    """Something own in a group, and whom it added and removed."""
+
+    seq: int
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class Followed:
     """One conversation's watermarks and the own messages in it that are not read by all.
 
     The watermarks also of those who have left are kept: their last receipts may come after that.
     """
 
-    __slots__ = ("delivered_upto", "marks", "members", "own", "since")
+    __slots__ = (
+        "ahead", "asked", "delivered_upto", "known", "marks", "members", "members_at", "own",
+        "placed", "since",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.marks: dict[str, tuple[int, int]] = {}
@@ -44,6 +58,32 @@ class Followed:
         self.since: dict[str, int] = {}
         self.own: list[tuple[int, int]] = []  # (seq, cid) in order; cid 0: of an earlier run
         self.delivered_upto = 0
+        # Up to which seq the members are known; None of a direct conversation, where all are.
+        self.known: int | None = 0
+        self.members_at = 0  # the change that they were taken from, at least
+        self.placed = 0  # the last own seq
+        self.asked = 0  # what that was when the members were asked for
+        # Own seqs beyond what is known, each with whom it added and removed.
+        self.ahead: list[_Own] = []
+
+    def learned(self, seq: int) -> None:
+        """Everything up to a seq is known, and own ones that follow without a gap."""
+        if self.known is None:
+            return
+        self.known = max(self.known, seq)
+        while self.ahead and self.ahead[0].seq <= self.known + 1:
+            own = self.ahead.pop(0)
+            self.known = max(self.known, own.seq)
+            self.change(own)
+
+    def change(self, own: _Own) -> None:
+        """An own change of the members takes effect."""
+        if self.members is None or own.seq <= self.members_at:
+            return
+        for account in own.added:
+            if account not in self.members:  # else it was no news to the group
+                self.since[account] = own.seq
+        self.members = self.members.union(own.added).difference(own.removed)
 
     def lowest(self) -> tuple[int, int]:
         """The watermarks that every other member has reached; (0, 0) where that is unknown."""
@@ -51,7 +91,10 @@ class Followed:
             return 0, 0
         reached = [(*self.marks.get(who, (0, 0)), self.since.get(who, 0)) for who in self.members]
         delivered = min(max(delivered, since) for delivered, _, since in reached)
-        return delivered, min(max(read, since) for _, read, since in reached)
+        read = min(max(read, since) for _, read, since in reached)
+        if self.known is None:
+            return delivered, read
+        return min(delivered, self.known), min(read, self.known)
 
 
 class Receipts:
@@ -80,6 +123,7 @@ class Receipts:
         for conv, seq in awaited.items():
             self._convs[conv] = followed = Followed()
             followed.own.append((seq, 0))
+            followed.placed = seq
             self._count += 1
 
     def open_conversations(self) -> list[bytes]:
@@ -96,6 +140,30 @@ class Receipts:
         followed = self._convs.get(conv)
         return followed is not None and followed.members is not None
 
+    def asks(self, conv: bytes) -> None:
+        """The members are asked for: the answer knows of everything own that was answered."""
+        followed = self._convs.get(conv)
+        if followed is not None:
+            followed.asked = followed.placed
+
+    def arrived(self, conv: bytes, seq: int) -> Progress | None:
+        """An event of the queue: with it everything before is known; None if that is no news."""
+        followed = self._convs.get(conv)
+        if followed is None or followed.known is None or seq <= followed.known:
+            return None
+        followed.learned(seq)
+        return self._progress(followed) if followed.own else None
+
+    def changes(
+        self, conv: bytes, seq: int, added: Sequence[str], removed: Sequence[str]
+    ) -> Progress | None:
+        """An own change of the members was given its place: no event of the queue tells of it."""
+        followed = self._convs.get(conv)
+        if followed is None:
+            return None
+        self._place(followed, _Own(seq, tuple(added), tuple(removed)))
+        return self._progress(followed)
+
     def wrote(self, conv: bytes, seq: int, cid: int, peer: str | None) -> tuple[Progress, int]:
         """An own message was given its place; ``peer`` is the other one of a direct conversation.
 
@@ -105,6 +173,8 @@ class Receipts:
         followed = self._get(conv)
         if peer is not None:
             followed.members = {peer}
+            followed.known = None
+        self._place(followed, _Own(seq))
         insort(followed.own, (seq, cid))
         self._count += 1
         lost = self._drop_oldest() if self._count > self.max_messages else 0
@@ -126,6 +196,11 @@ class Receipts:
         marks = list(marks)
         receipts = self._raise(followed, [Receipt(conv, *mark) for mark in marks])
         followed.members = {mark.account for mark in marks} - {self._account}
+        if followed.known is not None:
+            # What is own and older is in the answer; what may not be takes effect after it.
+            followed.ahead = [own for own in followed.ahead if own.seq > followed.asked]
+            followed.members_at = max(followed.members_at, followed.asked)
+            followed.learned(followed.asked)
         return self._progress(followed)._replace(receipts=receipts)
 
     def changed(self, event: MembersChanged) -> Progress:
@@ -133,10 +208,13 @@ class Receipts:
         followed = self._convs.get(event.conv)
         if followed is None:
             return Progress([], [], [], False)
-        if followed.members is not None:
-            followed.members = set(event.members) - {self._account}
         for account in event.added:
-            followed.since[account] = event.seq
+            followed.since[account] = max(event.seq, followed.since.get(account, 0))
+        if event.seq > followed.members_at:
+            if followed.members is not None:
+                followed.members = set(event.members) - {self._account}
+            followed.members_at = event.seq
+        followed.learned(event.seq)
         return self._progress(followed)
 
     def forget(self, conv: bytes) -> list[int]:
@@ -151,6 +229,13 @@ class Receipts:
         followed.members = None
         self._count -= len(own)
         return [cid for _, cid in own]
+
+    @staticmethod
+    def _place(followed: Followed, own: _Own) -> None:
+        followed.placed = max(followed.placed, own.seq)
+        if followed.known is not None:
+            insort(followed.ahead, own)
+            followed.learned(followed.known)
 
     def _get(self, conv: bytes) -> Followed:
         followed = self._convs.get(conv)
