@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
+# Processes that share the tests, a file each at a time; 0 runs all in one.
+WORKERS ?= 2
 
 .PHONY: env run test lint mutations types conform-otp crash-states crash-kills real-days conform-mnesia conform-thespian typing-tree clean help
 
@@ -19,8 +21,8 @@ env: .venv/.made    ## make the environment in .venv
 run: env        ## start a node here (data in ./data)
 	$(BIN)/palaver serve $(ARGS)
 
-test: env       ## run every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: env       ## run every test: WORKERS=n (PYTEST_ARGS=...)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 conform-otp: env  ## Palaver beside Erlang/OTP: PROGRAMS=n random programs
 	@$(BIN)/python tests/otp/conform.py

@@ -85,6 +85,10 @@ class Attachments:
             self._revoked_floor = max(self._revoked_floor, self._revoked.popitem(last=False)[1])
         return self._by_device.get(device, ())
 
+    def has(self, attach: AttachQueue) -> bool:
+        """Whether a queue is attached: one that was unsure asks again, and is no second one."""
+        return attach.queue in self._by_device.get((attach.account, attach.device), ())
+
     def attach(self, attach: AttachQueue) -> AttachAgain | Revoked | Missed | None:
         """What a queue has to be told first; after all but `Missed` and nothing, it is no part."""
         device = (attach.account, attach.device)
@@ -93,7 +97,8 @@ class Attachments:
             return Revoked()
         if life != self._life or commit < self._revoked_floor:
             return AttachAgain()  # it may have been revoked since
-        self._by_device[device] = (*self._by_device.get(device, ()), attach.queue)
+        if not self.has(attach):
+            self._by_device[device] = (*self._by_device.get(device, ()), attach.queue)
         missed = self._missed.pop(device, 0) > commit
         return Missed() if missed or commit < self._missed_floor else None
 

@@ -86,16 +86,21 @@ class Acceptor:
     any process, so that no connection stays open behind a gateway that died with its sessions.
     """
 
-    __slots__ = ("_dealt", "_limits", "_next", "_node")
+    __slots__ = ("_dealt", "_limits", "_next", "_node", "turning_away")
 
     def __init__(self, node: Node, gateways: int, limits: SessionLimits) -> None:
         self._node = node
         self._limits = limits
         self._next = 0
+        #: Whether new connections are closed at once, since the node is drained.
+        self.turning_away = False
         self._dealt: tuple[dict[Connection, None], ...] = tuple({} for _ in range(gateways))
 
     def on_open(self, conn: Connection) -> None:
         """Nothing is read from the connection before its session asks for it."""
+        if self.turning_away:
+            conn.close(CloseCode.GOING_AWAY, "this server is drained; connect to another one")
+            return
         conn.set_deadline(self._limits.authenticate_s)
         self._next = (self._next + 1) % len(self._dealt)
         self._dealt[self._next][conn] = None
@@ -105,6 +110,11 @@ class Acceptor:
         """Close what was dealt to a gateway: it begins anew, and its sessions are gone."""
         for conn in list(self._dealt[gateway]):
             conn.close(CloseCode.GOING_AWAY, "something here begins anew; connect again")
+
+    def hang_up_all(self) -> None:
+        """Close whatever is still open."""
+        for number in range(len(self._dealt)):
+            self.hang_up(number)
 
     def on_frame(self, conn: Connection, data: bytes) -> None:
         """Hand a frame to the session; stop reading if it does not keep up."""

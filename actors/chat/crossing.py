@@ -74,7 +74,7 @@ LOCAL: tuple[type, ...] = (
     # They carry a connection, or are about one.
     m.Opened, m.RegisterSession, m.ConnectionEnded, m.Writable,
     # Between a session, its queue and its gateway.
-    m.ClientAck, m.Close, m.Rewatch, m.Drain,
+    m.ClientAck, m.Close, m.Rewatch, m.Drain, m.Welcome,
     # Between a partition's process and its sequencers.
     m.Reload,
 )  # fmt: skip

@@ -87,6 +87,7 @@ class DeviceQueue(GenServer):
         "_in_flight_bytes",
         "_log",
         "_log_ref",
+        "_looks",
         "_next",
         "_reading",
         "_session",
@@ -117,6 +118,7 @@ class DeviceQueue(GenServer):
         self._in_flight: deque[tuple[int, int]] = deque()  # last position, bytes
         self._in_flight_bytes = 0
         self._reading = False
+        self._looks = 0  # how often a process of the partition was looked for
         # What was queued before the attachment is in the table.
         self._behind = login.last > login.acked
         self._attached = True
@@ -141,7 +143,10 @@ class DeviceQueue(GenServer):
         elif kind is ClientAck:
             self._acknowledged(message.position)
         elif kind is Answer:
-            if message.tag == _STANDS:
+            what, look = message.tag
+            if look != self._looks:
+                pass  # of a process that has been given up: it may be late, and old
+            elif what == _STANDS:
                 self._stands(message.value, message.error)
             else:
                 self._read(message.value, message.error)
@@ -178,8 +183,13 @@ class DeviceQueue(GenServer):
             self._attached = False
             self._since_s = self.clock.monotonic()
             self._tries = 0
-        self._reading = False  # it will not answer
+        self._forget_answers()
         self._look_later()
+
+    def _forget_answers(self) -> None:
+        """Whatever is still answered to what was asked before this does not count."""
+        self._looks += 1
+        self._reading = False
 
     def _look_later(self) -> None:
         if self.clock.monotonic() - self._since_s > PATIENCE_S:
@@ -191,9 +201,11 @@ class DeviceQueue(GenServer):
 
     def _look_again(self) -> None:
         """Ask where the device's queue stands, and whether the device still may connect."""
+        self._forget_answers()
         if self._log_ref is None:
             self._log_ref = self.monitor(self._log)
-        self.send(self._log, Ask(self.pid, _STANDS, "login", (self._account, self._device)))
+        who = (self._account, self._device)
+        self.send(self._log, Ask(self.pid, (_STANDS, self._looks), "login", who))
 
     def _stands(self, login: Login | None, error: BaseException | None) -> None:
         if login is None or error is not None:
@@ -246,7 +258,7 @@ class DeviceQueue(GenServer):
             self._reading = True
             self._behind = False
             args = (self._account, self._device, self._next, _READ_EVENTS, _READ_BYTES)
-            self.send(self._log, Ask(self.pid, _EVENTS, "drain", args))
+            self.send(self._log, Ask(self.pid, (_EVENTS, self._looks), "drain", args))
 
     def _read(self, value: tuple[int, list[bytes]] | None, error: BaseException | None) -> None:
         self._reading = False

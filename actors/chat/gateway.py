@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palaver.actors.chat.messages import (
@@ -32,6 +33,7 @@ from palaver.actors.chat.messages import (
     Route,
     RouteHere,
     SessionOp,
+    Welcome,
     Withdraw,
 )
 from palaver.actors.chat.names import (
@@ -59,9 +61,16 @@ _WAITING_OPS = 64
 
 _MEET_S = 0.05
 
+#: A drain that is paced tells the next clients so often at most.
+_PACE_MS = 20
+
 
 class _Meet(NamedTuple):
     """A manager or presence was not there: try again."""
+
+
+class _SendNextAway(NamedTuple):
+    drain: Drain
 
 
 class Gateway(GenServer):
@@ -72,12 +81,14 @@ class Gateway(GenServer):
         "_drainers",
         "_draining",
         "_elsewhere",
+        "_leaving",
         "_lines",
         "_managers",
         "_meeting",
         "_number",
         "_opening",
         "_owners",
+        "_pace",
         "_peers",
         "_peers_limit",
         "_places",
@@ -121,6 +132,8 @@ class Gateway(GenServer):
         self._opening: dict[Any, Connection] = {}
         self._draining: Drain | None = None
         self._drainers: list[From] = []
+        self._leaving: deque[Pid] = deque()
+        self._pace = 1, 0.0
         # The numbers of the partitions whose manager or presence it has met, by monitor.
         self._managers: dict[Any, int] = {}
         self._presences: dict[Any, int] = {}
@@ -149,6 +162,10 @@ class Gateway(GenServer):
                 self._told(message)
             case Down(ref, _, _):
                 self._down(ref)
+            case _SendNextAway(drain):
+                self._send_next_away(drain)
+            case Welcome():
+                self._welcome()
             case _Meet():
                 self._meeting = False
                 unmet, self._unmet = self._unmet, {}
@@ -160,14 +177,40 @@ class Gateway(GenServer):
     def handle_call(self, request: Drain, from_: From) -> NoReply | None:
         """Tell every client to come back later; the reply comes when all have gone."""
         self._draining = request
-        for _, session in self._refs.values():
-            delay_ms = int(self.random.uniform(0, request.spread_ms)) + request.least_ms
-            close = Close(wire.CloseCode.GOING_AWAY, "this server restarts", delay_ms)
-            self.send(session, close)
+        if request.paced:
+            self._leaving = deque(session for _, session in self._refs.values())
+            count, spread_ms = max(1, len(self._leaving)), max(1, request.spread_ms)
+            every_ms = max(_PACE_MS, spread_ms / count)
+            self._pace = ceil(count * every_ms / spread_ms), every_ms / 1000
+            self._send_next_away(request)
+        else:
+            for _, session in self._refs.values():
+                self._send_away(session, request)
         if not self._refs and not self._opening:
             return None
         self._drainers.append(from_)
         return NOREPLY
+
+    def _send_away(self, session: Pid, drain: Drain) -> None:
+        delay_ms = int(self.random.uniform(0, drain.spread_ms)) + drain.least_ms
+        self.send(session, Close(wire.CloseCode.GOING_AWAY, "this server restarts", delay_ms))
+
+    def _send_next_away(self, drain: Drain) -> None:
+        """Tell the next ones, unless the drain is over or another one."""
+        if self._draining is not drain:
+            return
+        count, every_s = self._pace
+        for _ in range(min(count, len(self._leaving))):
+            self._send_away(self._leaving.popleft(), drain)
+        if self._leaving:
+            self.send_after(every_s, self.pid, _SendNextAway(drain))
+
+    def _welcome(self) -> None:
+        self._draining = None
+        self._leaving.clear()
+        for from_ in self._drainers:
+            self.reply(from_, None)
+        self._drainers.clear()
 
     # -- connections -------------------------------------------------------------------------
 

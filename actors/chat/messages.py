@@ -49,6 +49,7 @@ __all__ = [
     "Unwatch",
     "Watch",
     "Watched",
+    "Welcome",
     "WhoIsOnline",
     "Withdraw",
     "Writable",
@@ -337,10 +338,21 @@ class RegisterSession(NamedTuple):
 
 
 class Drain(NamedTuple):
-    """The node goes away: clients come back after `least_ms` plus up to `spread_ms`."""
+    """Call: send all clients away, and take no new ones; answered when all have gone.
+
+    Attributes:
+        least_ms, spread_ms: clients leave this node alone for `least_ms` plus up to `spread_ms`.
+        paced: whether they are told so one after the other over `spread_ms`, so that they do not
+            come to another node all at once; else all now.
+    """
 
     least_ms: int
     spread_ms: int
+    paced: bool = False
+
+
+class Welcome(NamedTuple):
+    """Take clients again, after a `Drain`."""
 
 
 class Rewatch(NamedTuple):

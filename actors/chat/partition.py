@@ -336,8 +336,9 @@ class PartitionServer(Owned):
 
     def _attach(self, attach: AttachQueue) -> None:
         """Tell a queue of its device's events from now on, and whether it missed some."""
+        known = self._attachments.has(attach)
         first = self._attachments.attach(attach)
-        if first is None or type(first) is Missed:
+        if not known and (first is None or type(first) is Missed):
             self._attachments.monitored(self.monitor(attach.queue), attach)
         if first is not None:
             self.send(attach.queue, first)

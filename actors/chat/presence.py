@@ -32,6 +32,7 @@ from palaver.actors.chat.messages import (
 )
 from palaver.actors.chat.names import Places, partition_name
 from palaver.actors.chat.owned import Owned
+from palaver.actors.chat.presence_records import Asking, Home, Watching
 from palaver.actors.chat.queries import PresenceRow
 from palaver.actors.chat.state import commands as cmd
 from palaver.actors.chat.stats import ChatStats
@@ -56,13 +57,6 @@ _KNOWN_ROWS = 50_000
 _Row = tuple[str, int, int]  # account, device, unix ms
 
 
-class _Home(NamedTuple):
-    """Where a session is: of which device, at which gateway."""
-
-    device: int
-    gateway: Pid
-
-
 class _Tell(NamedTuple):
     pass
 
@@ -79,21 +73,11 @@ class _AskAgain(NamedTuple):
     account: str
 
 
-class _Watching:
-    """What a session watches here, for whom, and the monitor of it."""
-
-    __slots__ = ("accounts", "ref", "viewer")
-
-    def __init__(self, viewer: str, ref: Any) -> None:
-        self.accounts: dict[str, None] = {}
-        self.viewer = viewer
-        self.ref = ref
-
-
 class Presence(Owned):
     """Knows the accounts of its partition that are online, and who watches them."""
 
     __slots__ = (
+        "_asked",
         "_asking",
         "_dirty",
         "_flushing",
@@ -122,16 +106,17 @@ class Presence(Owned):
         self._places = places
         self._stats = stats
         stats.online_by_partition[number] = 0
-        self._online: dict[str, dict[Pid, _Home]] = {}  # account -> session
-        self._homes: dict[_Home, _Home] = {}  # one object for all sessions that have an equal one
+        self._online: dict[str, dict[Pid, Home]] = {}  # account -> session
+        self._homes: dict[Home, Home] = {}  # one object for all sessions that have an equal one
         self._gateways: dict[Pid, Any] = {}  # with their monitors
         self._partitions: dict[Any, str] = {}  # by monitor
         self._last_seen: dict[str, int] = {}
         self._unwritten: dict[tuple[str, int], int] = {}
         self._rows: dict[str, PresenceRow] = {}
-        self._asking: dict[str, list[Watch]] = {}
+        self._asking: dict[str, Asking] = {}
+        self._asked = 0
         self._watchers: dict[str, dict[Pid, int]] = {}  # account -> session -> mark
-        self._watching: dict[Pid, _Watching] = {}
+        self._watching: dict[Pid, Watching] = {}
         self._sessions: dict[Any, Pid] = {}  # those that watch, by monitor
         self._viewers: dict[str, dict[Pid, None]] = {}  # account -> its sessions that watch
         self._dirty: dict[str, None] = {}
@@ -156,8 +141,11 @@ class Presence(Owned):
             case PresenceChanged(account):
                 if account in self._rows or account in self._asking:
                     self._ask(account)
-            case Answer(account, value, error):
-                self._known(account, value, error)
+            case Answer((account, number), value, error):
+                asking = self._asking.get(account)
+                # An earlier question may be answered late, by a process that is no more.
+                if asking is not None and asking.number == number:
+                    self._known(account, value, error)
             case Applied(number, _, error):
                 self._applied(number, error)
             case Down(ref, dest, _):
@@ -254,7 +242,7 @@ class Presence(Owned):
             self._ask(account)  # it signed up after somebody had looked for it
         elif not sessions:
             self._changed(account)
-        home = _Home(device, gateway)
+        home = Home(device, gateway)
         sessions[session] = self._homes.setdefault(home, home)
         self._seen(account, device, self.clock.time_ms())
         self._stats.online_by_partition[self._number] = len(self._online)
@@ -317,7 +305,7 @@ class Presence(Owned):
         if session is None:
             ref = self.monitor(watch.session)
             self._sessions[ref] = watch.session
-            session = self._watching[watch.session] = _Watching(watch.viewer, ref)
+            session = self._watching[watch.session] = Watching(watch.viewer, ref)
             self._viewers.setdefault(watch.viewer, {})[watch.session] = None
         session.accounts[watch.account] = None
         self._watchers.setdefault(watch.account, {})[watch.session] = watch.mark
@@ -326,20 +314,21 @@ class Presence(Owned):
             self._answer(watch)
             return
         for name in sorted(missing):
-            waiting = self._asking.get(name)
-            if waiting is None:
-                self._ask(name)
-                waiting = self._asking[name]
-            if watch not in waiting:
-                waiting.append(watch)
+            asking = self._asking.get(name) or self._ask(name)
+            if watch not in asking.waiting:
+                asking.waiting.append(watch)
 
-    def _ask(self, account: str) -> None:
+    def _ask(self, account: str) -> Asking:
         self._rows.pop(account, None)
-        self._asking.setdefault(account, [])
-        self.send(self._place_of(account), Ask(self.pid, account, "presence", (account,)))
+        asking = self._asking.setdefault(account, Asking())
+        self._asked += 1
+        asking.number = self._asked
+        tag = (account, asking.number)
+        self.send(self._place_of(account), Ask(self.pid, tag, "presence", (account,)))
+        return asking
 
     def _known(self, account: str, row: PresenceRow | None, error: BaseException | None) -> None:
-        waiting = self._asking.pop(account, [])
+        waiting = self._asking.pop(account).waiting
         if error is not None or row is None:
             for watch in waiting:
                 refusal = cmd.Refusal("unavailable", "presence cannot be read now; try again")

@@ -14,7 +14,7 @@ from palaver.actors.cluster.ownership_messages import (
     Release,
 )
 from palaver.actors.cluster.placement import place
-from palaver.actors.cluster.ports import ClusterStore, PartitionHost, ReplicaState
+from palaver.actors.cluster.ports import ClusterStore, PartitionHost, ReplicaState, SnapshotFiles
 from palaver.actors.cluster.records import (
     ClusterRecord,
     NodeRecord,
@@ -51,6 +51,7 @@ __all__ = [
     "Recorder",
     "Release",
     "ReplicaState",
+    "SnapshotFiles",
     "Subscribe",
     "place",
     *_errors,

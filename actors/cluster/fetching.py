@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from palaver.actors.cluster.background import Finished, begin
@@ -14,6 +14,7 @@ from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.membership import GetMembers
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP, SNAPSHOT_SERVER, SNAPSHOTS
 from palaver.actors.cluster.ownership_messages import GetPartition, PartitionStatus
+from palaver.actors.cluster.ports import SnapshotFiles
 from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
@@ -40,7 +41,7 @@ _TRIES: Final = 3
 
 
 class FetchSnapshot(NamedTuple):
-    """Call: (path, `SnapshotInfo`) of a snapshot that another replica has given, and was checked.
+    """Call: (place, `SnapshotInfo`) of a snapshot that another replica has given, and was checked.
 
     The file stays until the next snapshot of that partition is asked for, at most for about
     `transfer_idle_s`. Fails with `SnapshotError`. Give it no timeout: it takes as long as it takes.
@@ -53,15 +54,17 @@ class _Sweep(NamedTuple):
     pass
 
 
-def snapshot_port(node: Node) -> Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]]:
+def snapshot_port(
+    node: Node,
+) -> Callable[[int], Awaitable[tuple[str | os.PathLike[str], SnapshotInfo]]]:
     """What a `ReplicatedStore` takes as `fetch_snapshot`; may be made before the cluster's tree."""
 
-    async def fetch(partition: int) -> tuple[Path, SnapshotInfo]:
+    async def fetch(partition: int) -> tuple[str | os.PathLike[str], SnapshotInfo]:
         try:
-            path, info = await node.call(SNAPSHOTS, FetchSnapshot(partition), timeout_s=None)
+            place, info = await node.call(SNAPSHOTS, FetchSnapshot(partition), timeout_s=None)
         except (CallFailed, RuntimeFault, ClusterError) as error:
             raise StoreError(f"no snapshot of partition {partition}: {error}") from error
-        return path, info
+        return place, info
 
     return fetch
 
@@ -71,7 +74,7 @@ class SnapshotFetcher(GenServer):
 
     __slots__ = (
         "_distribution",
-        "_folder",
+        "_files",
         "_kept",
         "_recorder",
         "_running",
@@ -82,22 +85,20 @@ class SnapshotFetcher(GenServer):
     def init(
         self,
         distribution: Distribution,
-        folder: Path,
+        files: SnapshotFiles,
         settings: ClusterSettings,
         recorder: Recorder,
     ) -> None:
         """Remove what an earlier one has left."""
         self.trap_exit = True
         self._distribution = distribution
-        self._folder = folder
+        self._files = files
         self._settings = settings
         self._recorder = recorder
         self._running: dict[int, list[From]] = {}
         self._waiting: deque[tuple[int, From]] = deque()
         self._kept: dict[int, float] = {}  # files that are there, and since when
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in sorted(folder.glob("*.fetched")):
-            left.unlink()
+        files.clear()
         self.send_after(settings.transfer_idle_s, self.pid, _Sweep())
 
     def handle_call(self, request: Any, from_: From) -> Any:
@@ -119,7 +120,7 @@ class SnapshotFetcher(GenServer):
                 continue
             self._running[number] = [from_]
             self._kept.pop(number, None)
-            fetching = _Fetching(number, self._distribution, self._folder, self._settings)
+            fetching = _Fetching(number, self._distribution, self._files, self._settings)
             begin(self, number, fetching.run)
 
     def handle_info(self, message: Any) -> Any:
@@ -153,33 +154,36 @@ class SnapshotFetcher(GenServer):
         before_s = self.clock.monotonic() - idle_s
         for number in [number for number, at_s in self._kept.items() if at_s < before_s]:
             del self._kept[number]
-            _file(self._folder, number).unlink(missing_ok=True)
-
-
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"{number}.fetched"
+            self._files.remove(str(number))
 
 
 class _Fetching:
     """One snapshot, from whoever gives it."""
 
     def __init__(
-        self, number: int, distribution: Distribution, folder: Path, settings: ClusterSettings
+        self,
+        number: int,
+        distribution: Distribution,
+        files: SnapshotFiles,
+        settings: ClusterSettings,
     ) -> None:
         self._number = number
         self._distribution = distribution
         self._settings = settings
-        self._path = _file(folder, number)
+        self._files = files
+        self._file = str(number)
 
-    async def run(self, ctx: ProcessContext) -> tuple[Path, SnapshotInfo]:
+    async def run(self, ctx: ProcessContext) -> tuple[str | os.PathLike[str], SnapshotInfo]:
         """Ask one node after the other."""
         peers = await self._peers(ctx)
         told: list[str] = []
         for name in peers:
             try:
-                return self._path, await self._from(ctx, name)
+                info = await self._from(ctx, name)
             except (CallFailed, ClusterError) as error:
                 told.append(f"{name}: {error}")
+            else:
+                return self._files.place(self._file), info
         raise SnapshotError("; ".join(told) or "no other replica is there now")
 
     async def _peers(self, ctx: ProcessContext) -> list[str]:
@@ -209,14 +213,14 @@ class _Fetching:
         info, sha256, offset = opened.info, hashlib.sha256(), 0
         if info.partition != self._number:
             raise SnapshotError(f"that is a snapshot of partition {info.partition}")
-        await ctx.run_blocking(self._path.write_bytes, b"")
+        await ctx.run_blocking(self._files.empty, self._file)
         while offset < info.size_bytes:
             piece = await self._piece(ctx, server, ReadChunk(opened.transfer, offset))
             offset += len(piece)
             if not piece or offset > info.size_bytes:
                 raise SnapshotError(f"it ends at {offset} bytes, not at {info.size_bytes}")
             sha256.update(piece)
-            await ctx.run_blocking(_append, self._path, piece)
+            await ctx.run_blocking(self._files.append, self._file, piece)
         if sha256.hexdigest() != info.sha256:
             raise SnapshotError("it has come damaged: its sha256 is another")
 
@@ -233,8 +237,3 @@ class _Fetching:
             else:
                 return piece
         raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _append(path: Path, piece: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(piece)

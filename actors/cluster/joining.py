@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from palaver.actors.cluster.errors import NameInUse, WrongCluster
+from palaver.actors.cluster.errors import NameInUse
 from palaver.actors.cluster.events import Recorder
 from palaver.actors.cluster.placement import place
 from palaver.actors.cluster.records import (
@@ -89,12 +89,7 @@ class Joining:
             return
         settings = self._settings
         asked = ClusterRecord(settings.cluster, settings.partitions)
-        there = decoded(ClusterRecord, register.value)
-        if there != asked:
-            raise WrongCluster(
-                f"this node is set up for {asked}, but the registers are those of {there}: "
-                "change this node's settings, or let it use other registers"
-            )
+        asked.check(decoded(ClusterRecord, register.value))
 
     async def _claim(self, ctx: ProcessContext, seen: Register, old: NodeRecord) -> Register:
         """Ask whether the name is in use; the register as it stands if nobody answers."""

@@ -258,14 +258,10 @@ class Membership(GenServer):
         cluster, settings = self._cluster, self._settings
         if cluster is None:
             return
-        asked = ClusterRecord(settings.cluster, settings.partitions)
-        if cluster != asked:
-            self._refuse(
-                WrongCluster(
-                    f"this node is set up for {asked}, but the registers are those of {cluster}: "
-                    "change this node's settings, or let it use other registers"
-                )
-            )
+        try:
+            ClusterRecord(settings.cluster, settings.partitions).check(cluster)
+        except WrongCluster as error:
+            self._refuse(error)
 
     def _refuse(self, error: CannotJoin) -> None:
         if self._refused is not None:
@@ -385,6 +381,7 @@ class Membership(GenServer):
             self._distribution.creation,
             joined=self._record is not None,
             refused=refused,
+            removed=isinstance(self._refused, Removed),
             cluster=self._cluster,
             placement=self._placement,
             nodes={name: record.calm() for name, record in self._roster.nodes.items()},

@@ -29,6 +29,16 @@ def sharers(members: Members, settings: ClusterSettings, what: What, node: str) 
     placed, live = placement.nodes(), members.live()
     if what != "rebalance" and node not in members.nodes and node not in placed:
         raise CannotRebalance(f"there is no node {node}: see `palaver cluster status`")
+    if what == "remove" and node == members.me:
+        raise CannotRebalance(
+            f"{node} ends when it is removed, so it cannot see to it: ask another node "
+            "(`--data` names the folder of one that runs here)"
+        )
+    if what == "drain" and node not in live:
+        raise CannotRebalance(
+            f"{node} is not there, so nothing can be moved from it step by step: start it, or take "
+            "it out for good with `palaver cluster remove`"
+        )
     goes = {node} if what in ("drain", "remove") else set()
     withdrawn = goes | {
         name

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from palaver.actors.cluster.errors import CannotHandOver, CannotRebalance, Rebalancing
 from palaver.actors.cluster.membership import GetMembers
 from palaver.actors.cluster.moves import What, check_rows, moved, sharers, with_final, with_new
-from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP, REBALANCER
+from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP, REBALANCER, STANDING
 from palaver.actors.cluster.ownership_messages import (
     GetPartition,
     GetPartitions,
@@ -24,6 +24,7 @@ from palaver.actors.cluster.ownership_messages import (
     PartitionStatus,
 )
 from palaver.actors.cluster.placement import place
+from palaver.actors.cluster.ports import Machines
 from palaver.actors.cluster.records import (
     PLACEMENT,
     REBALANCE,
@@ -37,6 +38,7 @@ from palaver.actors.cluster.records import (
 from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
+from palaver.actors.cluster.standing import GetConnections
 from palaver.actors.distribution import Distribution
 from palaver.actors.runtime import CallFailed, NoProcess, ProcessContext
 from palaver.storage.replicated.ports import RegisterChanged, RegistersUnavailable
@@ -80,7 +82,9 @@ class Change:
         registers: Guarded,
         settings: ClusterSettings,
         tell: Callable[[Progress], None],
+        machines: Machines | None = None,
     ) -> None:
+        self._machines = machines
         self._what = what
         self._node = node
         self._distribution = distribution
@@ -123,7 +127,8 @@ class Change:
             current=current,
         )
         numbers = moved(current, target)
-        self._total = 2 * len(numbers) + settings.partitions + 1
+        leaving = self._what in ("drain", "remove")
+        self._total = 2 * len(numbers) + settings.partitions + 1 + leaving + (self._what in states)
         for start in range(0, len(numbers), _AT_ONCE):
             await self._move(ctx, target, numbers[start : start + _AT_ONCE])
         # What has only changed its order, and the islands.
@@ -131,8 +136,12 @@ class Change:
         for number, row in enumerate(target.partitions):
             await self._give(ctx, number, row)
             self._step(f"partition {number} is owned as it is to be")
+        if self._what in ("drain", "remove"):
+            await self._clients_gone(ctx)
         if self._what == "remove":
             await self._forget(ctx)
+        if self._machines is not None and self._what in ("remove", "rebalance"):
+            await self._forget_machines(ctx, self._machines)
 
     # -- replicas ------------------------------------------------------------------------------
 
@@ -220,6 +229,25 @@ class Change:
             await ctx.sleep(self._settings.tick_s / 4 * ctx.random.uniform(0.7, 1.3))
             members = await self._members(ctx)
 
+    async def _clients_gone(self, ctx: ProcessContext) -> None:
+        """Wait until no client is connected to the node, which sends them away by itself."""
+        dest, left = self._distribution.at(self._node, STANDING), -1
+        until_s = ctx.clock.monotonic() + self._settings.catch_up_s
+        while left and ctx.clock.monotonic() < until_s:
+            try:
+                now = await ctx.call(
+                    dest, GetConnections(), timeout_s=self._settings.peer_timeout_s
+                )
+            except CallFailed:
+                now = 0  # it is not there, and so are they
+            if now and now != left:
+                self._tell(self._progress(f"{now} clients are still connected to {self._node}"))
+            left = now
+            if left:
+                await ctx.sleep(self._settings.tick_s * ctx.random.uniform(0.7, 1.3))
+                await self._hold_lock(ctx)
+        self._step(f"{left or 'no'} clients are connected to {self._node}")
+
     # -- registers -----------------------------------------------------------------------------
 
     async def _members(self, ctx: ProcessContext) -> Members:
@@ -274,15 +302,22 @@ class Change:
         self._step(f"{self._node} is {state}")
 
     async def _forget(self, ctx: ProcessContext) -> None:
-        """Remove the register of a node that was let go, unless it still runs."""
+        """Remove the register of a node that was let go; one that runs sees it, and ends."""
         key = node_key(self._node)
 
         async def attempt() -> None:
             register = await self._registers.get(ctx, key)
-            if register is not None and self._node not in (await self._members(ctx)).live():
+            if register is not None:
                 await self._registers.remove(ctx, key, register.revision)
 
         await self._retry(ctx, attempt)
+
+    async def _forget_machines(self, ctx: ProcessContext, machines: Machines) -> None:
+        """See to it that the journals do not wait for machines that are gone."""
+        gone = self._node if self._what == "remove" else ""
+        members = await self._members(ctx)
+        self._tell(self._progress("the journals are looked at"))
+        self._step(await ctx.bridge(machines.forget(gone, {*members.nodes} - {gone})))
 
     # -- one at a time -------------------------------------------------------------------------
 
@@ -331,7 +366,10 @@ class Change:
 
     def _step(self, text: str) -> Progress:
         self._done += 1
-        total = max(self._total, self._done)
-        progress = Progress(self._what, self._node, self._done, total, text)
+        progress = self._progress(text)
         self._tell(progress)
         return progress
+
+    def _progress(self, text: str) -> Progress:
+        total = max(self._total, self._done)
+        return Progress(self._what, self._node, self._done, total, text)

@@ -12,10 +12,12 @@ __all__ = [
     "REBALANCER",
     "SNAPSHOTS",
     "SNAPSHOT_SERVER",
+    "STANDING",
 ]
 
 MEMBERSHIP: Final = "cluster.membership"
 OWNERSHIP: Final = "cluster.ownership"
+STANDING: Final = "cluster.standing"
 AUDITOR: Final = "cluster.auditor"
 CLEANER: Final = "cluster.cleaner"
 REBALANCER: Final = "cluster.rebalancer"

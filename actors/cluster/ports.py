@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
-__all__ = ["ClusterStore", "Lost", "PartitionHost", "ReplicaState"]
+__all__ = ["ClusterStore", "Lost", "Machines", "PartitionHost", "ReplicaState", "SnapshotFiles"]
 
 Lost = Callable[[int, str], None]
 """Told of a partition that this node led and no longer does, and why."""
@@ -98,8 +98,54 @@ class ClusterStore(Protocol):
     async def rebuild(self, partition: int) -> None:
         """Forget the replica's tables and make them anew from another's snapshot."""
 
-    def snapshot(self, partition: int, dest: Path) -> Any:
+    def snapshot(self, partition: int, dest: str | os.PathLike[str]) -> Any:
         """Copy the replica into a new file, in a thread; its `storage.installing.SnapshotInfo`."""
+
+
+class SnapshotFiles(Protocol):
+    """Where snapshots of partitions lie for as long as they are sent, or have come.
+
+    All but `clear`, `place` and `remove` may block, and are called in a thread; `OSError` is raised
+    where the disk fails or is full.
+    """
+
+    def clear(self) -> None:
+        """Remove what an earlier user has left."""
+
+    def place(self, name: str) -> str | os.PathLike[str]:
+        """Where the file of that name is, for `ClusterStore.snapshot` and for installing it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file; harmless when there is none."""
+
+    def empty(self, name: str) -> None:
+        """Make an empty file in the place of whatever there was."""
+
+    def append(self, name: str, piece: bytes) -> None:
+        """Write behind what the file has."""
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Return at most so many bytes from an offset on."""
+
+
+class Machines(Protocol):
+    """The machines that keep the journals, where these are those of the nodes."""
+
+    async def forget(self, gone: str, nodes: Collection[str]) -> str:
+        """Give the places of machines that are gone for good to others, as far as there are enough.
+
+        Returns within a few minutes, when the copies are made. Harmless when repeated.
+
+        Args:
+            gone: a node that is about to end, which is waited for; "" for none.
+            nodes: the names of all that belong to the cluster, running or not.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            CannotRebalance: it cannot be done now; the text says what to do.
+        """
 
 
 class PartitionHost(Protocol):

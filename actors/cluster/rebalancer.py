@@ -11,6 +11,7 @@ from palaver.actors.cluster.membership import Subscribe
 from palaver.actors.cluster.moves import What
 from palaver.actors.cluster.moving import Change, IsBusy, Progress
 from palaver.actors.cluster.names import MEMBERSHIP
+from palaver.actors.cluster.ports import Machines
 from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
@@ -62,6 +63,7 @@ class Rebalancer(GenServer):
     __slots__ = (
         "_asked",
         "_distribution",
+        "_machines",
         "_members",
         "_progress",
         "_recorder",
@@ -75,8 +77,10 @@ class Rebalancer(GenServer):
         registers: Guarded,
         settings: ClusterSettings,
         recorder: Recorder,
+        machines: Machines | None = None,
     ) -> None:
         """Begin with nothing to do."""
+        self._machines = machines
         self.trap_exit = True
         self._distribution = distribution
         self._registers = registers
@@ -123,6 +127,7 @@ class Rebalancer(GenServer):
             self._registers,
             self._settings,
             tell,
+            self._machines,
         )
         begin(self, "change", change.run)
 

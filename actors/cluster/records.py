@@ -83,6 +83,21 @@ class ClusterRecord:
     partitions: int
     format: int = FORMAT
 
+    def __str__(self) -> str:
+        return f"cluster {self.name} of {self.partitions} partitions, format {self.format}"
+
+    def check(self, there: ClusterRecord) -> None:
+        """See whether a node that is set up for this may be part of the cluster that is there.
+
+        Raises:
+            WrongCluster: it may not.
+        """
+        if there != self:
+            raise WrongCluster(
+                f"this node is set up for {self}, but the registers are those of {there}: "
+                "change this node's settings or its version, or let it use other registers"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:

@@ -43,6 +43,7 @@ class Members:
         me, creation: this node.
         joined: whether it has been checked, and belongs to the cluster.
         refused: why it does not; "" if it does, or that is not known yet.
+        removed: whether that is because it was removed for good.
         cluster: None until it is founded.
         placement: None until it is founded.
         nodes: the registers of all nodes, by name.
@@ -53,6 +54,7 @@ class Members:
     creation: int
     joined: bool = False
     refused: str = ""
+    removed: bool = False
     cluster: ClusterRecord | None = None
     placement: Placement | None = None
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)

@@ -8,13 +8,12 @@ time, fetches a few at a time, and holds one piece of each in memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from palaver.actors.cluster.background import Finished, begin
 from palaver.actors.cluster.errors import NotReplica, SnapshotError, TooManyTransfers
 from palaver.actors.cluster.events import Recorder
-from palaver.actors.cluster.ports import ClusterStore
+from palaver.actors.cluster.ports import ClusterStore, SnapshotFiles
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.runtime import (
     NOREPLY,
@@ -69,7 +68,7 @@ class _Sweep(NamedTuple):
 
 @dataclass(slots=True)
 class _Transfer:
-    path: Path
+    file: str
     monitor: Ref
     used_s: float
     info: SnapshotInfo | None = None
@@ -78,25 +77,27 @@ class _Transfer:
 class SnapshotServer(GenServer):
     """Gives other nodes snapshots of the replicas that this one keeps.
 
-    Args of `init`: the store; a folder of its own for the files, which is emptied; the settings.
+    Args of `init`: the store; where its files are, for it alone; the settings; the recorder.
     """
 
-    __slots__ = ("_folder", "_last", "_recorder", "_settings", "_store", "_transfers")
+    __slots__ = ("_files", "_last", "_recorder", "_settings", "_store", "_transfers")
 
     def init(
-        self, store: ClusterStore, folder: Path, settings: ClusterSettings, recorder: Recorder
+        self,
+        store: ClusterStore,
+        files: SnapshotFiles,
+        settings: ClusterSettings,
+        recorder: Recorder,
     ) -> None:
         """Remove what an earlier one has left."""
         self.trap_exit = True
         self._store = store
-        self._folder = folder
+        self._files = files
         self._settings = settings
         self._recorder = recorder
         self._last = 0
         self._transfers: dict[int, _Transfer] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in sorted(folder.glob("*.sending")):
-            left.unlink()
+        files.clear()
         self.send_after(settings.transfer_idle_s, self.pid, _Sweep())
 
     def handle_call(self, request: Any, from_: From) -> Any:
@@ -119,13 +120,13 @@ class SnapshotServer(GenServer):
             self.reply_error(from_, NotReplica(f"there is no whole replica of {number} here"))
             return
         self._last += 1
-        path = self._folder / f"{number}-{self._last}.sending"
-        transfer = _Transfer(path, self.monitor(request.reader), self.clock.monotonic())
+        file = _name(number, self._last)
+        transfer = _Transfer(file, self.monitor(request.reader), self.clock.monotonic())
         self._transfers[self._last] = transfer
-        store = self._store
+        store, place = self._store, self._files.place(file)
 
         async def make(ctx: ProcessContext) -> SnapshotInfo:
-            info: SnapshotInfo = await ctx.run_blocking(store.snapshot, number, path)
+            info: SnapshotInfo = await ctx.run_blocking(store.snapshot, number, place)
             return info
 
         begin(self, ("opened", self._last, from_), make)
@@ -136,10 +137,10 @@ class SnapshotServer(GenServer):
             self.reply_error(from_, SnapshotError("there is no such transfer (any more)"))
             return
         transfer.used_s = self.clock.monotonic()
-        path, size = transfer.path, self._settings.chunk_bytes
+        file, size, files = transfer.file, self._settings.chunk_bytes, self._files
 
         async def read(ctx: ProcessContext) -> bytes:
-            return await ctx.run_blocking(_piece, path, request.offset, size)
+            return await ctx.run_blocking(files.read, file, request.offset, size)
 
         begin(self, ("read", request.transfer, from_), read)
 
@@ -181,7 +182,7 @@ class SnapshotServer(GenServer):
             self._recorder.stats.snapshot_bytes += len(done.value)
             self.reply(from_, done.value)
         elif transfer is None:  # its reader has gone while it was made
-            (self._folder / f"{done.value.partition}-{number}.sending").unlink(missing_ok=True)
+            self._files.remove(_name(done.value.partition, number))
         else:
             transfer.info = done.value
             transfer.used_s = self.clock.monotonic()
@@ -191,7 +192,7 @@ class SnapshotServer(GenServer):
         transfer = self._transfers.pop(number, None)
         if transfer is not None:
             self.demonitor(transfer.monitor)
-            transfer.path.unlink(missing_ok=True)
+            self._files.remove(transfer.file)
 
     def terminate(self, reason: Any) -> None:
         """Remove the files."""
@@ -199,7 +200,5 @@ class SnapshotServer(GenServer):
             self._close(number)
 
 
-def _piece(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
+def _name(partition: int, transfer: int) -> str:
+    return f"{partition}-{transfer}"

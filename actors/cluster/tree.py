@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from palaver.actors.cluster.auditor import Auditor
 from palaver.actors.cluster.cleaning import Cleaner
@@ -18,14 +18,16 @@ from palaver.actors.cluster.names import (
     REBALANCER,
     SNAPSHOT_SERVER,
     SNAPSHOTS,
+    STANDING,
 )
 from palaver.actors.cluster.ownership import Ownership
-from palaver.actors.cluster.ports import ClusterStore, PartitionHost
+from palaver.actors.cluster.ports import ClusterStore, Machines, PartitionHost, SnapshotFiles
 from palaver.actors.cluster.rebalancer import Rebalancer
 from palaver.actors.cluster.registers import Guarded
 from palaver.actors.cluster.roster import Lease
 from palaver.actors.cluster.settings import ClusterSettings
 from palaver.actors.cluster.snapshots import SnapshotServer
+from palaver.actors.cluster.standing import Standing, StandingPort
 from palaver.actors.distribution import Distribution
 from palaver.storage.replicated.ports import Registers
 from palaver.supervisors import ChildSpec, Supervisor, SupervisorFlags
@@ -43,8 +45,11 @@ class ClusterParts:
         store: the node's replicated store.
         host: starts and stops what makes up a partition on this node.
         settings: of the cluster.
-        folder: for snapshots that come and go, emptied; None: copies are neither compared nor
-            moved.
+        files: returns where files of a kind are, "sending" or "fetched": snapshots that come and
+            go; see `files.FolderFiles`.
+        standing: is told whether the node's clients are to go, and whether the node has to end;
+            None: nobody is.
+        machines: keep the journals; None: they are not those of the nodes.
 
     Attributes:
         recorder: what has happened, and the numbers for the metrics.
@@ -55,7 +60,9 @@ class ClusterParts:
     store: ClusterStore
     host: PartitionHost
     settings: ClusterSettings
-    folder: Path | None = None
+    files: Callable[[str], SnapshotFiles]
+    standing: StandingPort | None = None
+    machines: Machines | None = None
     recorder: Recorder = field(init=False)
     guarded: Guarded = field(init=False)
 
@@ -98,23 +105,25 @@ class ClusterSupervisor(Supervisor):
                 name=OWNERSHIP,
             ),
         ]
-        copies = [] if parts.folder is None else self._copies(parts, parts.folder)
+        if parts.standing is not None:
+            own.append(ChildSpec("standing", Standing, (parts.standing,), name=STANDING))
+        copies = self._copies(parts)
         return SupervisorFlags("rest_for_one", intensity=10, period_s=60.0), [*own, *copies]
 
-    def _copies(self, parts: ClusterParts, folder: Path) -> list[ChildSpec]:
+    def _copies(self, parts: ClusterParts) -> list[ChildSpec]:
         """What compares and moves the copies of partitions."""
         distribution, settings, recorder = parts.distribution, parts.settings, parts.recorder
         return [
             ChildSpec(
                 "snapshot server",
                 SnapshotServer,
-                (parts.store, folder / "sending", settings, recorder),
+                (parts.store, parts.files("sending"), settings, recorder),
                 name=SNAPSHOT_SERVER,
             ),
             ChildSpec(
                 "snapshots",
                 SnapshotFetcher,
-                (distribution, folder / "fetched", settings, recorder),
+                (distribution, parts.files("fetched"), settings, recorder),
                 name=SNAPSHOTS,
             ),
             ChildSpec(
@@ -126,7 +135,7 @@ class ClusterSupervisor(Supervisor):
             ChildSpec(
                 "rebalancer",
                 Rebalancer,
-                (distribution, parts.guarded, settings, recorder),
+                (distribution, parts.guarded, settings, recorder, parts.machines),
                 name=REBALANCER,
             ),
             ChildSpec("cleaner", Cleaner, (distribution, settings), name=CLEANER),

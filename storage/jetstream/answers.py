@@ -7,8 +7,10 @@ time to be answered, so that the oldest is always the next to time out and one t
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from nats.aio.client import Client
@@ -16,7 +18,26 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-__all__ = ["Answers", "Done", "Unanswered"]
+from palaver.storage.stats import SECONDS_BUCKETS
+
+__all__ = ["AnswerStats", "Answers", "Done", "Unanswered"]
+
+
+@dataclass(slots=True)
+class AnswerStats:
+    """Plain counters, for the metrics to read.
+
+    Attributes:
+        waiting: publishes that wait now.
+        unanswered: how many were given up, or not sent.
+        seconds: the others, by the time to their answer, in `SECONDS_BUCKETS`; one more above.
+        seconds_sum: the sum of these times.
+    """
+
+    waiting: int = 0
+    unanswered: int = 0
+    seconds: list[int] = field(default_factory=lambda: [0] * (len(SECONDS_BUCKETS) + 1))
+    seconds_sum: float = 0.0
 
 
 class Unanswered(NamedTuple):
@@ -61,6 +82,7 @@ class Answers:
         "_outbox",
         "_prefix",
         "_pump",
+        "_stats",
         "_sub",
         "_timeout_s",
         "_timer",
@@ -75,6 +97,7 @@ class Answers:
         self._prefix = nc.new_inbox()
         self._sub: Subscription | None = None
         self._next = 0
+        self._stats = AnswerStats()
         # In the order in which they were sent, and so of their deadlines.
         self._waiting: dict[str, tuple[float, Done]] = {}
         self._outbox: deque[_Outgoing] = deque()
@@ -85,6 +108,11 @@ class Answers:
     def waiting(self) -> int:
         """How many publishes wait for their answers."""
         return len(self._waiting)
+
+    def stats(self) -> AnswerStats:
+        """Return what was counted."""
+        self._stats.waiting = len(self._waiting)
+        return self._stats
 
     async def open(self) -> None:
         """Begin to listen for answers; before that everything is refused."""
@@ -109,6 +137,7 @@ class Answers:
         """Publish; `done` is told the answer, or why there is none, later in this loop."""
         why = self._refuses()
         if why:
+            self._stats.unanswered += 1
             self._loop.call_soon(done, Unanswered(why, is_sent=False))
             return
         self._next += 1
@@ -151,8 +180,16 @@ class Answers:
 
     def _finish(self, token: str, answer: Msg | Unanswered) -> None:
         waiting = self._waiting.pop(token, None)
-        if waiting is not None:
-            waiting[1](answer)
+        if waiting is None:
+            return
+        deadline, done = waiting
+        if isinstance(answer, Unanswered):
+            self._stats.unanswered += 1
+        else:
+            took_s = self._loop.time() - deadline + self._timeout_s
+            self._stats.seconds[bisect_left(SECONDS_BUCKETS, took_s)] += 1
+            self._stats.seconds_sum += took_s
+        done(answer)
 
     def _expire(self) -> None:
         """Give up what has waited for too long, and look again when the next one would have."""

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
-from palaver.storage.jetstream.answers import Answers
+from palaver.storage.jetstream.answers import Answers, AnswerStats
 from palaver.storage.jetstream.errors import JournalMissing
 from palaver.storage.jetstream.journal import (
     IDENTITY,
@@ -105,6 +105,10 @@ class JetStreamJournals:
     def waiting(self) -> int:
         """How many publishes wait for their answers."""
         return self._answers.waiting
+
+    def stats(self) -> AnswerStats:
+        """Return what the publishes have counted."""
+        return self._answers.stats()
 
     async def found(self, partitions: Iterable[int], *, timeout_s: float = 30.0) -> None:
         """Make the journals that do not exist, and open all: for a cluster that is being founded.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamInfo
@@ -25,7 +26,10 @@ __all__ = ["again", "checked_name", "is_led", "make_stream", "refused"]
 
 T = TypeVar("T")
 
+log = structlog.get_logger("palaver.storage.jetstream")
+
 _POLL_S: Final = 0.25
+_QUIET_S: Final = 5.0
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -48,13 +52,19 @@ async def again(step: Callable[[], Awaitable[T]], timeout_s: float) -> T:
     `NotEnoughServers` too may pass: a server that came up just now counts as missing.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
+    began = loop.time()
+    quiet_until, told = began + _QUIET_S, ""
     while True:
         try:
             return await step()
-        except (JournalUnavailable, NotEnoughServers):
-            if loop.time() >= deadline:
+        except (JournalUnavailable, NotEnoughServers) as error:
+            now = loop.time()
+            if now >= began + timeout_s:
                 raise
+            # Whoever waits for a node to start has to see what it waits for.
+            if now >= quiet_until and str(error) != told:
+                told = str(error)
+                log.warning("waiting for NATS", why=told, for_s=round(now - began, 1))
         await asyncio.sleep(_POLL_S)
 
 

@@ -43,6 +43,7 @@ class JournalLog:
         gone: why there is no such journal any more, "" as long as there is.
         followers: who is told of new entries.
         witnesses: called with each entry as it is stored; for those who judge a run.
+        forgetting: called with the last position that is forgotten, before it is; for them too.
     """
 
     def __init__(self, engine: Quorums, group: Group) -> None:
@@ -52,6 +53,7 @@ class JournalLog:
         self.gone = ""
         self.followers: dict[SimulatedFollow, None] = {}
         self.witnesses: list[Callable[[Entry], None]] = []
+        self.forgetting: list[Callable[[int], None]] = []
         self._entries: list[Entry] = []
         self._known: dict[str, tuple[int, float]] = {}
         self._past: deque[tuple[int, int]] = deque([(1, 0)], maxlen=_PAST)
@@ -124,6 +126,8 @@ class JournalLog:
         self.check()
         count = min(up_to, self.last) + 1 - self.first
         if count > 0:
+            for witness in self.forgetting:
+                witness(self.first + count - 1)
             del self._entries[:count]
             self.first += count
             self._past.append((self.first, self.last))

@@ -30,12 +30,14 @@ class RegisterTable:
     Attributes:
         group: who keeps them.
         watches: who is told of changes.
+        witnesses: called with the key of what has changed, for those who judge a run.
     """
 
     def __init__(self, engine: Quorums, group: Group) -> None:
         self.engine = engine
         self.group = group
         self.watches: dict[SimulatedWatch, None] = {}
+        self.witnesses: list[Callable[[str], None]] = []
         self._revision = 0
         self._past: deque[dict[str, Register]] = deque([{}], maxlen=_PAST)
 
@@ -61,6 +63,8 @@ class RegisterTable:
         if value is not None:
             rows[key] = Register(value, self._revision)
         self._past.append(rows)
+        for witness in self.witnesses:
+            witness(key)
         for watch in self.watches:
             watch.wake(key)
         return self._revision

@@ -30,6 +30,7 @@ class NodeProcess:
         options: further ones of the command.
         codes: where it writes sign-up codes; by default a file of its own.
         start_s: how long it may take to be up.
+        before: what the command is run by, such as `ip netns exec NAME`; it has to become it.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class NodeProcess:
         *,
         codes: Path | None = None,
         start_s: float = _START_S,
+        before: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -48,6 +50,7 @@ class NodeProcess:
         self.admin_url = ""
         self._announce = folder / "node.json"
         self._options = list(options)
+        self._before = list(before)
         self._port = 0
         self._start_s = start_s
         self._process: asyncio.subprocess.Process | None = None
@@ -65,7 +68,7 @@ class NodeProcess:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "palaver.supervisors.cli", "serve",
+                *self._before, sys.executable, "-m", "palaver.supervisors.cli", "serve",
                 "--data", str(self.data), "--port", str(self._port), "--admin-port", "0",
                 "--announce", str(self._announce), "--code-file", str(self.codes),
                 "--log-format", "json", *self._options,
@@ -121,6 +124,15 @@ class NodeProcess:
         except TimeoutError:
             await self.kill()
             return -signal.SIGKILL
+
+    async def wait(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        process = self._process
+        if process is None:
+            return 0
+        code = await process.wait()
+        self._process = None
+        return code
 
     async def _end(self, signum: signal.Signals) -> int:
         process = self._process

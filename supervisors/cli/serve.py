@@ -47,6 +47,8 @@ class System(Protocol):
     async def drain(self) -> None: ...  # noqa: D102
     async def stop(self) -> None: ...  # noqa: D102
     async def wait_failed(self) -> str: ...  # noqa: D102
+    @property
+    def removed(self) -> bool: ...  # noqa: D102
 
 
 def serve_command(
@@ -229,8 +231,13 @@ async def _live(
     _notify_service_manager("READY=1")
     failing = asyncio.ensure_future(system.wait_failed())
     if await _first_of(failing, stopping):
-        log.error("node failed", reason=failing.result())
-        code = EXIT_FAILED
+        if system.removed:
+            # As an operator wished: a service manager should not start it again.
+            log.info("removed from the cluster")
+            code = await _drain(system, settings.drain_s)
+        else:
+            log.error("node failed", reason=failing.result())
+            code = EXIT_FAILED
     else:
         log.info("draining", signal=stopping.result().name, longest_s=settings.drain_s)
         _notify_service_manager("STOPPING=1")

@@ -10,7 +10,7 @@ from palaver.actors.simulation import Faults, World
 from palaver.storage.simulated import DiskHabits, EngineHabits
 from palaver.supervisors.simulations.clusters import ClusterPlan, ClusterTown
 
-__all__ = ["ClusterDay", "cluster", "failover", "moving", "rebuilt"]
+__all__ = ["ClusterDay", "cluster", "diverging", "failover", "moving", "rebalanced", "rebuilt"]
 
 _TALK: Final = {
     "say": 8, "burst": 1, "everyone": 1, "read": 4, "watch": 2, "unwatch": 1, "typing": 1,
@@ -119,5 +119,41 @@ def rebuilt(world: World) -> ClusterPlan:
         engine=_ENGINE,
         splits=0.01,
         wipes=0.02,
+        tail=4,
+    )
+
+
+def diverging(world: World) -> ClusterPlan:
+    """Copies go astray, one at a time, while journals, disks and nodes are as they are."""
+    return ClusterPlan(
+        nodes=3,
+        partitions=_size(world, "partitions", 1, 2),
+        seconds=_size(world, "seconds", 10, 20),
+        wishes=10,
+        habits={"say": 6, "burst": 1, "read": 2},
+        node_faults=Faults(crash=0.006, pause=0.006, clog=0.006),
+        disk=DiskHabits(slow=0.2),
+        engine=_ENGINE,
+        splits=0.006,
+        spoils=0.03,
+    )
+
+
+def rebalanced(world: World) -> ClusterPlan:
+    """Nodes come to a cluster and are drained, while others crash, are cut off and stand still."""
+    return ClusterPlan(
+        nodes=_size(world, "nodes", 4, 5),
+        founders=3,
+        partitions=_size(world, "partitions", 2, 4),
+        seconds=_size(world, "seconds", 8, 16),
+        wishes=10,
+        habits={"say": 6, "burst": 1, "read": 2, "group": 1},
+        node_faults=Faults(crash=0.006, pause=0.01, clog=0.006, kill=0.01, partition=0.003),
+        device_faults=_PHONES,
+        disk=DiskHabits(slow=0.2),
+        engine=_ENGINE,
+        splits=0.008,
+        moves=0.01,
+        changes=0.03,
         tail=4,
     )

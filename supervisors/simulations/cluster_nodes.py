@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 
 from palaver.actors.chat import names
 from palaver.actors.chat.accounts import CodeSender
-from palaver.actors.chat.crossing import CROSSING
 from palaver.actors.chat.state import encoding
 from palaver.actors.cluster import (
     ClusterError,
@@ -19,16 +18,20 @@ from palaver.actors.cluster import (
     GiveTo,
     Release,
 )
-from palaver.actors.cluster.names import OWNERSHIP
-from palaver.actors.distribution import Vocabulary
+from palaver.actors.cluster.fetching import snapshot_port
+from palaver.actors.cluster.moves import What
+from palaver.actors.cluster.names import OWNERSHIP, REBALANCER
+from palaver.actors.cluster.rebalancer import Rebalance
+from palaver.actors.cluster.records import PLACEMENT, NodeRecord, Placement, decoded
 from palaver.actors.runtime import CallFailed, Node, Pid
 from palaver.actors.simulation import Fabric, Host, World
 from palaver.storage import Machine, StoreError
-from palaver.storage.installing import SnapshotInfo
-from palaver.storage.replicated import JournalMachine, Limits, ReplicatedStore
+from palaver.storage.replicated import JournalMachine, Limits, ReplicaState, ReplicatedStore
 from palaver.storage.simulated import DiskHabits, EngineHabits, SimulatedStore
+from palaver.supervisors.simulations.disks import DiskFiles, position_on, spoil
 from palaver.supervisors.simulations.nodes import ChatNode
 from palaver.supervisors.simulations.quorum import WorldEngine
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 from palaver.supervisors.trees.running import ChatPorts, RunningChat, StorePort
 from palaver.supervisors.trees.settings import Settings
 
@@ -38,6 +41,15 @@ T = TypeVar("T")
 
 #: As long as a node waits for others to take what it leads, before it stops.
 _RELEASE_S: Final = 15.0
+#: What the cluster's processes tell of, and what that is called in the coverage of a search.
+_EVENTS: Final = {
+    "replicas differ": "an audit found a copy that differs",
+    "rebuilt": "a copy was made anew",
+    "snapshot fetched": "a copy took a snapshot",
+    "no snapshot": "a snapshot was not to be had",
+    "replica dropped": "a copy was given up",
+    "node removed": "a node was removed",
+}
 #: So many machines keep the journals and registers.
 _ENGINES: Final = 3
 
@@ -51,13 +63,21 @@ class SimulatedCluster:
         nodes: how many nodes there will be.
         replicas: how many of them keep a copy of each partition.
         tail: entries that stay in a journal whoever has them.
+        founders: how many nodes found the cluster; the others have no share until a rebalance.
 
     Attributes:
         nodes: in the order of their names.
     """
 
     def __init__(
-        self, world: World, habits: EngineHabits, nodes: int, *, replicas: int, tail: int
+        self,
+        world: World,
+        habits: EngineHabits,
+        nodes: int,
+        *,
+        replicas: int,
+        tail: int,
+        founders: int,
     ) -> None:
         self.world = world
         self.nodes: list[ClusterNode] = []
@@ -65,18 +85,17 @@ class SimulatedCluster:
         self.limits = Limits(
             lease_s=3.0, checkpoint_s=1.0, takeover_s=6.0, look_s=3.0, tail_entries=tail
         )
-        self.size = nodes
+        self.founders = founders
         names_ = [chr(ord("a") + number) for number in range(nodes)]
         self.engine = WorldEngine(world, names_[:_ENGINES], habits)
-        self.fabric = Fabric(
-            net_ticktime_s=2.0, setup_s=2.0, retry_s=0.5, vocabulary=Vocabulary().add(*CROSSING)
-        )
+        self.fabric = Fabric(net_ticktime_s=2.0, setup_s=2.0, retry_s=0.5, vocabulary=vocabulary())
 
     def settings(self, partitions: int, url: str) -> ClusterSettings:
         """The settings of a node's cluster processes."""
         return ClusterSettings(
-            "town", partitions, founding=self.size, replicas=self.replicas, ws_url=url,
-            refresh_s=1.0, lease_s=4.0, takeover_s=6.0, audit_s=3.0,
+            "town", partitions, founding=self.founders, replicas=self.replicas, ws_url=url,
+            refresh_s=1.0, lease_s=4.0, takeover_s=6.0, audit_s=3.0, chunk_bytes=4096,
+            transfer_idle_s=10.0, catch_up_s=30.0,
         )  # fmt: skip
 
     def urls(self, first: int) -> tuple[str, ...]:
@@ -87,6 +106,20 @@ class SimulatedCluster:
     def owners(self, partition: int) -> list[ClusterNode]:
         """The nodes that lead a partition and serve it now."""
         return [node for node in self.nodes if node.leads(partition)]
+
+    def placed(self, partition: int) -> tuple[str, ...]:
+        """The names of the nodes that are to keep a copy of a partition; () before the founding."""
+        register = self.engine.engine.table.now.get(PLACEMENT)
+        if register is None:
+            return ()
+        placement: Placement = decoded(Placement, register.value)
+        return placement.partitions[partition]
+
+    def withdrawn(self) -> list[str]:
+        """The names of the nodes that are to own nothing."""
+        rows = self.engine.engine.table.now.items()
+        records = [decoded(NodeRecord, row.value) for key, row in rows if key.startswith("node.")]
+        return [record.name for record in records if record.state in ("draining", "leaving")]
 
 
 class ClusterNode(ChatNode):
@@ -106,12 +139,13 @@ class ClusterNode(ChatNode):
         )
         self.cluster = cluster
         self.replicated: ReplicatedStore | None = None
+        self.parts: ClusterParts | None = None
         self._supervisor: Pid
         self.at: Callable[[str, str], Any] | None = None
 
-    async def _boot(self, host: Host) -> None:
-        self.replicated = None
-        await super()._boot(host)
+    def _gone(self) -> None:
+        super()._gone()
+        self.replicated = self.parts = None
 
     def _machine(self, number: int) -> Machine:
         return JournalMachine(super()._machine(number))
@@ -126,7 +160,7 @@ class ClusterNode(ChatNode):
             node_name=node.name,
             incarnation=f"{host.incarnation}",
             limits=cluster.limits,
-            fetch_snapshot=self._fetch,
+            fetch_snapshot=snapshot_port(node),
             run_blocking=_run_here,
             on_trouble=self._in_trouble,
         )
@@ -134,12 +168,13 @@ class ClusterNode(ChatNode):
         distribution = await cluster.fabric.join(node)
         self.at = distribution.at
         self.chat = await RunningChat.start(self.settings, self._ports(node, replicated))
-        parts = ClusterParts(
+        parts = self.parts = ClusterParts(
             distribution,
             connection.registers(),
             replicated,
             self.chat.partitions,
             cluster.settings(self.settings.partitions, self.url),
+            lambda kind: DiskFiles(host.disk["disk"], kind),
         )
         self._supervisor = await node.start_server(ClusterSupervisor, parts, name="cluster")
 
@@ -176,31 +211,34 @@ class ClusterNode(ChatNode):
         else:
             self.world.reach("a partition was handed over")
 
+    def change(self, what: What, which: str) -> asyncio.Task[bool]:
+        """Ask this node to change the placement, as an operator does; whether it was done."""
+        return self.host.spawn(self._change(what, which))
+
+    async def _change(self, what: What, which: str) -> bool:
+        assert self.node is not None
+        try:
+            await self.node.call(REBALANCER, Rebalance(what, which), timeout_s=None)
+        except (CallFailed, ClusterError) as error:
+            self.world.trace.note("operator", self.host.name, f"{what} {which}: {error}")
+            self.world.reach("a change of the placement was refused")
+            return False
+        self.world.reach("a change of the placement was made")
+        return True
+
+    def spoil(self, partition: int) -> None:
+        """Crash, and come back with a copy that has a history of its own."""
+        self.host.crash()
+        if spoil(self.host.disk.get("disk"), partition, self._machine(partition)):
+            self.world.reach("a copy was spoilt")
+        self.world.network.later(1.0, self.host.boot)
+
     def _ports(self, node: Node, store: StorePort) -> ChatPorts:
         return replace(super()._ports(node, store), owned=(), at=self.at)
 
     def _in_trouble(self, partition: int, error: Exception | None) -> None:
         if error is not None:
             self.world.trace.note("replica", self.host.name, f"{partition}: {error}")
-
-    async def _fetch(self, partition: int) -> tuple[str, SnapshotInfo]:
-        """Bring a snapshot from another replica that can be reached."""
-        world, here = self.world, self.host.name
-        for other in self.cluster.nodes:
-            there = other.host.name
-            if other is self or other.replicated is None or not other.host.alive:
-                continue
-            if world.network.link(there, here).is_blocked or not other.follows(partition):
-                continue
-            name = f"snapshot-{here}-{partition}"
-            files = other.host.disk["disk"].files
-            files.pop(name, None)
-            info = other.replicated.snapshot(partition, name)
-            await asyncio.sleep(0.05)
-            self.host.disk["disk"].files[name] = files[name]
-            world.reach("a replica took a snapshot")
-            return name, info
-        raise StoreError("no other replica can be reached")
 
     # -- to look into it -----------------------------------------------------------------------
 
@@ -213,30 +251,37 @@ class ClusterNode(ChatNode):
         store = self.replicated
         return self.host.alive and store is not None and store.leads(partition)
 
-    def position(self, partition: int) -> int | None:
-        """How far its copy of a partition is; None if it has none."""
+    def state(self, partition: int) -> ReplicaState | None:
+        """What its copy of a partition is; None if it has none, or cannot tell now."""
         store = self.replicated
         if store is None or not self.host.alive:
             return None
         try:
-            state = store.state(partition)
+            return store.state(partition)
         except StoreError:
             return None
+
+    def position(self, partition: int) -> int | None:
+        """How far its copy of a partition is; None if it has none."""
+        state = self.state(partition)
         return None if state is None else state.position
 
-    def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
-        """How far an account is, as its copy says; (0, 0) where there is none now."""
-        try:
-            return super().mark(conversation, account)
-        except StoreError:
-            return 0, 0
+    def durable(self, partition: int) -> int:
+        """How far the copy on its disk is, whether it runs or not."""
+        return position_on(self.host.disk.get("disk"), partition)
 
-    def has_device(self, account: str, device: int) -> bool:
-        """Whether its copy knows a device; True where there is none now."""
-        try:
-            return super().has_device(account, device)
-        except StoreError:
-            return True
+    def count_reached(self) -> None:
+        """Count what this run of the node has met, the cluster's events among it."""
+        super().count_reached()
+        if self.parts is not None:
+            for event, name in _EVENTS.items():
+                if self.parts.recorder.stats.events[event]:
+                    self.world.reach(name)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it has found out that it may not belong to the cluster."""
+        return self.parts is not None and self.parts.recorder.stats.events["refused"] > 0
 
     @property
     def is_whole(self) -> bool:
@@ -260,7 +305,7 @@ class ClusterNode(ChatNode):
         states = [
             f"{number}: {state._replace(digests=state.digests[-1:])}"
             for number in range(self.settings.partitions)
-            if self.replicated is not None and (state := self.replicated.state(number)) is not None
+            if (state := self.state(number)) is not None
         ]
         return (
             f"{self.host} lacks {sorted(self.lacking())}, fails {self.stats.storage_failing!r}; "

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import cbor2
 
+from palaver.actors.cluster.moves import What
 from palaver.actors.simulation import Fault, Host
 from palaver.storage.replicated.ports import Entry
 from palaver.storage.simulated import EngineHabits
 from palaver.supervisors.simulations.cluster_nodes import ClusterNode, SimulatedCluster
+from palaver.supervisors.simulations.copies import Copies
 from palaver.supervisors.simulations.people import Person
 from palaver.supervisors.simulations.promises import marks
 from palaver.supervisors.simulations.town import Plan, Resident, Town, settings
@@ -20,8 +22,12 @@ __all__ = ["ClusterPlan", "ClusterTown"]
 
 _TAKEOVER: Final = 1
 _SPANS_S: Final = (0.5, 2.0, 8.0, 30.0)
+_CHANGES: Final[tuple[What, ...]] = ("rebalance", "drain", "undrain", "remove")
 _OFF_MS: Final = (10, -10, 1_000, -1_000, 25_000, -25_000)
 """By how much a clock is off: two nodes by less than the minute that a cluster bears."""
+_PATIENCE_S: Final = 300.0
+_CHANGE_S: Final = 120.0
+"""How long an operator waits for a change, before it is asked for again."""
 _DRIFT_MS: Final = 10_000
 """What the drift of two clocks adds to that, in a town's day."""
 
@@ -35,8 +41,11 @@ class ClusterPlan(Plan):
         engine: how the journals and registers behave by day.
         splits: how often, at a pulse, a node is cut off from the other nodes, not from people.
         wipes: how often a node loses its disk.
+        spoils: how often a node's copy of a partition goes astray.
         blackouts: how often all nodes lose power at once.
         moves: how often an operator has a node hand a partition over to another.
+        changes: how often an operator spreads the copies anew, or drains a node.
+        founders: how many nodes found the cluster; 0: all. The others wait for their share.
         skew: how often the wall clock of a node is set, so that it is off by less than a minute.
         tail: entries that stay in a journal whoever has them.
     """
@@ -45,8 +54,11 @@ class ClusterPlan(Plan):
     engine: EngineHabits = field(default_factory=EngineHabits)
     splits: float = 0.0
     wipes: float = 0.0
+    spoils: float = 0.0
     blackouts: float = 0.0
     moves: float = 0.0
+    changes: float = 0.0
+    founders: int = 0
     skew: float = 0.0
     tail: int = 16
 
@@ -107,6 +119,7 @@ class ClusterTown(Town):
             plan.nodes,
             replicas=min(plan.replicas, plan.nodes),
             tail=plan.tail,
+            founders=plan.founders or plan.nodes,
         )
         for number in range(plan.nodes):
             node = ClusterNode(
@@ -123,6 +136,7 @@ class ClusterTown(Town):
         self.takeovers = [Takeovers(self.world.reach) for _ in range(plan.partitions)]
         for number, witness in enumerate(self.takeovers):
             cluster.engine.engine.log(number).witnesses.append(witness)
+        self.copies = Copies(cluster, plan.partitions)
         home: Any = Home(cluster)
         accounts = [f"+4915112{i:06d}" for i in range(plan.people)]
         for account in accounts:
@@ -132,6 +146,7 @@ class ClusterTown(Town):
                 self.residents.append(Resident(self, person, device, home))
         if plan.skew:
             self.world.invariant(self._no_server_is_later, "the clocks of the nodes are known")
+        self.world.invariant(self.copies.hold, "a majority has what a journal forgets")
         self.world.invariant(self._one_serves, "a partition is served by one node", every_s=0.5)
 
     def _by_node(self) -> list[list[Resident]]:
@@ -143,7 +158,7 @@ class ClusterTown(Town):
     def _one_serves(self) -> bool:
         for number, witness in enumerate(self.takeovers):
             for node in self.cluster.owners(number):
-                state = node.replicated.state(number) if node.replicated is not None else None
+                state = node.state(number)
                 if state is not None and witness.owners.get(state.epoch) != [node.host.name]:
                     raise AssertionError(
                         f"{node.host.name} serves {number} in epoch {state.epoch}, which is "
@@ -161,6 +176,8 @@ class ClusterTown(Town):
             Fault("split", plan.splits, 3 * len(_SPANS_S), self._split),
             Fault("wipe", plan.wipes, 1, self._wipe),
             Fault("blackout", plan.blackouts, 1, self._blackout),
+            Fault("spoil", plan.spoils, plan.partitions, self._spoil),
+            Fault("change", plan.changes, len(_CHANGES) * plan.nodes, self._change),
             Fault("move", plan.moves, 8, self._move),
             Fault("skew", plan.skew, len(_OFF_MS), self._skew),
         )
@@ -178,16 +195,22 @@ class ClusterTown(Town):
         self.world.network.later(span_s, heal)
 
     def _wipe(self, host: Host, _way: int) -> None:
-        """Take a node's disk away, if the others have everything that the journals have not."""
-        others = [node for node in self.cluster.nodes if node.host is not host]
-        logs = self.cluster.engine.engine.logs
-        for number, log in logs.items():
-            copies = [node.position(number) for node in others]
-            if any(at is None or at < log.first for at in copies):
-                return
-        host.crash()
-        host.disk.clear()
-        self.world.network.later(1.0, host.boot)
+        """Take a node's disk away, one at a time; see `Copies`."""
+        if self.copies.wipe(self._at(host)):
+            self.world.network.later(1.0, host.boot)
+
+    def _spoil(self, host: Host, way: int) -> None:
+        """Lead a node's copy of a partition astray, one at a time; see `Copies`."""
+        self.copies.spoil(self._at(host), way % self.plan.partitions)
+
+    def _change(self, host: Host, way: int) -> None:
+        """Have a node asked to change who keeps what."""
+        here, which = self._at(host), self.nodes[way % len(self.nodes)].host.name
+        if here.is_up:
+            here.change(_CHANGES[way // len(self.nodes) % len(_CHANGES)], which)
+
+    def _at(self, host: Host) -> ClusterNode:
+        return next(node for node in self.cluster.nodes if node.host is host)
 
     def _blackout(self, _host: Host, _way: int) -> None:
         """Cut the power of all nodes."""
@@ -201,7 +224,7 @@ class ClusterTown(Town):
 
     def _move(self, host: Host, way: int) -> None:
         """Have a partition that a node leads handed over to another node."""
-        here = next(node for node in self.cluster.nodes if node.host is host)
+        here = self._at(host)
         led = [number for number in range(self.plan.partitions) if here.leads(number)]
         others = [node.host.name for node in self.nodes if node is not here]
         if led:
@@ -214,8 +237,36 @@ class ClusterTown(Town):
         for heal in self._heals:
             heal()
         self.cluster.engine.engine.calm()
+        if self.plan.changes or self.plan.founders:
+            await self.world.calm()
+            await self._spread()
         await super().evening()
         await self._agree()
+        if any(log.first > 1 for log in self.cluster.engine.engine.logs.values()):
+            self.world.reach("a journal was truncated")
+
+    async def _spread(self) -> None:
+        """Have an operator see to it that all nodes have a share, and none is left drained."""
+        deadline_s = self.world.now_s + _PATIENCE_S
+        while (withdrawn := self.cluster.withdrawn()) or not self._shares():
+            if self.world.now_s > deadline_s:
+                self.world.fail("eventually: all nodes have a share", self._state())
+            up = [node for node in self.cluster.nodes if node.is_up and not node.is_refused]
+            for node in self.cluster.nodes:
+                if node.is_refused:  # it was removed, and started anew it is a new one
+                    node.host.crash()
+                    node.host.boot()
+            if up:
+                what: What = "undrain" if withdrawn else "rebalance"
+                asked = up[0].change(what, (*withdrawn, "")[0])
+                await self.world.until(asked.done, within_s=_CHANGE_S)
+            await self.world.sleep(1.0)
+
+    def _shares(self) -> bool:
+        """Whether every node keeps something, as far as there is something for all."""
+        rows = [self.cluster.placed(number) for number in range(self.plan.partitions)]
+        wanted = min(len(self.nodes), self.plan.partitions * self.cluster.replicas)
+        return len({name for row in rows for name in row}) >= wanted
 
     async def _agree(self) -> None:
         await self._eventually(lambda: not any(self._unlike()), "all copies are equal")
@@ -228,14 +279,17 @@ class ClusterTown(Town):
             if len(owners) != 1:
                 yield f"partition {number} is served by {owners}"
             copies = [node for node in cluster.nodes if node.follows(number)]
-            if len(copies) < min(self.plan.replicas, self.plan.nodes):
-                yield f"partition {number} has {len(copies)} copies"
+            names, placed = {node.host.name for node in copies}, cluster.placed(number)
+            if names != set(placed) or len(placed) < cluster.replicas:
+                yield f"partition {number} has copies at {sorted(names)}, not {placed}"
             at = {node.position(number): node for node in copies}
             if len(at) != 1:
                 yield f"partition {number} is at {sorted(map(str, at))}"
                 continue
             digests = {node.replicated.digest(number) for node in copies if node.replicated}
-            if len(digests) != 1:
+            if len(digests) != 1 and self.plan.spoils:
+                yield f"the copies of partition {number} differ"
+            elif len(digests) != 1:
                 self.world.fail("replicas have one history", f"partition {number}: {digests}")
 
     def _state(self) -> str:

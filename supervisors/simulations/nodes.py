@@ -147,7 +147,6 @@ class ChatNode:
     # -- life ----------------------------------------------------------------------------------
 
     async def _boot(self, host: Host) -> None:
-        self.node = self.store = self.chat = None
         self._stopping = False
         try:
             await self._start(host)
@@ -163,7 +162,7 @@ class ChatNode:
         if disk is None:
             disk = host.disk["disk"] = self._new_disk(host)
         host.on_end.append(lambda power: disk.power_off() if power else disk.killed())
-        host.on_end.append(lambda power: self.count_reached())
+        host.on_end.append(lambda power: self._gone())
         store = self._open(disk, loop)
         self.stats = ChatStats()
         self.edge_stats = EdgeStats()
@@ -188,6 +187,11 @@ class ChatNode:
             stats=self.stats,
             server="palaver/simulated",
         )
+
+    def _gone(self) -> None:
+        """Count what there was, and let go of it: nobody looks into what has ended."""
+        self.count_reached()
+        self.node = self.store = self.chat = None
 
     def _new_registry(self, number: int) -> MemoryRegistry:
         registry = self.registries[number] = MemoryRegistry()
@@ -331,7 +335,10 @@ class ChatNode:
         if store is None:
             return True
         number = names.Places(self.settings.partitions).number_of(account)
-        rows = store.view(number, lambda txn: queries.devices(txn, account))
+        try:
+            rows = store.view(number, lambda txn: queries.devices(txn, account))
+        except StoreError:
+            return True
         return any(row.device == device for row in rows)
 
     def fallen_marks(self) -> list[str]:
@@ -354,10 +361,15 @@ class ChatNode:
         ]
 
     def mark(self, conversation: bytes, account: str) -> tuple[int, int]:
-        """How far an account has received and read a conversation, as its tables say."""
-        assert self.store is not None
+        """How far an account is, as its tables say; (0, 0) if they cannot be read now."""
+        if self.store is None:
+            return 0, 0
         number = names.Places(self.settings.partitions).number_of(conversation)
-        raw = self.store.view(number, lambda txn: txn.get("marks", conversation + account.encode()))
+        key = conversation + account.encode()
+        try:
+            raw = self.store.view(number, lambda txn: txn.get("marks", key))
+        except StoreError:
+            return 0, 0
         return PAIR.unpack(raw) if raw else (0, 0)
 
     async def left_behind(self, accounts: Sequence[str]) -> list[str]:

@@ -16,8 +16,10 @@ told more than was true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from palaver.supervisors.simulations.chronicle import Chronicle, DeviceLog, Said
 from palaver.transport.client import MembersChanged
@@ -30,6 +32,9 @@ _LEGAL = {
     "group": frozenset({"unreachable"}),
     "members": frozenset({"not_a_member", "not_allowed", "no_such_conversation", "unreachable"}),
 }
+
+_Step: TypeAlias = tuple[tuple[bytes, str], int, int]
+"""A conversation and an account, a moment, and how far it was from then on."""
 
 
 class Membership(NamedTuple):
@@ -83,11 +88,13 @@ def missing(chronicle: Chronicle) -> Iterator[str]:
                 over = written.answer is not None or written.refusal
                 if written.kept and not over and not _settled_unheard(chronicle, log, cid):
                     yield f"{log} has no answer to message {cid}"
+    shown = {log.id: _shown(log) for log in chronicle.devices.values()}
     for conversation in chronicle.said:
         members = membership(chronicle, conversation)
         for log in chronicle.devices.values():
             if log.revoked is None:
-                yield from _missing_on(chronicle, conversation, members, log)
+                seqs = shown[log.id].get(conversation, set())
+                yield from _missing_on(chronicle, conversation, members, log, seqs)
 
 
 def _settled_unheard(chronicle: Chronicle, log: DeviceLog, cid: int) -> bool:
@@ -95,11 +102,22 @@ def _settled_unheard(chronicle: Chronicle, log: DeviceLog, cid: int) -> bool:
     return (log.lost is not None and log.composed[cid].moment < log.lost) or cid in log.settled
 
 
+def _shown(log: DeviceLog) -> dict[bytes, set[int]]:
+    """By conversation, the seqs that a device was shown."""
+    shown: dict[bytes, set[int]] = {}
+    for event in log.events.values():
+        shown.setdefault(event.conv, set()).add(event.seq)
+    return shown
+
+
 def _missing_on(
-    chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog
+    chronicle: Chronicle,
+    conversation: bytes,
+    members: Membership,
+    log: DeviceLog,
+    shown: set[int],
 ) -> Iterator[str]:
     account = log.id[0]
-    shown = {event.seq for event in log.events.values() if event.conv == conversation}
     for seq, said in chronicle.said[conversation].items():
         if seq not in shown and said[:2] != log.id and members.has(account, seq):
             written = chronicle.devices[said.account, said.device].composed[said.cid]
@@ -150,6 +168,7 @@ def verify(chronicle: Chronicle) -> None:
         chronicle.fail(text)
     for log in chronicle.devices.values():
         _refusals(chronicle, log)
+    shown = {log.id: _shown(log) for log in chronicle.devices.values()}
     for conversation, places in chronicle.said.items():
         _one_order(chronicle, conversation, places)
         _authors_order(chronicle, conversation, places)
@@ -157,10 +176,11 @@ def verify(chronicle: Chronicle) -> None:
         members = membership(chronicle, conversation)
         _authors_belong(chronicle, conversation, places, members)
         for log in chronicle.devices.values():
-            _queue(chronicle, conversation, members, log)
+            _queue(chronicle, conversation, members, log, shown[log.id].get(conversation, set()))
+    truth = _Truth(chronicle)
     for log in chronicle.devices.values():
-        _receipts_are_true(chronicle, log)
-        _ticks_are_true(chronicle, log)
+        _receipts_are_true(chronicle, log, truth)
+        _ticks_are_true(chronicle, log, truth)
 
 
 def _refusals(chronicle: Chronicle, log: DeviceLog) -> None:
@@ -223,17 +243,22 @@ def _seen(chronicle: Chronicle, conversation: bytes) -> None:
             )
 
 
-def _queue(chronicle: Chronicle, conversation: bytes, members: Membership, log: DeviceLog) -> None:
+def _queue(
+    chronicle: Chronicle,
+    conversation: bytes,
+    members: Membership,
+    log: DeviceLog,
+    known: set[int],
+) -> None:
     """A device gets what is for its account, without a gap, and nothing else."""
     account = log.id[0]
-    shown = sorted(event.seq for event in log.events.values() if event.conv == conversation)
+    shown = sorted(known)
     if not shown:
         return
     for seq in shown:
         if not members.has(account, seq):
             chronicle.fail(f"{log} was shown {conversation.hex()[:6]}:{seq}, which is not for it")
     places = chronicle.said[conversation]
-    known = set(shown)
     for seq in range(shown[0], shown[-1]):
         # Of what nobody knows (its author has lost the answer) nobody knows whose it is.
         others = seq in places and places[seq][:2] != log.id
@@ -241,9 +266,9 @@ def _queue(chronicle: Chronicle, conversation: bytes, members: Membership, log: 
             chronicle.fail(f"{log} was not shown {conversation.hex()[:6]}:{seq} between others")
 
 
-def _receipts_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
+def _receipts_are_true(chronicle: Chronicle, log: DeviceLog, truth: _Truth) -> None:
     for moment, receipt in log.receipts:
-        delivered, read = _truth(chronicle, receipt.conv, receipt.account, moment)
+        delivered, read = truth.at(receipt.conv, receipt.account, moment)
         if receipt.read > read:
             chronicle.fail(f"{log} heard {receipt}; it had read {read}")
         if receipt.delivered > max(delivered, read):
@@ -267,38 +292,65 @@ def _authors_belong(
             chronicle.fail(f"{said.account} wrote {seq}, and is no member of {conversation.hex()}")
 
 
-def _ticks_are_true(chronicle: Chronicle, log: DeviceLog) -> None:
+def _ticks_are_true(chronicle: Chronicle, log: DeviceLog, truth: _Truth) -> None:
     for moment, cid, read in log.reached:
         answer = log.composed[cid].answer
         if answer is None:
             chronicle.fail(f"{log} heard that {cid} arrived, and not where it stands")
             continue
         for account in membership(chronicle, answer.conv).lasting(answer.seq) - {log.id[0]}:
-            has = _truth(chronicle, answer.conv, account, moment)
+            has = truth.at(answer.conv, account, moment)
             if max(*has[read:], _came(chronicle, answer.conv, account)) < answer.seq:
                 word = "read" if read else "received"
                 chronicle.fail(f"{log} heard that all have {word} {cid}; {account} had {has}")
 
 
-def _truth(chronicle: Chronicle, conv: bytes, account: str, moment: int) -> tuple[int, int]:
-    """How far an account had received and read a conversation at a moment, at most."""
-    read = max(
-        (seq for at, who, where, seq in chronicle.reads
-         if at <= moment and who == account and where == conv), default=0,
-    )  # fmt: skip
-    delivered = 0
-    for (owner, _), log in chronicle.devices.items():
-        if owner == account:
-            kept = max((upto for at, upto in log.kept_at if at <= moment), default=0)
-            delivered = max(
-                delivered,
-                max((event.seq for position, event in log.events.items()
-                     if event.conv == conv and position <= kept), default=0),
-            )  # fmt: skip
-    for seq, said in chronicle.said.get(conv, {}).items():
-        if said.account == account and _written_at(chronicle, said) <= moment:
-            delivered = max(delivered, seq)
-    return delivered, read
+class _Truth:
+    """How far accounts had received and read conversations, at any moment."""
+
+    def __init__(self, chronicle: Chronicle) -> None:
+        read: list[_Step] = [((where, who), at, seq) for at, who, where, seq in chronicle.reads]
+        self._read = _rising(read)
+        self._delivered = _rising([*_kept(chronicle), *_written(chronicle)])
+
+    def at(self, conv: bytes, account: str, moment: int) -> tuple[int, int]:
+        """How far an account had received and read a conversation at a moment, at most."""
+        key = (conv, account)
+        return _until(self._delivered.get(key), moment), _until(self._read.get(key), moment)
+
+
+def _kept(chronicle: Chronicle) -> Iterator[_Step]:
+    for (account, _), log in chronicle.devices.items():
+        events = iter(sorted(log.events.items()))
+        waiting = next(events, None)
+        for at, upto in sorted(log.kept_at):
+            while waiting is not None and waiting[0] <= upto:
+                yield (waiting[1].conv, account), at, waiting[1].seq
+                waiting = next(events, None)
+
+
+def _written(chronicle: Chronicle) -> Iterator[_Step]:
+    for conv, places in chronicle.said.items():
+        for seq, said in places.items():
+            yield (conv, said.account), _written_at(chronicle, said), seq
+
+
+def _rising(steps: Iterable[_Step]) -> dict[tuple[bytes, str], tuple[list[int], list[int]]]:
+    """By conversation and account: moments, and the greatest seq up to each."""
+    rising: dict[tuple[bytes, str], tuple[list[int], list[int]]] = {}
+    for key, at, seq in sorted(steps, key=itemgetter(1)):
+        moments, seqs = rising.setdefault(key, ([], []))
+        moments.append(at)
+        seqs.append(max(seq, seqs[-1] if seqs else 0))
+    return rising
+
+
+def _until(steps: tuple[list[int], list[int]] | None, moment: int) -> int:
+    if steps is None:
+        return 0
+    moments, seqs = steps
+    count = bisect_right(moments, moment)
+    return seqs[count - 1] if count else 0
 
 
 def _came(chronicle: Chronicle, conv: bytes, account: str) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "calm",
     "cluster",
     "devices",
+    "diverging",
     "failover",
     "group",
     "moving",
@@ -37,6 +38,7 @@ __all__ = [
     "power",
     "presence",
     "quiet",
+    "rebalanced",
     "rebuilt",
     "replicas",
     "storm",
@@ -414,7 +416,19 @@ moving: Final = Scenario(
 )  # fmt: skip
 rebuilt: Final = Scenario(
     "rebuilt", "a cluster whose nodes lose their disks", days.ClusterDay(days.rebuilt),
-    ("a partition was taken over", "a retry got the first answer"),
+    ("a partition was taken over", "a retry got the first answer", "a copy took a snapshot",
+     "a journal was truncated"),
+)  # fmt: skip
+diverging: Final = Scenario(
+    "diverging", "a cluster whose copies go astray: found by audits, and made anew",
+    days.ClusterDay(days.diverging),
+    ("a copy was spoilt", "an audit found a copy that differs", "a copy was made anew"),
+)  # fmt: skip
+rebalanced: Final = Scenario(
+    "rebalanced", "a cluster that grows and is drained while its nodes fail",
+    days.ClusterDay(days.rebalanced),
+    ("a change of the placement was made", "a change of the placement was refused",
+     "a copy was given up", "a copy took a snapshot", "a journal was truncated"),
 )  # fmt: skip
 quiet: Final = Scenario(
     "quiet", "three nodes and 51 people, no faults: for speed", TownDay(_quiet), default=False
@@ -424,7 +438,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
         talk, brief, calm, offline, group, devices, presence, storm, power, partitioned,
-        supervisors, tables, replicas, cluster, failover, moving, rebuilt, quiet,
+        supervisors, tables, replicas, cluster, failover, moving, rebuilt,
+        diverging, rebalanced, quiet,
     )
 }  # fmt: skip
 """All scenarios by name."""

@@ -13,81 +13,48 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from palaver.actors.chat.crossing import CROSSING
 from palaver.actors.chat.media_shared import SharedBlobs
 from palaver.actors.chat.state import encoding
-from palaver.actors.cluster.auditor import Audit, GetSummary
-from palaver.actors.cluster.errors import (
-    CannotHandOver,
-    ClusterError,
-    NotReplica,
-    SnapshotError,
-    TooManyTransfers,
-)
-from palaver.actors.cluster.events import Event
 from palaver.actors.cluster.fetching import snapshot_port
-from palaver.actors.cluster.membership import GetMembers, Joined
+from palaver.actors.cluster.files import folder_files
+from palaver.actors.cluster.membership import Joined
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import (
-    GetPartition,
-    GetPartitions,
-    GiveTo,
-    PartitionStatus,
-    Rebuild,
     Release,
 )
-from palaver.actors.cluster.roster import Members
 from palaver.actors.cluster.settings import ClusterSettings
-from palaver.actors.cluster.snapshots import CloseSnapshot, Opened, OpenSnapshot, ReadChunk
-from palaver.actors.cluster.status import NodeSummary
 from palaver.actors.cluster.tree import ClusterParts, ClusterSupervisor
-from palaver.actors.distribution import Distribution, Vocabulary
+from palaver.actors.distribution import Distribution
 from palaver.actors.runtime import SHUTDOWN, CallFailed, Node, Pid
 from palaver.storage import Store
 from palaver.storage.blobs import BlobStore
-from palaver.storage.installing import SnapshotInfo
-from palaver.storage.replicated.errors import (
-    EntryTooLarge,
-    JournalRefuses,
-    JournalSilent,
-    NotOwner,
-    OwnershipLost,
-)
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_engine import ClusterEngine, Hooks
 from palaver.supervisors.trees.cluster_keys import ClusterKeysWrong, NodeKeys
 from palaver.supervisors.trees.cluster_media import share, sharing_specs
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
 from palaver.supervisors.trees.cluster_operator import ClusterOperator
+from palaver.supervisors.trees.cluster_standing import ChatStanding
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 from palaver.supervisors.trees.incarnation import next_creation
-from palaver.supervisors.trees.partitions import PartitionHost
+from palaver.supervisors.trees.running import RunningChat
 from palaver.supervisors.trees.settings import Settings
 
-__all__ = ["ClusterPart", "cluster_settings", "open_keys", "vocabulary"]
+__all__ = ["ClusterPart", "cluster_settings", "open_keys"]
 
 log = structlog.get_logger("palaver.cluster")
 
 #: The founders of a cluster are started by hand, one after the other.
 _FOUNDED_S = 600.0
 _RELEASE_S = 15.0
-
-
-_CLUSTER = (
-    GetPartition, GetPartitions, GiveTo, PartitionStatus, Rebuild, Audit, GetSummary, NodeSummary,
-    Event, OpenSnapshot, Opened, ReadChunk, CloseSnapshot, SnapshotInfo, GetMembers, Members,
-    ClusterError, CannotHandOver, NotReplica, SnapshotError, TooManyTransfers,
-)  # fmt: skip
-_STORE = (NotOwner, OwnershipLost, JournalSilent, JournalRefuses, EntryTooLarge)
-
-
-def vocabulary() -> Vocabulary:
-    """What nodes may say to each other."""
-    return Vocabulary().add(*CROSSING, *_CLUSTER, *_STORE)
 
 
 def open_keys(settings: Settings) -> NodeKeys:
@@ -150,6 +117,7 @@ class ClusterPart:
         self._troubles: dict[int, str] = {}
         self._parts: ClusterParts | None = None
         self._supervisor: Pid | None = None
+        self._standing: ChatStanding | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -167,7 +135,7 @@ class ClusterPart:
             self._troubles[partition] = str(error)
             log.error("a replica cannot go on", partition=partition, why=str(error))
 
-    async def join(self, host: PartitionHost, *, ws_url: str, http_url: str, version: str) -> None:
+    async def join(self, chat: RunningChat, *, ws_url: str, http_url: str, version: str) -> None:
         """Become a part of the cluster; returns when this node belongs to it, founded.
 
         Raises:
@@ -175,13 +143,16 @@ class ClusterPart:
             CallTimeout: the founders were not there within ten minutes.
         """
         settings = self._settings
+        self._standing = ChatStanding(chat)
         self._parts = ClusterParts(
             self._engine.distribution,
             self._engine.registers,
             self._engine.store,
-            host,
+            chat.partitions,
             cluster_settings(settings, ws_url=ws_url, http_url=http_url, version=version),
-            settings.data_dir / "snapshots",
+            folder_files(settings.data_dir / "snapshots"),
+            self._standing,
+            self._engine.machines(),
         )
         self._supervisor = await self._node.start_server(
             ClusterSupervisor, self._parts, name="cluster"
@@ -200,15 +171,35 @@ class ClusterPart:
 
     async def leave(self) -> None:
         """End the cluster's processes, so that nothing here leads any more."""
+        if self._standing is not None:
+            self._standing.close()
         if self._supervisor is not None:
             supervisor, self._supervisor = self._supervisor, None
             self._node.exit(supervisor, SHUTDOWN)
             await self._node.wait(supervisor)
 
     async def wait_failed(self) -> str:
-        """Wait until the cluster's processes have ended by themselves; the reason."""
+        """Wait until this node cannot be a part of the cluster any more; the reason.
+
+        That is when the cluster's processes have ended by themselves, or the cluster refuses it.
+        """
         assert self._supervisor is not None, "the node has not joined"
-        return str(await self._node.wait(self._supervisor))
+        assert self._standing is not None
+        ended = asyncio.ensure_future(self._node.wait(self._supervisor))
+        refused = self._standing.refusal
+        either: tuple[asyncio.Future[Any], ...] = (ended, refused)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                return refused.result()
+            return f"what makes it a node of its cluster has ended: {ended.result()}"
+        finally:
+            ended.cancel()
+
+    @property
+    def removed(self) -> bool:
+        """Whether an operator has removed this node from the cluster."""
+        return self._standing is not None and self._standing.removed
 
     async def stop(self) -> None:
         """Close the tables and the connections; before the node stops, which ends nats-server."""
@@ -256,6 +247,14 @@ class ClusterPart:
         """What the cluster's processes are made of."""
         assert self._parts is not None, "the node has not joined"
         return self._parts
+
+    def numbers(self) -> ClusterNumbers | None:
+        """What the metrics show; None before the node joins."""
+        if self._parts is None:
+            return None
+        states = map(self.store.state, range(self._settings.partitions))
+        replicas = [state for state in states if state is not None]
+        return self._engine.numbers(self._parts.recorder.stats, replicas)
 
     def not_ready(self) -> list[str]:
         """Why the node should get no clients now."""

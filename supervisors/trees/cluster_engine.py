@@ -7,29 +7,31 @@ the fabric, the journals and the registers share, the distribution, the tables' 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
-from palaver.actors.cluster.records import CLUSTER
+from palaver.actors.cluster.events import ClusterStats
+from palaver.actors.cluster.records import CLUSTER, ClusterRecord, decoded
 from palaver.actors.distribution import Distribution, LinkCarrier, Vocabulary
 from palaver.actors.runtime import Node, Pid
 from palaver.storage import Store
-from palaver.storage.installing import SnapshotInfo
 from palaver.storage.jetstream.identities import JournalIdentities
 from palaver.storage.jetstream.journal import JournalLimits
 from palaver.storage.jetstream.journals import JetStreamJournals
 from palaver.storage.jetstream.registers import JetStreamRegisters
-from palaver.storage.replicated.ports import JournalGone
-from palaver.storage.replicated.settings import Codec, Limits
+from palaver.storage.replicated.ports import JournalGone, RegistersUnavailable
+from palaver.storage.replicated.settings import Codec, FetchSnapshot, Limits, ReplicaState
 from palaver.storage.replicated.store import ReplicatedStore
 from palaver.supervisors import Supervisor
 from palaver.supervisors.trees.cluster_keys import NodeKeys
-from palaver.supervisors.trees.nats_config import CLIENT_USER, NatsConfig
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers
+from palaver.supervisors.trees.nats_config import CLIENT_USER, SYSTEM_USER, NatsConfig
 from palaver.supervisors.trees.nats_existing import check_existing_nats
+from palaver.supervisors.trees.nats_peers import NatsPeers
 from palaver.supervisors.trees.nats_server import AwaitReady, nats_server_spec
 from palaver.supervisors.trees.settings import Settings
 from palaver.transport.fabric import Fabric, FabricLimits
@@ -42,6 +44,7 @@ log = structlog.get_logger("palaver.cluster")
 
 #: A cluster that is being founded waits so long for a majority of its servers.
 _READY_S = 300.0
+_AGAIN_S = 0.5
 _NATS = "nats"
 _NATS_INTENSITY = 1000
 
@@ -55,7 +58,7 @@ class Hooks:
         on_trouble: a replica cannot go on, or (None) can again.
     """
 
-    fetch_snapshot: Callable[[int], Awaitable[tuple[Path, SnapshotInfo]]]
+    fetch_snapshot: FetchSnapshot
     on_trouble: Callable[[int, Exception | None], None]
 
 
@@ -80,6 +83,7 @@ class ClusterEngine:
         self._supervisor: Pid | None = None
         self._nats: NatsConnection | None = None
         self._fabric: Fabric | None = None
+        self._own_url = ""
         self._journals: JetStreamJournals | None = None
         self._registers: JetStreamRegisters | None = None
 
@@ -151,6 +155,20 @@ class ClusterEngine:
         """The server that the node is connected to, "" when to none."""
         return "" if self._nats is None else self._nats.server or ""
 
+    def numbers(self, stats: ClusterStats, replicas: Sequence[ReplicaState]) -> ClusterNumbers:
+        """What the metrics show, with what others have counted."""
+        assert self._fabric is not None
+        assert self._nats is not None
+        assert self._journals is not None
+        return ClusterNumbers(
+            stats,
+            replicas,
+            self._fabric.stats,
+            self._nats.stats,
+            self._nats.connected,
+            self._journals.stats(),
+        )
+
     # -- NATS --------------------------------------------------------------------------------------
 
     async def _run_nats(self) -> str:
@@ -158,7 +176,6 @@ class ClusterEngine:
         settings = self._settings
         if settings.cluster_nats:
             return ""
-        alone = settings.cluster_founders == 1 and not settings.cluster_join
         assert settings.cluster_name is not None
         config = NatsConfig(
             node=settings.name,
@@ -167,7 +184,7 @@ class ClusterEngine:
             keys=self._keys,
             host=settings.cluster_host,
             client_port=settings.cluster_client_port,
-            cluster_port=None if alone else settings.cluster_port,
+            cluster_port=None if self._alone else settings.cluster_port,
             routes=settings.cluster_join,
         )
         self._supervisor = await self._node.start_server(
@@ -179,7 +196,27 @@ class ClusterEngine:
         )
         log.info("nats-server runs; waiting for a majority of the cluster's", joins=config.routes)
         state = await self._node.call(_NATS, AwaitReady(), timeout_s=_READY_S)
-        return str(state.url)
+        self._own_url = str(state.url)
+        return self._own_url
+
+    def machines(self) -> NatsPeers | None:
+        """What keeps the journals, where these are the nodes' own servers."""
+        if not self._own_url or self._alone:
+            return None
+        assert self._journals is not None
+        settings = self._settings
+        system = NatsSettings(
+            urls=(self._own_url,),
+            name=f"{settings.name} (operator)",
+            user=SYSTEM_USER,
+            password=self._keys.password("system"),
+            tls=self._keys.client_tls(),
+        )
+        return NatsPeers(system, self._journals, settings.partitions, settings.cluster_replicas)
+
+    @property
+    def _alone(self) -> bool:
+        return self._settings.cluster_founders == 1 and not self._settings.cluster_join
 
     def _nats_settings(self, own: str) -> NatsSettings:
         settings, keys = self._settings, self._keys
@@ -200,6 +237,29 @@ class ClusterEngine:
             tls=keys.client_tls() if secure else None,
             inbox_prefix=f"_INBOX_{settings.cluster_name}",
         )
+
+    async def _is_founded(self, registers: JetStreamRegisters) -> bool:
+        """Whether there is a cluster; a register may have no leader for a moment.
+
+        Raises:
+            WrongCluster: there is one, and this node is set up for another.
+        """
+        settings = self._settings
+        assert settings.cluster_name is not None
+        asked = ClusterRecord(settings.cluster_name, settings.partitions)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _READY_S
+        while True:
+            try:
+                register = await registers.read(CLUSTER)
+                if register is not None:
+                    # Before it waits for journals that there are not.
+                    asked.check(decoded(ClusterRecord, register.value))
+                return register is not None
+            except RegistersUnavailable:
+                if loop.time() > until_s:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
 
     # -- what stands on it -------------------------------------------------------------------------
 
@@ -228,7 +288,7 @@ class ClusterEngine:
         registers = JetStreamRegisters(nats.client, settings.cluster_name, replicas=replicas)
         self._registers = self.registers = registers
         await registers.found(timeout_s=_READY_S)
-        founded = await registers.read(CLUSTER) is not None
+        founded = await self._is_founded(registers)
         journals = self._journals = JetStreamJournals(
             nats.client,
             settings.cluster_name,

@@ -25,6 +25,7 @@ from palaver.actors.chat.media_ports import MediaStats
 from palaver.actors.chat.stats import ChatStats, Histogram
 from palaver.actors.runtime import NodeStats
 from palaver.storage.stats import BATCH_BUCKETS, SECONDS_BUCKETS, StoreStats
+from palaver.supervisors.trees.cluster_metrics import ClusterNumbers, cluster_metrics
 from palaver.transport.edge import EdgeStats
 
 
@@ -37,6 +38,7 @@ class MetricSources:
     store: Callable[[], StoreStats] | None = None
     edge: Callable[[], EdgeStats] | None = None
     media: Callable[[], MediaService] | None = None
+    cluster: Callable[[], ClusterNumbers | None] = lambda: None
     version: str = "unknown"
     started_s: float = 0.0  # unix time; 0 leaves the metric out
 
@@ -79,6 +81,9 @@ class _NodeCollector(Collector):
             yield from _media(media.stats, media.open_uploads)
         if edge is not None:
             yield from _edge(edge)
+        cluster = s.cluster()
+        if cluster is not None:
+            yield from cluster_metrics(cluster)
 
 
 def _chat(c: ChatStats) -> Iterator[Metric]:

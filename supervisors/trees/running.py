@@ -17,7 +17,7 @@ from palaver.actors.chat import names
 from palaver.actors.chat.accounts import CodeSender, SignUpLimits
 from palaver.actors.chat.context import Acceptor, SessionContext, SessionLimits, TokenIssuer
 from palaver.actors.chat.media_sweeper import Sweepable
-from palaver.actors.chat.messages import Drain
+from palaver.actors.chat.messages import Drain, Welcome
 from palaver.actors.chat.names import Places
 from palaver.actors.chat.presence import WriteLastSeen
 from palaver.actors.chat.registry import ConnectionRegistry
@@ -82,6 +82,8 @@ class RunningChat:
         listener: the listening socket.
         stamps: the node's hybrid logical clock.
         partitions: starts and stops what the node has of the partitions.
+        draining: whether it is about to stop.
+        away: whether its clients are sent to other nodes.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class RunningChat:
         listener: ListenerPort,
         stamps: StampClock,
         partitions: PartitionHost,
+        acceptor: Acceptor,
     ) -> None:
         self.root = root
+        self._acceptor = acceptor
         self.listener = listener
         self.stamps = stamps
         self.partitions = partitions
-        self.draining = False
+        self.draining = self.away = False
         self._settings = settings
         self._node = node
 
@@ -146,7 +150,7 @@ class RunningChat:
         except BaseException:
             await listener.close()
             raise
-        return cls(settings, node, root, listener, stamps, partitions)
+        return cls(settings, node, root, listener, stamps, partitions, acceptor)
 
     async def drain(self) -> None:
         """Take no new connection, answer what was accepted, tell every client to come back.
@@ -159,11 +163,9 @@ class RunningChat:
         self.draining = True
         self.listener.stop_accepting()
         settings, node = self._settings, self._node
-        order = Drain(_RECONNECT_LEAST_MS, int(settings.reconnect_spread_s * 1000))
-        gateways = [names.gateway_name(number) for number in range(settings.gateways)]
         try:
             async with asyncio.timeout(settings.drain_s):
-                await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
+                await self._all_leave()
                 for number in self.partitions.owned:
                     await node.call(names.presence_name(number), WriteLastSeen(), timeout_s=None)
         except TimeoutError:
@@ -173,6 +175,38 @@ class RunningChat:
             )  # fmt: skip
         except RuntimeFault as error:
             log.warning("last_seen_not_written", reason=str(error))
+
+    async def send_away(self) -> None:
+        """Send every client to another node of the cluster, and take no new one until `welcome`.
+
+        They are told one after the other over `reconnect_spread_s`; who has not gone after
+        `drain_s` is cut off. What the node does else goes on.
+        """
+        self.away = True
+        self._acceptor.turning_away = True
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._all_leave()
+        except TimeoutError:
+            log.warning("clients stay", connections=self.listener.open_connections)
+        except RuntimeFault as error:
+            log.warning("clients were not told", reason=str(error))
+        self._acceptor.hang_up_all()
+
+    def welcome(self) -> None:
+        """Take clients again."""
+        self.away = False
+        self._acceptor.turning_away = False
+        for number in range(self._settings.gateways):
+            self._node.send(names.gateway_name(number), Welcome())
+
+    async def _all_leave(self) -> None:
+        settings, node = self._settings, self._node
+        order = Drain(
+            _RECONNECT_LEAST_MS, int(settings.reconnect_spread_s * 1000), settings.clustered
+        )
+        gateways = [names.gateway_name(number) for number in range(settings.gateways)]
+        await asyncio.gather(*(node.call(name, order, timeout_s=None) for name in gateways))
 
     async def end(self) -> None:
         """End every process of the tree, the last first; before what it stands on is closed."""

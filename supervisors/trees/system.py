@@ -184,7 +184,7 @@ class ChatSystem:
         )
         if cluster is not None:
             await cluster.join(
-                chat.partitions,
+                chat,
                 ws_url=self.ws_url,
                 http_url=self.http_url,
                 version=program_version(),
@@ -343,13 +343,18 @@ class ChatSystem:
             for wait in waits:
                 wait.cancel()
 
+    @property
+    def removed(self) -> bool:
+        """Whether the node ends because an operator has removed it from its cluster."""
+        return self._cluster is not None and self._cluster.removed
+
     # -- to look into it ---------------------------------------------------------------------------
 
     async def not_ready(self) -> Sequence[str]:
         """Why the node should get no new clients now; empty when it is ready."""
         why = []
         chat = self._chat
-        if chat is not None and chat.draining:
+        if chat is not None and (chat.draining or chat.away):
             why.append("the node is draining")
         if self._listener is None or not self._listener.is_listening:
             why.append("the node does not listen")
@@ -372,6 +377,7 @@ class ChatSystem:
             store=self.store.stats,
             edge=lambda: self.edge_stats,
             media=lambda: self.media,
+            cluster=lambda: None if self._cluster is None else self._cluster.numbers(),
             version=program_version(),
             started_s=self._clock.time_ms() / 1000,
         )

@@ -14,6 +14,8 @@ from palaver.supervisors.cli.bench import bench_app
 from palaver.supervisors.cli.bench.children import BenchFailed
 from palaver.supervisors.cli.bench.cluster import bench, report
 from palaver.supervisors.cli.bench.cluster.bench import ClusterBench, ClusterPlan
+from palaver.supervisors.cli.bench.cluster.catchup import CatchupPlan
+from palaver.supervisors.cli.bench.cluster.failover import FailoverPlan
 from palaver.supervisors.cli.bench.cluster.figures import ClusterFigure, Part, Target
 from palaver.supervisors.cli.bench.cluster.replicated import ReplicatedPlan
 from palaver.supervisors.trees.nats_binary import NatsServerMissing, find_nats_server
@@ -64,6 +66,23 @@ def test_the_replicated_log_is_measured_for_real(
         "ratio",
         "added",
     }
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.peer
+@pytest.mark.usefixtures("nats_server")
+def test_fresh_replicas_catch_up_for_real(tmp_path: Path) -> None:
+    flags = ["--quick", "--only", "catchup", "--messages", "2000", "--json"]
+    done = CliRunner().invoke(bench_app, ["cluster", *flags, "--dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)["figures"]
+    assert [figure["name"] for figure in figures] == [
+        f"catchup_{how}_{what}" for how in ("snapshot", "replay") for what in ("per_s", "s")
+    ]
+    for figure in figures:
+        assert figure["details"]["messages"] == 2000
+        assert figure["beside"]["name"] == "nats-py"
+        assert figure["value"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,3 +141,24 @@ def test_only_what_is_asked_for_is_measured_in_the_usual_order(
     done = CliRunner().invoke(bench_app, [*flags, "--dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["figures"]) == 2
+
+
+def test_the_plan_has_what_the_command_line_says() -> None:
+    plan = bench.FULL.with_options(kills=3, messages=5000)
+    assert plan.failover == FailoverPlan(3, 3, 3)
+    assert plan.catchup == CatchupPlan(messages=5000)
+    assert bench.QUICK.with_options(kills=None, messages=None) == bench.QUICK
+
+
+@pytest.mark.peer
+@pytest.mark.long
+@pytest.mark.usefixtures("nats_server")
+def test_everything_is_measured_for_real(tmp_path: Path) -> None:
+    done = CliRunner().invoke(bench_app, ["cluster", "--quick", "--json", "--dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["left_out"] == {}
+    assert {figure["part"] for figure in result["figures"]} == {part.value for part in Part}
+    for figure in result["figures"]:
+        assert figure["value"] > 0
+    assert list(tmp_path.iterdir()) == []

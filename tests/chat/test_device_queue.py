@@ -54,16 +54,22 @@ class Partition(GenServer):
             case Ask(asker, tag, "login", _):
                 stage.logins += 1
                 error = Unavailable() if stage.refusing else None
-                self.send(asker, Answer(tag, None if error else stage.login, error))
+                self.answer(asker, Answer(tag, None if error else stage.login, error))
             case Ask(asker, tag, "drain", (_, _, first, *_)):
                 events = stage.events[first - 1 :]
-                self.send(asker, Answer(tag, (first, events), None))
+                self.answer(asker, Answer(tag, (first, events), None))
             case AttachQueue():
                 stage.attached.append(message)
                 if message.as_of != stage.login.as_of:
                     self.send(message.queue, AttachAgain())
             case AckUpTo(_, _, position):
                 stage.acked.append(position)
+
+    def answer(self, asker: Pid, answer: Answer) -> None:
+        if self.stage.late is None:
+            self.send(asker, answer)
+        else:
+            self.stage.late.append((asker, answer))
 
 
 class Stage:
@@ -75,6 +81,7 @@ class Stage:
         self.login = Login(b"k", False, 0, 0, (1, 1))
         self.events: list[bytes] = []
         self.refusing = False
+        self.late: list[tuple[Pid, Answer]] | None = None  # answers that are under way for long
         self.logins = 0
         self.attached: list[AttachQueue] = []
         self.acked: list[int] = []
@@ -142,6 +149,34 @@ def test_a_login_that_another_process_answered_is_asked_again() -> None:
         assert stage.logins == 1
         assert stage.attached[-1].as_of == (2, 1)
         assert stage.line.pushed == [(1, ["a"])]
+
+    on_a_node(play)
+
+
+def test_what_a_process_that_was_given_up_still_answers_does_not_count() -> None:
+    async def play(stage: Stage) -> None:
+        stage.becomes([A, B], acked=0, life=1)
+        stage.late = []
+        first = await stage.partition()
+        await stage.queue(stage.login)  # reads what is there
+        await asyncio.sleep(0.1)
+        await stage.kill(first)
+        stage.becomes([A, B, C], acked=0, life=2)
+        second = await stage.partition()  # is asked where the queue stands
+        await asyncio.sleep(3.0)
+        late, stage.late = stage.late, None
+        assert [type(answer.value) for _, answer in late] == [tuple, Login]
+        await stage.kill(second)
+        stage.becomes([A, B, C, D], acked=0, life=3)
+        await stage.partition()
+        await asyncio.sleep(3.0)
+        assert stage.line.pushed == [(1, ["a", "b", "c", "d"])]
+        for asker, answer in late:
+            stage.node.send(asker, answer)
+        await asyncio.sleep(1.0)
+        assert stage.line.pushed == [(1, ["a", "b", "c", "d"])]
+        assert not stage.closed
+        assert [attach.as_of for attach in stage.attached] == [(1, 1), (3, 1)]
 
     on_a_node(play)
 

@@ -137,6 +137,32 @@ def test_a_queue_that_read_too_early_is_told_to_read_again() -> None:
     on_a_slow_disk(play)
 
 
+def test_a_queue_that_attaches_twice_is_one_and_may_end() -> None:
+    async def play(chat: Chat) -> None:
+        account = await registered(chat)
+        login = await chat.node.call(partition_name(0), Ask(None, None, "login", (account, 1)))
+        told: list[object] = []
+
+        async def queue(ctx: ProcessContext) -> None:
+            for _ in range(2):
+                ctx.send(partition_name(0), AttachQueue(account, 1, ctx.pid, login.as_of))
+            while True:
+                told.append(await ctx.receive(lambda message: type(message) is NewEvents))
+
+        pid = chat.node.spawn(queue)
+        before = chat.node.whereis(partition_name(0))
+        event = (b"c" * 16, 1, "+44", b"\x00", None)
+        put = (cmd.ENQUEUE, account, 0, 2, [event])
+        await chat.node.call(partition_name(0), Append(None, None, put), timeout_s=60.0)
+        await asyncio.sleep(0.1)
+        assert told == [NewEvents(1, [b"\x00"])]
+        chat.node.exit(pid, KILL)
+        await asyncio.sleep(0.1)
+        assert chat.node.whereis(partition_name(0)) is before
+
+    on_a_slow_disk(play)
+
+
 @pytest.mark.parametrize("gone", [0, 1], ids=["the first", "the second"])
 def test_a_device_that_signs_in_twice_keeps_a_queue(gone: int) -> None:
     async def play(chat: Chat) -> None:

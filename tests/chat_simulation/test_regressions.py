@@ -138,6 +138,7 @@ def test_a_node_without_work_finds_out_that_its_disk_has_room_again() -> None:
     ("moving", 7, "the owner of a conversation stamped by its own clock what its author answered"),
     ("failover", 6, "a node whose cluster's processes had ended went on without them"),
     ("moving", 79, "what an earlier presence had said came late, and last seen went back"),
+    ("moving", 144, "the checker read the tables of a store that was closed"),
     ("failover", 13, "an honest stamp of a node whose clock was ahead was no good elsewhere"),
 ])  # fmt: skip
 def test_a_seed_that_has_failed_fails_no_more(name: str, seed: int, what: str) -> None:

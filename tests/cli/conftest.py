@@ -105,14 +105,23 @@ class Served:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.server: AdminServer = self.run(
+        self.server: AdminServer = self._serve(None)
+
+    def _serve(self, cluster: Any) -> Any:
+        return self.run(
             AdminServer.start(
                 registry=CollectorRegistry(),
                 health=self.node,
                 admin=self.node,
-                socket_path=folder / "admin.sock",
+                socket_path=self.folder / "admin.sock",
+                cluster=cluster,
             )
         )
+
+    def serve_cluster(self, cluster: Any) -> None:
+        """Answer also what is asked of a cluster."""
+        self.run(self.server.close())
+        self.server = self._serve(cluster)
 
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)

@@ -20,6 +20,7 @@ from palaver.transport.client import (
     ConnectionFailed,
     Misuse,
     Timeouts,
+    UnsupportedVersion,
     new_key,
     upload,
 )
@@ -238,6 +239,73 @@ def test_a_lone_server_that_is_unavailable_is_not_left() -> None:
             async with new_client(server, timeouts=timeouts) as client:
                 await client.send_message(ME, PEER, "text", text="at last")
             assert server.connections == 1
+
+    run(main())
+
+
+def of_another_version() -> ModelServer:
+    """A node of the cluster that is upgraded before the clients, or after them."""
+    model = ModelServer()
+    model.refuse = lambda op: (
+        wire.error(op.id, wire.ErrorCode.UNSUPPORTED_VERSION, "only 2")
+        if isinstance(op, wire.Hello)
+        else None
+    )
+    return model
+
+
+def test_a_server_of_another_version_is_left_for_one_that_is_understood() -> None:
+    async def main() -> None:
+        strange, model = of_another_version(), ModelServer()
+        async with FakeServer(strange) as one, FakeServer(model) as two:
+            async with client_of(one, NOWHERE, two, model=model) as client:
+                # Wherever it began: it is sent to the other one, twice.
+                for number in range(2):
+                    before = one.connections
+                    two.cut()
+                    await one.until(lambda seen=before: one.connections > seen)  # type: ignore[misc]
+                    await client.send_message(ME, PEER, "text", text=str(number))
+            assert [op.body for _, op in model.stored] == [b"0", b"1"]
+            assert not strange.stored
+
+    run(main())
+
+
+def test_a_client_that_no_server_understands_ends() -> None:
+    async def main() -> None:
+        async with FakeServer(of_another_version()) as one, FakeServer(of_another_version()) as two:
+            with pytest.raises(UnsupportedVersion):
+                async with client_of(one, two, model=one.model):
+                    pass
+            assert (one.connections, two.connections) == (1, 1)
+
+    run(main())
+
+
+def test_a_server_that_was_upgraded_meanwhile_is_no_reason_to_end() -> None:
+    alike = servers(("ws://a", "ws://b"))
+    assert not alike.estranged()
+    alike.failed(None, 0.0)
+    alike.accepted()
+    alike.failed(None, 10.0)
+    alike.accepted()  # it understands by now
+    alike.failed(None, 20.0)
+    assert not alike.estranged()
+    alike.failed(None, 30.0)
+    assert alike.estranged()
+
+
+def test_signing_up_passes_over_a_server_of_another_version() -> None:
+    async def main() -> None:
+        async with FakeServer(of_another_version()) as one, FakeServer() as two:
+            for _ in range(6):  # From wherever it begins.
+                identity = await Client.sign_up([one.url, two.url], ME, lambda: "123456", "laptop")
+                assert (identity.account, identity.device) == (ME, DEVICE)
+            with pytest.raises(UnsupportedVersion):
+                await Client.sign_up(one.url, ME, lambda: "1", "laptop")
+            for _ in range(4):
+                with pytest.raises(ConnectionFailed):
+                    await Client.sign_up([NOWHERE, one.url], ME, lambda: "1", "laptop")
 
     run(main())
 

@@ -12,12 +12,14 @@ from cluster_fakes import FakeHost, FakeStore, FaultyRegisters, Journals, Regist
 
 from palaver.actors.cluster import ClusterParts, ClusterSettings, ClusterSupervisor, Members
 from palaver.actors.cluster.fetching import snapshot_port
+from palaver.actors.cluster.files import folder_files
 from palaver.actors.cluster.membership import GetMembers
 from palaver.actors.cluster.names import MEMBERSHIP, OWNERSHIP
 from palaver.actors.cluster.ownership_messages import GetPartitions
 from palaver.actors.cluster.records import OwnerRecord, Placement, decoded
 from palaver.actors.runtime import Node
 from palaver.actors.simulation import Fabric, Host, Outcome, Source, World, run
+from palaver.supervisors.trees.cluster_vocabulary import vocabulary
 
 PARTITIONS = 4
 
@@ -34,7 +36,7 @@ class Town:
         self.options = {**options, **settings}
         self.other_options: dict[str, dict[str, Any]] = {}
         self.folder = FOLDER
-        self.fabric = Fabric(net_ticktime_s=2.0)
+        self.fabric = Fabric(net_ticktime_s=2.0, vocabulary=vocabulary())
         self.bank = RegisterBank(world)
         self.journals = Journals(world, int(self.options["partitions"]))
         self.nodes: dict[str, Node] = {}
@@ -59,7 +61,7 @@ class Town:
             store,
             FakeHost(host, store),
             settings,
-            self.folder / host.name,
+            folder_files(self.folder / host.name),
         )
         store.fetch = snapshot_port(node)
         self.nodes[host.name], self.parts[host.name] = node, parts
@@ -134,7 +136,10 @@ class Town:
         await self.served("the cluster is founded and served")
 
     def leftovers(self) -> dict[str, list[int]]:
-        """Of which partitions a node that is alive has tables that it is not to have."""
+        """Of which partitions a node that is alive has tables that it is not to have.
+
+        A node that was removed knows nothing any more; its folder is its operator's.
+        """
         return {
             name: [
                 n
@@ -142,7 +147,7 @@ class Town:
                 if name not in row and self.store(name).held(n)
             ]
             for name, host in self.hosts.items()
-            if host.alive
+            if host.alive and f"node.{name}" in self.bank.values
         }
 
     def is_whole(self) -> bool:

@@ -197,13 +197,16 @@ def test_a_drained_node_of_many_keeps_no_replicas() -> None:
 def test_a_node_is_removed_for_good() -> None:
     async def test(town: Town) -> None:
         await rebalance(town, "a", "remove", "b")
+        assert "node.b" not in town.bank.values
+        await town.world.eventually(lambda: town.told("b", "refused"), "it is told")
+        assert (await town.members("b")).removed
+        town.hosts["b"].crash()
         await settled(town)
         assert_balanced(town, "acd")
-        town.hosts["b"].crash()
-        await town.world.sleep(10.0)
-        await rebalance(town, "a", "remove", "b")
-        assert "node.b" not in town.bank.values
-        await town.served()
+        with pytest.raises(CannotRebalance, match="there is no node b"):
+            await rebalance(town, "a", "remove", "b")
+        with pytest.raises(CannotRebalance, match="ask another node"):
+            await rebalance(town, "a", "remove", "a")
 
     in_town(test, "abcd")
 
@@ -230,6 +233,8 @@ def test_a_dead_node_is_replaced() -> None:
         await town.served()
         with pytest.raises(CannotRebalance, match="b is not there now"):
             await rebalance(town, "a", "rebalance")
+        with pytest.raises(CannotRebalance, match="b is not there, so nothing can be moved"):
+            await rebalance(town, "a", "drain", "b")
         await rebalance(town, "a", "remove", "b")
         await settled(town)
         assert_balanced(town, "acd")

@@ -67,6 +67,33 @@ class FastClock:
         return self._loop.call_later(delay_s / SPEED, fn)
 
 
+class CodeFile:
+    """The file that nodes write sign-up codes to, as the people's phones."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._codes: dict[str, list[str]] = {}
+
+    async def next_code(self, phone: str) -> str:
+        """The newest code for a phone that nobody has read; waits until there is one."""
+        while not self._codes.get(phone):
+            self._read_codes()
+            if not self._codes.get(phone):
+                await asyncio.sleep(_POLL_S)
+        return self._codes.pop(phone)[-1]
+
+    def _read_codes(self) -> None:
+        # A node that is killed while it writes may leave half a line behind.
+        with contextlib.suppress(FileNotFoundError):
+            lines = self._path.read_text("utf-8").split("\n")[:-1]
+            for line in lines[self._read :]:
+                with contextlib.suppress(json.JSONDecodeError, KeyError):
+                    code = json.loads(line)
+                    self._codes.setdefault(code["phone"], []).append(code["code"])
+            self._read = len(lines)
+
+
 class RealNode:
     """A `palaver serve` that is killed and started again, and the proxies before it."""
 
@@ -81,9 +108,8 @@ class RealNode:
             folder / name, [f"--partitions={plan.partitions}", "--log-level=warning", *options]
         )
         self.process.folder.mkdir()
+        self.codes = CodeFile(self.process.codes)
         self._changing = asyncio.Lock()
-        self._read = 0
-        self._codes: dict[str, list[str]] = {}
 
     async def start(self) -> None:
         async with self._changing:
@@ -116,24 +142,6 @@ class RealNode:
     async def end(self) -> None:
         """Be gone, whatever the state."""
         await self.process.kill()
-
-    async def next_code(self, phone: str) -> str:
-        """The newest code for a phone that nobody has read; waits until there is one."""
-        while not self._codes.get(phone):
-            self._read_codes()
-            if not self._codes.get(phone):
-                await asyncio.sleep(_POLL_S)
-        return self._codes.pop(phone)[-1]
-
-    def _read_codes(self) -> None:
-        # A node that is killed while it writes may leave half a line behind.
-        with contextlib.suppress(FileNotFoundError):
-            lines = self.process.codes.read_text("utf-8").split("\n")[:-1]
-            for line in lines[self._read :]:
-                with contextlib.suppress(json.JSONDecodeError, KeyError):
-                    code = json.loads(line)
-                    self._codes.setdefault(code["phone"], []).append(code["code"])
-            self._read = len(lines)
 
     def crashes(self) -> Iterator[str]:
         """What its log says of processes that ended by a fault of their own."""
@@ -194,7 +202,7 @@ class RealResident:
             choose=lambda what, options: tape.choose(
                 f"work/{what}/{name}", options, rate=0.8 if what == "act" else 0.1
             ),
-            codes=self._node,
+            codes=self._node.codes,
             vanish=lambda seconds: self.town.nemesis.do("vanish", self.crash(seconds / SPEED)),
             happened=self.town.happened,
             timeouts=_TIMEOUTS,

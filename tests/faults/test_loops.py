@@ -56,7 +56,7 @@ def test_timers_are_never_early_and_those_far_apart_keep_their_order(net: Net) -
         for delay_s in (0.004, 0.0, 0.002, -1.0):
             loop.call_later(delay_s, lambda d=delay_s: ran.append((d, loop.time())))
         cancelled = loop.call_later(0.001, ran.append, (0.0, 0.0))
-        assert cancelled.when() >= began_s + 0.001
+        assert cancelled.when() >= began_s + 0.001 - 1e-6  # a float
         cancelled.cancel()
         loop.call_at(began_s + 0.005, done.set)
         await done.wait()

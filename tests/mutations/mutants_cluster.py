@@ -6,6 +6,8 @@ from mutation import Edit, Mutation
 
 from palaver.actors.chat.proxies import Proxy
 from palaver.actors.chat.sequencer import Sequencer
+from palaver.actors.cluster.auditing import majority_position
+from palaver.actors.cluster.auditor import Auditor
 from palaver.storage.replicated.entries import Standing
 from palaver.storage.replicated.feeding import Feed
 from palaver.storage.replicated.leading import Leadership
@@ -18,6 +20,8 @@ FENCED = "what a deposed owner writes has no effect"
 ONE = "all replicas have one history"
 KEPT = "what was answered is there at the next owner"
 GOES_ON = "the cluster goes on after faults"
+ENOUGH = "a majority has what a journal forgets"
+EQUAL = "a copy that goes astray is found and made anew"
 
 MUTATIONS = [
     Mutation(
@@ -191,5 +195,31 @@ MUTATIONS = [
         "stamps rise along what people saw",
         [Edit(Sequencer._submit, "self._stamps.observe(message.after)", "")],
         scenario="moving",
+    ),
+    Mutation(
+        "forgets-what-one-has",
+        "A journal is truncated up to where the first copy is, not a majority of them.",
+        ENOUGH,
+        [
+            Edit(
+                majority_position,
+                "return sorted(positions, reverse=True)[majority - 1]",
+                "return max(positions)",
+            )
+        ],
+        scenario="rebuilt",
+    ),
+    Mutation(
+        "audit-without-comparing",
+        "The auditor asks how far the copies are, and does not compare them.",
+        EQUAL,
+        [
+            Edit(
+                Auditor._judge,
+                "verdict = compare({name: each.digests for name, each in found.items()}, replicas)",
+                "verdict = compare({}, replicas)",
+            )
+        ],
+        scenario="diverging",
     ),
 ]

@@ -280,6 +280,7 @@ class Core:
     def now_ready(self, now_s: float) -> None:
         """The server accepted this device: catch up with what was missed."""
         self._ready_since_s = now_s
+        self.servers.accepted()
         self.watch_due = dict.fromkeys(self.watched)
         self.marks_due = dict.fromkeys(self.receipts.open_conversations())
         self.ask_own()

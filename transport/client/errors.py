@@ -207,7 +207,10 @@ class BadRequest(ServerError):
 
 
 class UnsupportedVersion(ServerError):
-    """The server speaks no protocol version that this client knows."""
+    """The server speaks no protocol version that this client knows; of several servers, none does.
+
+    Upgrade the client, or the server.
+    """
 
     code = "unsupported_version"
 

@@ -200,7 +200,9 @@ def _refused(core: Core, opened: Opened, error: ServerError, now_s: float) -> No
 
 
 def _handshake_refused(core: Core, error: ServerError) -> None:
-    if isinstance(error, AuthFailed | UnsupportedVersion):
+    # While the nodes of a cluster are upgraded, another one may be of a version that is known here.
+    strange = isinstance(error, UnsupportedVersion) and core.servers.estranged()
+    if isinstance(error, AuthFailed) or strange:
         core.fail(error)
         return
     core.reconnect_after_s = error.retry_after_s

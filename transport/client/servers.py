@@ -36,11 +36,12 @@ def server_urls(url: str | Sequence[str]) -> tuple[str, ...]:
 class _Server:
     """One server as this client knows it."""
 
-    __slots__ = ("attempt", "not_before_s", "url")
+    __slots__ = ("attempt", "not_before_s", "strange", "url")
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.attempt = 0
+        self.strange = False
         self.not_before_s = float("-inf")
 
 
@@ -85,6 +86,18 @@ class Servers:
         """The present server's connection was of use for so many seconds before it was lost."""
         if for_s >= _GOOD_AFTER_S:
             self._servers[self._at].attempt = 0
+
+    def accepted(self) -> None:
+        """The present server understands this client."""
+        self._servers[self._at].strange = False
+
+    def estranged(self) -> bool:
+        """The present server is of a version that this client does not know.
+
+        Returns whether that was the latest word of every server, so that there is none to go to.
+        """
+        self._servers[self._at].strange = True
+        return all(server.strange for server in self._servers)
 
     def crowded(self) -> None:
         """The present server has too many connections: come back to it later than otherwise."""

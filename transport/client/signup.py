@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 import ssl as ssl_module
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,12 @@ from websockets.exceptions import ConnectionClosed
 
 from palaver.transport import wire
 from palaver.transport.client.core import Timeouts, check
-from palaver.transport.client.errors import ConnectionFailed, ProtocolViolation, server_error
+from palaver.transport.client.errors import (
+    ConnectionFailed,
+    ProtocolViolation,
+    UnsupportedVersion,
+    server_error,
+)
 from palaver.transport.client.identity import Identity, new_key
 from palaver.transport.client.link import Proxy, open_websocket
 from palaver.transport.client.servers import server_urls
@@ -32,8 +38,8 @@ _AGENT = "palaver-python"
 class SignUp:
     """Asks a server for a code and registers a device with it.
 
-    Of several servers of one cluster it takes the first that can be reached, from a place drawn
-    by ``random`` on.
+    Of several servers of one cluster it takes the first that can be reached and speaks a version of
+    the protocol that is known here, from a place drawn by ``random`` on.
     """
 
     def __init__(
@@ -84,33 +90,54 @@ class SignUp:
     async def _open(self) -> ClientConnection:
         patient, last = self._timeouts, self._urls[-1]
         open_s = min(patient.handshake_s, patient.next_server_s)
+        unreachable: ConnectionFailed | None = None
         for url in self._urls:
             timeouts = patient if url == last else patient._replace(handshake_s=open_s)
             try:
-                return await open_websocket(
-                    url, ssl=self._ssl, proxy=self._proxy, timeouts=timeouts
-                )
-            except ConnectionFailed:
-                if url == last:
+                return await self._begin(url, timeouts)
+            except ConnectionFailed as error:
+                unreachable = error
+            except UnsupportedVersion:
+                if url == last and unreachable is None:
                     raise
-        raise AssertionError("there is at least one URL")
+        # Where some are of another version and some do not answer, it may help to try again.
+        assert unreachable is not None, "there is at least one URL"
+        raise unreachable
+
+    async def _begin(self, url: str, timeouts: Timeouts) -> ClientConnection:
+        """Connect and agree on a version; nothing was asked for yet: another one may be tried."""
+        websocket = await open_websocket(url, ssl=self._ssl, proxy=self._proxy, timeouts=timeouts)
+        try:
+            async with _errors(timeouts.handshake_s):
+                hello = wire.Hello(0, (wire.PROTOCOL_VERSION,), _AGENT)
+                await websocket.send(wire.frame([wire.encode_request(hello)]))
+                await _answer(websocket, 0, wire.HELLO)
+        except BaseException:
+            await websocket.close()
+            raise
+        return websocket
 
     async def _ask(self, op: wire.Request) -> wire.Result:
         check(op)
         websocket = await self._open()
         try:
-            async with asyncio.timeout(self._timeouts.request_s):
-                hello = wire.Hello(0, (wire.PROTOCOL_VERSION,), _AGENT)
-                await websocket.send(wire.frame([wire.encode_request(hello)]))
-                await _answer(websocket, 0, wire.HELLO)
+            async with _errors(self._timeouts.request_s):
                 await websocket.send(wire.frame([wire.encode_request(op)]))
                 return await _answer(websocket, op.id, wire.OPCODES[type(op)])
-        except (ConnectionClosed, TimeoutError) as error:
-            raise ConnectionFailed(f"the server did not answer: {error}") from error
-        except wire.BadFrame as error:
-            raise ProtocolViolation(str(error)) from error
         finally:
             await websocket.close()
+
+
+@asynccontextmanager
+async def _errors(timeout_s: float) -> AsyncIterator[None]:
+    """What may go wrong on a connection, in the words of this package."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (ConnectionClosed, TimeoutError) as error:
+        raise ConnectionFailed(f"the server did not answer: {error}") from error
+    except wire.BadFrame as error:
+        raise ProtocolViolation(str(error)) from error
 
 
 async def _answer(websocket: ClientConnection, request_id: int, opcode: int) -> wire.Result:

@@ -22,6 +22,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -45,6 +46,8 @@ from palaver.transport.http.cluster_port import CHANGES, ClusterPort, NoCluster
 from palaver.transport.http.observer import add_observer
 from palaver.transport.http.observer_port import ObserverPort
 from palaver.transport.http.unix import unix_listener
+
+log = structlog.get_logger("palaver.admin")
 
 STATUS: dict[str, int] = {
     "bad_request": 400,
@@ -205,6 +208,11 @@ class _ClusterApi:
                 yield {"result": None}
             except AdminRefused as refused:
                 yield {"error": {"code": refused.code, "text": refused.text}}
+            except Exception as error:
+                # The answer has begun: without a last line the asker would not know what happened.
+                log.exception("change of the cluster failed", change=known, about=node)
+                text = f"the change failed: {error}; the node's log has more"
+                yield {"error": {"code": "internal", "text": text}}
 
         return await _stream(request, lines())
 

@@ -248,6 +248,24 @@ def cluster_command(
         list[Part] | None,
         typer.Option("--only", help="Measure this part only; can be given more than once."),
     ] = None,
+    kills: Annotated[
+        int | None,
+        typer.Option(
+            "--kills",
+            min=1,
+            max=1000,
+            help="Kills of each kind in the part failover, some 25 s for each three. Default: 10.",
+        ),
+    ] = None,
+    messages: Annotated[
+        int | None,
+        typer.Option(
+            "--messages",
+            min=1000,
+            max=100_000_000,
+            help="Messages that the part catchup catches up. Default: 1,000,000, quick 20,000.",
+        ),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -276,7 +294,8 @@ def cluster_command(
         try:
             with _temporary(folder or disk.choose()) as place:
                 about = report.machine(place)
-                bench = ClusterBench(QUICK if quick else FULL, place, tell)
+                plan = (QUICK if quick else FULL).with_options(kills=kills, messages=messages)
+                bench = ClusterBench(plan, place, tell)
                 figures = bench.run(parts)
         except BenchFailed as error:
             tell(f"failed: {error}")

@@ -57,8 +57,9 @@ def status_command(
 def drain_command(node: NodeArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Move everything away from a node: its partitions first, then its clients.
 
-    Afterwards it can be stopped without anybody noticing. It keeps its copies of the tables, and
-    takes part again after `undrain`.
+    Afterwards it can be stopped without anybody noticing. Its copies of the tables stay, unless
+    there are enough other nodes to keep them. It takes part again after `undrain`, also if it is
+    started anew in between.
     """
     _change("drain", node, data, as_json)
 

@@ -42,6 +42,7 @@ class ClusterProcesses:
         partitions: of the cluster.
         options: further ones of `palaver serve`, for all.
         host_of: the address of a node, by its index; the loopback for all by default.
+        before_of: what a node's command is run by, by its index; see `NodeProcess`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ClusterProcesses:
         partitions: int = 4,
         options: Sequence[str] = (),
         host_of: Callable[[int], str] = lambda _: "127.0.0.1",
+        before_of: Callable[[int], Sequence[str]] = lambda _: (),
     ) -> None:
         self.folder = folder
         self.codes = folder / "codes.jsonl"
@@ -61,6 +63,7 @@ class ClusterProcesses:
         self._partitions = partitions
         self._founders = len(names)
         self._host_of = host_of
+        self._before_of = before_of
         self._join: list[str] = []
         ports = free_ports(2 * len(names))
         places = list(zip(names, ports[::2], ports[1::2], strict=True))
@@ -69,7 +72,8 @@ class ClusterProcesses:
             self._make(name, port, client_port)
 
     def _make(self, name: str, port: int, client_port: int) -> NodeProcess:
-        host = self._host_of(len(self.nodes))
+        index = len(self.nodes)
+        host = self._host_of(index)
         full_name = f"{name}@{host}"
         keys = make_keys(self.folder / "keys", full_name, [host], self._cluster)
         place = self.folder / name
@@ -94,6 +98,7 @@ class ClusterProcesses:
             ],
             codes=self.codes,
             start_s=_START_S,
+            before=self._before_of(index),
         )
         return node
 

@@ -18,6 +18,9 @@ class Part(StrEnum):
 
     REPLICATED = "replicated"
     FABRIC = "fabric"
+    FAILOVER = "failover"
+    CATCHUP = "catchup"
+    NODES = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
