@@ -35,7 +35,6 @@ from .errors import (
 from .feeding import SKIPPED, Fed, Feed, News
 from .following import Following
 from .machine import read_checkpoints, read_standing
-from .marks import Checkpoint
 from .owning import Owner
 from .ports import Journal
 from .publishing import Item, Pending
@@ -67,7 +66,7 @@ class Replica:
         self._idle: list[asyncio.Event] = []
         self._rebuilding = False
         self._closing = False
-        self._checkpoints: list[Checkpoint] = []
+        self._digests: tuple[tuple[int, int], ...] = ()  # of the last checkpoints
         self._marks_seen = -1
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
@@ -368,7 +367,8 @@ class Replica:
         position = feed.durable.position
         if self._marks_seen != feed.marks:
             with suppress(StoreError):  # a disk that fails: what was known before
-                self._checkpoints = self._store.view(self.partition, read_checkpoints)
+                marks = self._store.view(self.partition, read_checkpoints)
+                self._digests = tuple((mark.position, mark.digest) for mark in marks)
                 self._marks_seen = feed.marks
         goal, worst = following.goal, self._worst()
         last = max(following.last, read.position)
@@ -382,7 +382,7 @@ class Replica:
             following=following.state != "off",
             catching_up=following.state == "installing" or goal is None or position < goal,
             behind=max(0, last - position),
-            digests=tuple((mark.position, mark.digest) for mark in self._checkpoints),
+            digests=self._digests,
             first=following.first,
             last=last,
             trouble="" if worst is None else str(worst),
