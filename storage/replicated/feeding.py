@@ -26,6 +26,7 @@ from palaver.storage.machine import BESIDE, Command
 from .entries import CHECKPOINT, Standing
 from .machine import Begin, End, Expect, OutOfOrder, WrongPlace
 from .publishing import Item
+from .truncation import Sizes
 
 __all__ = ["SKIPPED", "Fed", "Feed", "News"]
 
@@ -117,6 +118,7 @@ class Feed:
         append: hands commands to the store; raises as `Store.append` does.
         told: called when the store has answered, with what that means.
         durable: where the tables are now.
+        sizes: is told how large the entries were.
 
     Attributes:
         durable: the standing that the tables have.
@@ -130,6 +132,7 @@ class Feed:
         append: Callable[[Sequence[Command], Callable[[list[Result]], None]], object],
         told: Callable[[News], None],
         durable: Standing,
+        sizes: Sizes,
     ) -> None:
         self._append = append
         self._told = told
@@ -138,6 +141,7 @@ class Feed:
         self._back: list[Fed] = []
         self._one_by_one = False
         self._life = 0
+        self._sizes = sizes
         self.durable = durable
         self.size_bytes = 0
         self.error: Exception | None = None
@@ -218,6 +222,7 @@ class Feed:
         self.durable = fed.standing
         self.marks += fed.kind == CHECKPOINT
         self.size_bytes -= fed.size_bytes
+        self._sizes.add(fed.standing.position, fed.size_bytes)
         self._one_by_one = False
 
     def _failed(self, fed: Fed, results: list[Result]) -> None:

@@ -39,6 +39,7 @@ from .owning import Owner
 from .ports import Journal
 from .publishing import Item, Pending
 from .settings import Handle, ReplicaState, Surroundings
+from .truncation import Sizes
 
 __all__ = ["Replica"]
 
@@ -70,10 +71,12 @@ class Replica:
         self._marks_seen = -1
         self._swapping: asyncio.Task[None] | None = None
         self.read = self._store.view(partition, read_standing)
+        self.sizes = Sizes(around.limits.tail_bytes)
         self._feed = Feed(
             lambda commands, done: self._store.append(partition, commands, done),
             self._told,
             self.read,
+            self.sizes,
         )
         self.owner = Owner(self, journal, around)
         name = f"{around.node_name}.{around.incarnation}"

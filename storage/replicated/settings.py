@@ -110,6 +110,7 @@ class Limits:
         close_s: how long `close` waits for what is pending, seconds.
         tail_entries: entries that stay in the journal whoever has applied them, for replicas that
             were away for a short time.
+        tail_bytes: but no more than about so many bytes, which the journal has to have room for.
     """
 
     publish: PublishLimits = field(default_factory=PublishLimits)
@@ -126,6 +127,7 @@ class Limits:
     lost_looks: int = 4
     close_s: float = 3.0
     tail_entries: int = 10_000
+    tail_bytes: int = 512 << 20
 
 
 class ReplicaState(NamedTuple):

@@ -348,11 +348,13 @@ class ReplicatedStore:
     def truncate_allowed(self, partition: int, position: int) -> None:
         """Let the journal forget entries up to a position, which a majority has durably applied.
 
-        The last `Limits.tail_entries` stay, and so does what this replica has not applied. Done
-        later; a journal that cannot do it now is asked again with the next call.
+        The last `Limits.tail_entries` stay, or `tail_bytes` of them, and so does what this replica
+        has not applied. Done later; a journal that cannot do it now is asked again by the next
+        call.
         """
         replica = self._replicas[partition]
-        position = min(position, replica.position) - self._limits.tail_entries
+        position = min(position, replica.position)
+        position = max(position - self._limits.tail_entries, min(position, replica.sizes.beyond()))
         if position < replica.first or partition in self._truncating:
             return
         task = asyncio.get_running_loop().create_task(self._truncate(partition, position))

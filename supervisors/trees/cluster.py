@@ -22,6 +22,7 @@ import structlog
 
 from palaver.actors.chat.media_shared import SharedBlobs
 from palaver.actors.chat.state import encoding
+from palaver.actors.cluster.events import ClusterStats
 from palaver.actors.cluster.fetching import snapshot_port
 from palaver.actors.cluster.files import folder_files
 from palaver.actors.cluster.membership import Joined
@@ -48,7 +49,7 @@ from palaver.supervisors.trees.incarnation import next_creation
 from palaver.supervisors.trees.running import RunningChat
 from palaver.supervisors.trees.settings import Settings
 
-__all__ = ["ClusterPart", "cluster_settings", "open_keys"]
+__all__ = ["ClusterPart", "cluster_settings", "open_keys", "why_not_ready"]
 
 log = structlog.get_logger("palaver.cluster")
 
@@ -94,6 +95,27 @@ def cluster_settings(
         http_url=http_url,
         version=version,
     )
+
+
+def why_not_ready(connected: bool, stats: ClusterStats | None, partitions: int) -> list[str]:
+    """Why a node of a cluster should get no clients now; empty when it may.
+
+    Only what is wrong with this node: were partitions without an owner told here, one journal that
+    is gone, or a fail-over, would take all nodes out of service at once.
+
+    Args:
+        connected: whether it has a connection to NATS.
+        stats: what it knows of its cluster; None where it does not belong to it yet.
+        partitions: how many the cluster has.
+    """
+    why = []
+    if not connected:
+        why.append("the node is connected to no NATS server")
+    if stats is None:
+        why.append("the node does not belong to its cluster yet")
+    elif stats.ownerless == partitions:
+        why.append("no partition has an owner, as far as this node can see")
+    return why
 
 
 class ClusterPart:
@@ -257,15 +279,6 @@ class ClusterPart:
         return self._engine.numbers(self._parts.recorder.stats, replicas)
 
     def not_ready(self) -> list[str]:
-        """Why the node should get no clients now."""
-        why = []
-        if not self._engine.connected:
-            why.append("the node is connected to no NATS server")
-        if self._parts is None:
-            why.append("the node does not belong to its cluster yet")
-        else:
-            without = self._parts.recorder.stats.ownerless
-            if without:
-                why.append(f"{without} partitions have no owner")
-        why += [f"partition {n}: {text}" for n, text in sorted(self._troubles.items())]
-        return why
+        """Why the node should get no clients now, while others may; see `why_not_ready`."""
+        stats = None if self._parts is None else self._parts.recorder.stats
+        return why_not_ready(self._engine.connected, stats, self._settings.partitions)

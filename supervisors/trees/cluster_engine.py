@@ -118,7 +118,11 @@ class ClusterEngine:
             codec,
             node_name=settings.name,
             incarnation=str(self._creation),
-            limits=Limits(max_backlog=settings.max_backlog),
+            limits=Limits(
+                max_backlog=settings.max_backlog,
+                # What comes between two truncations needs room, too.
+                tail_bytes=settings.cluster_journal_bytes // 8,
+            ),
             fetch_snapshot=hooks.fetch_snapshot,
             on_trouble=hooks.on_trouble,
         )

@@ -14,6 +14,7 @@ from palaver.storage.machine import BESIDE
 from palaver.storage.replicated.entries import COMMANDS, Standing
 from palaver.storage.replicated.feeding import SKIPPED, Fed, Feed, News
 from palaver.storage.replicated.machine import Begin, End, OutOfOrder
+from palaver.storage.replicated.truncation import Sizes
 
 
 class Tables:
@@ -63,7 +64,7 @@ STEPS = st.lists(st.sampled_from(["put", "skip", "work", "fail", "kept", "again"
 def test_every_entry_is_applied_once_and_in_order(steps: list[str]) -> None:
     tables = Tables()
     told: list[News] = []
-    feed = Feed(tables.append, told.append, Standing())
+    feed = Feed(tables.append, told.append, Standing(), Sizes(1 << 20))
     position, lines = 0, []
     for step in steps:
         if step in ("put", "skip"):
@@ -88,7 +89,7 @@ def test_every_entry_is_applied_once_and_in_order(steps: list[str]) -> None:
 
 def test_a_store_that_closes_ends_it_quietly() -> None:
     tables = Tables()
-    feed = Feed(tables.append, lambda _: None, Standing())
+    feed = Feed(tables.append, lambda _: None, Standing(), Sizes(1 << 20))
     tables.closed = True
     feed.put(Fed(Standing(1), COMMANDS, [(None, [(1,)])], (), 10))
     feed.pump()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from engines import Lmdb, PlainCodec, Simulated
+from hypothesis import given
+from hypothesis import strategies as st
 from journal_kit import MemoryJournal, Time, turns, until
 from storage_kit import Talk, append, problems, run, say, talk
 
@@ -26,6 +28,7 @@ from palaver.storage.replicated import (
     may_forget,
 )
 from palaver.storage.replicated.entries import COMMANDS, TAKEOVER, pack
+from palaver.storage.replicated.truncation import Sizes
 
 
 @pytest.fixture(params=["lmdb", "simulated"])
@@ -387,6 +390,38 @@ def test_truncation_leaves_a_tail_and_what_is_not_applied(engine: Any) -> None:
         await cluster.close()
 
     run(story)
+
+
+def test_large_entries_leave_a_tail_of_some_bytes_only(engine: Any) -> None:
+    async def story() -> None:
+        cluster = Cluster(engine, tail_entries=1_000, tail_bytes=8_000, checkpoint_s=1.0)
+        owner = await lead(cluster)
+        for number in range(20):
+            await append(owner, [say(number, body=b"x" * 1_000)])
+        owner.truncate_allowed(0, 10**9)
+        await until(lambda: cluster.journal.first > 1)
+        assert 7 <= cluster.journal.last - cluster.journal.first <= 17
+        before = cluster.journal.first
+        for number in range(20, 40):
+            await append(owner, [say(number, body=b"x" * 1_000)])
+        owner.truncate_allowed(0, before - 1)  # a majority has no more
+        await turns()
+        assert cluster.journal.first == before
+        await cluster.close()
+
+    run(story)
+
+
+@given(st.lists(st.integers(0, 5_000), max_size=60), st.sampled_from([1_000, 10_000, 5 << 20]))
+def test_what_lies_beyond_a_size_is_at_least_so_much(sizes: list[int], most: int) -> None:
+    known = Sizes(most)
+    for position, size in enumerate(sizes, 1):
+        known.add(position, size)
+        behind = sum(sizes[known.beyond() : position])
+        if known.beyond():
+            assert most <= behind <= 2 * most + 5_000
+        else:
+            assert behind <= 2 * most + 5_000
 
 
 def test_what_a_majority_has_may_be_forgotten() -> None:
