@@ -107,7 +107,7 @@ class NatsPeers:
         for name in unknown:
             await _remove(nc, name)
             log.info("NATS forgets a server", server=name)
-        await self._until_copied()
+        await self._until_copied(unknown)
         return f"the journals have {self._replicas} copies, none of them at {', '.join(unknown)}"
 
     async def _until_absent(self, nc: Client, gone: str) -> Sequence[Peer]:
@@ -126,7 +126,8 @@ class NatsPeers:
                     return peers
             await asyncio.sleep(_POLL_S)
 
-    async def _until_copied(self) -> None:
+    async def _until_copied(self, gone: Collection[str]) -> None:
+        """Wait until each journal has all of its copies, and none at the servers that are gone."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + _COPIED_S
         while True:
@@ -134,6 +135,7 @@ class NatsPeers:
             try:
                 for partition in range(self._partitions):
                     lagging.update(await self._journals.lagging(partition))
+                    lagging.update(await self._kept_by(partition) & set(gone))
             except JournalError as error:
                 lagging.add(str(error))
             if not lagging:
@@ -141,6 +143,14 @@ class NatsPeers:
             if loop.time() > until_s:
                 raise TimeoutError(f"the journals wait for {', '.join(sorted(lagging))}")
             await asyncio.sleep(_POLL_S)
+
+    async def _kept_by(self, partition: int) -> set[str]:
+        """The servers that have, or had, a copy of a journal, as its leader knows them."""
+        cluster = (await self._journals(partition).info()).cluster
+        if cluster is None:
+            return set()
+        names = [cluster.leader, *(peer.name for peer in cluster.replicas or ())]
+        return {name for name in names if name}
 
 
 async def _peers(nc: Client) -> Sequence[Peer]:
@@ -150,11 +160,17 @@ async def _peers(nc: Client) -> Sequence[Peer]:
     if not meta.get("leader"):
         raise ValueError("nobody leads JetStream now")
     replicas = meta.get("replicas") or ()
-    others = [
-        Peer(str(each["name"]), bool(each.get("offline")) or each.get("active", 0) > _SILENT_NS)
-        for each in replicas
-    ]
+    if 1 + len(replicas) < meta.get("cluster_size", 0):
+        raise ValueError("the leader of JetStream has just begun, and does not know all servers")
+    others = [Peer(str(each["name"]), _is_absent(each)) for each in replicas]
     return [Peer(str(meta["leader"]), absent=False), *others]
+
+
+def _is_absent(peer: dict[str, Any]) -> bool:
+    silent_ns = peer.get("active", 0)
+    # A new leader that has never heard of a server says that it was active just now.
+    never_heard = not silent_ns and not peer.get("current")
+    return bool(peer.get("offline")) or never_heard or silent_ns > _SILENT_NS
 
 
 async def _remove(nc: Client, name: str) -> None:
