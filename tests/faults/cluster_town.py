@@ -25,7 +25,7 @@ from palaver.supervisors.simulations.habits import Mixed
 from palaver.supervisors.simulations.machines import Machine
 from palaver.supervisors.simulations.people import Day, Device, Person
 from palaver.supervisors.simulations.promises import missing, verify
-from palaver.transport.client import Backoff, FileState, Timeouts
+from palaver.transport.client import Backoff, ClientClosed, FileState, Timeouts
 from palaver.transport.client.ports import SystemClock
 
 PATIENCE_S: Final = 60.0
@@ -96,7 +96,11 @@ class Member:
     @property
     def server(self) -> str:
         """The URL of the node that it is connected to, or tries; empty while it does neither."""
-        return "" if self.device.client is None else self.device.client.server
+        client = self.device.client
+        try:
+            return "" if client is None else client.server
+        except ClientClosed:  # it is put away
+            return ""
 
     @property
     def is_settled(self) -> bool:
@@ -114,7 +118,10 @@ class Member:
 
     def __str__(self) -> str:
         client = self.device.client
-        waiting = [] if client is None else [one.cid for one in client.outbox][:5]
+        try:
+            waiting = [] if client is None else [one.cid for one in client.outbox][:5]
+        except ClientClosed:
+            return f"{self.name} is put away"
         online = client is not None and client.online
         return f"{self.name} at {self.server} online={online} outbox={waiting}"
 
@@ -226,6 +233,14 @@ class ClusterTown:
         verify(self.chronicle)
         await self.eventually(lambda: not any(self._undelivered()), "all is acknowledged")
         await self.cluster.equal_digests()
+        assert list(self._crashes()) == []
+
+    def _crashes(self) -> Iterator[str]:
+        """What the nodes' logs say of processes that ended by a mistake of their own."""
+        for node in self.cluster.nodes.values():
+            for line in node.log.read_text("utf-8", "replace").splitlines():
+                if '"process crashed"' in line and '"reason": "crash: ' in line:
+                    yield line
 
     def _undelivered(self) -> Iterator[str]:
         for log in self.chronicle.devices.values():
