@@ -278,6 +278,7 @@ class Lanes:
 
     def _submit_change(self, lane: _Lane, change: Group | Members) -> None:
         session = self._session
+        previous = lane.before(change.cid, change.low)
         tag = self._open(lane, [change])
         message: SubmitGroup | SubmitMembers
         if type(change) is Group:
@@ -289,7 +290,7 @@ class Lanes:
             assert type(change) is Members
             message = SubmitMembers(
                 session.pid, tag, session.account, session.device, change.cid, change.low,
-                change.add, change.remove, session.context.stamps.latest,
+                change.add, change.remove, session.context.stamps.latest, previous,
             )  # fmt: skip
         session.send(lane.sequencer, message)  # type: ignore[arg-type]
 

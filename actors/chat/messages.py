@@ -194,6 +194,7 @@ class SubmitMembers(NamedTuple):
     added: tuple[str, ...]
     removed: tuple[str, ...]
     after: int = 0
+    previous: int = 0
 
 
 class TypingHint(NamedTuple):

@@ -246,7 +246,7 @@ class Sequencer(GenServer):
         command = (
             cmd.CHANGE_MEMBERS, self._conversation, message.sender, message.device,
             self._stamps.take(), message.low, message.client_id,
-            list(message.added), list(message.removed),
+            list(message.added), list(message.removed), message.previous,
         )  # fmt: skip
         self.send(self._log, Append(message.reply_to, message.tag, command))
         return True

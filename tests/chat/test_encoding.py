@@ -69,7 +69,7 @@ SINGLE = {
     ),
     cmd.CHANGE_MEMBERS: plain(
         cmd.CHANGE_MEMBERS, st.just(GROUP), account, device, number, small, st.integers(1, 9),
-        some, some,
+        some, some, small,
     ),
     cmd.ENQUEUE: plain(cmd.ENQUEUE, account, small, st.integers(2, 9), st.lists(event, max_size=3)),
     cmd.ACK: plain(cmd.ACK, account, device, small),

@@ -262,6 +262,34 @@ def test_a_message_is_not_accepted_without_the_one_before_it(tmp_path: Path) -> 
     tables.store.close_now()
 
 
+def test_a_change_of_members_does_not_overtake_what_its_author_wrote_before(
+    tmp_path: Path,
+) -> None:
+    tables = Tables(tmp_path, 1)
+    ann, bob, cid = PEOPLE[:3]
+    for person in (ann, bob, cid):
+        tables.apply(person, cmd.REGISTER_DEVICE, person, person.encode(), "d", 1)
+    group = b"g" * 16
+
+    def change(number: int, added: list[str], removed: list[str], previous: int) -> Any:
+        (answer,) = tables.apply(
+            group, cmd.CHANGE_MEMBERS, group, ann, 1, tables.take_stamp(), 1, number,
+            added, removed, previous,
+        )  # fmt: skip
+        return answer
+
+    tables.apply(group, cmd.CREATE_GROUP, group, "g", ann, 1, tables.take_stamp(), 1, 1, [bob, cid])
+    # Number 2, which removes Bob, could not be stored for a moment.
+    assert change(3, [bob], [], previous=2).code == "unavailable"
+    assert change(2, [], [bob], previous=0).seq == 2
+    assert change(3, [bob], [], previous=2).seq == 3
+    assert tables.ask(group, "conversation", group).members == (ann, bob, cid)
+    # Number 4 was refused, and that answer was lost.
+    assert tables.send(group, ann, 1, [(5, b"later")])[0].seq == 4
+    assert change(4, [], [bob], previous=0).code == "not_allowed"
+    tables.store.close_now()
+
+
 def test_a_retry_gets_its_answer_though_its_author_has_left(tmp_path: Path) -> None:
     tables = Tables(tmp_path, 1)
     ann, bob = PEOPLE[:2]
@@ -271,7 +299,7 @@ def test_a_retry_gets_its_answer_though_its_author_has_left(tmp_path: Path) -> N
     tables.apply(group, cmd.CREATE_GROUP, group, "g", ann, 1, tables.take_stamp(), 1, 1, [bob])
     accepted = tables.send(group, bob, 1, [(1, b"said in time")])
     tables.apply(
-        group, cmd.CHANGE_MEMBERS, group, bob, 1, tables.take_stamp(), 1, 2, [], [bob]
+        group, cmd.CHANGE_MEMBERS, group, bob, 1, tables.take_stamp(), 1, 2, [], [bob], 0
     )  # fmt: skip
     again = tables.send(group, bob, 1, [(1, b"said in time"), (3, b"said too late")])
     assert again[:1] == accepted

@@ -52,7 +52,8 @@ submitted, else 0: should that one fail, this one must too, or they would end up
 CREATE_GROUP = 2
 """(CREATE_GROUP, conversation, name, creator, device, stamp, low, client id, [members])"""
 CHANGE_MEMBERS = 3
-"""(CHANGE_MEMBERS, conversation, sender, device, stamp, low, client id, [added], [removed])"""
+"""(CHANGE_MEMBERS, conversation, sender, device, stamp, low, client id, [added], [removed],
+previous); `previous` as for SEND."""
 ENQUEUE = 4
 """(ENQUEUE, account, except_device, members, [(conversation, seq, sender, event, file | None)...])
 

@@ -41,6 +41,7 @@ _NOT_A_MEMBER = cmd.Refusal("not_a_member", "you are not a member of this conver
 _NO_CONVERSATION = cmd.Refusal("no_such_conversation", "there is no such conversation")
 _STALE = cmd.Refusal("stale_id", "this client id is below the floor that the client itself gave")
 _OUT_OF_ORDER = cmd.Refusal("unavailable", "an earlier message was not accepted; send both again")
+_REFUSED_BEFORE = cmd.Refusal("not_allowed", "this was refused before you wrote what stands there")
 _CONFLICT = cmd.Refusal("id_conflict", "this client id was used in another conversation")
 
 DIRECT = 0
@@ -245,7 +246,7 @@ def create_group(step: Step, command: cmd.Command) -> Any:
 
 def change_members(step: Step, command: cmd.Command) -> Any:
     """Add and remove members of a group: admins anyone, everyone themselves."""
-    _, conversation, sender, device, stamp, low, client_id, added, removed = command
+    _, conversation, sender, device, stamp, low, client_id, added, removed, previous = command
     ledger = _Answers(step, sender, device)
     known = ledger.find(client_id, conversation)
     if known is not None:
@@ -255,6 +256,10 @@ def change_members(step: Step, command: cmd.Command) -> Any:
         return _answer(_NO_CONVERSATION)
     if sender not in record.members:
         return _answer(_NOT_A_MEMBER)
+    if previous and not ledger.knows(previous):
+        return _answer(_OUT_OF_ORDER)
+    if ledger.last_after(client_id, conversation):
+        return _answer(_REFUSED_BEFORE)  # as in `send`: that answer was lost
     if record.kind != GROUP:
         return _answer(cmd.Refusal("not_allowed", "a direct conversation keeps its two members"))
     joining = tuple(sorted(set(added) - set(record.members)))
