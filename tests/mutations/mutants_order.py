@@ -74,27 +74,47 @@ MUTATIONS = [
     ),
     Mutation(
         "previous-not-checked",
-        "A message is accepted although the one before it was not.",
+        "A message is accepted although the one before it was not, and that one after it.",
         SENDERS,
         [
             Edit(
                 conversations.send,
                 "if previous and not ledger.knows(previous):",
                 "if previous and False:",
-            )
+            ),
+            Edit(conversations.send, "if message.client_id < overtaken:", "if False:"),
         ],
         scenario="hasty",
     ),
     Mutation(
         "previous-not-named",
-        "A session does not say which message has to be accepted before.",
+        "A session does not say which message has to be accepted before, and nobody looks.",
         SENDERS,
         [
             Edit(
                 _Lane.before,
                 "if not self.open and not self.refused:",
                 "if True:",
-            )
+            ),
+            Edit(conversations.send, "if message.client_id < overtaken:", "if False:"),
+        ],
+        scenario="hasty",
+    ),
+    Mutation(
+        "change-overtakes",
+        "A change of a group's members does not say what has to be accepted before, nor looks.",
+        SENDERS,
+        [
+            Edit(
+                Lanes._submit_change,
+                "previous = lane.before(change.cid, change.low)",
+                "previous = 0",
+            ),
+            Edit(
+                conversations.change_members,
+                "if ledger.last_after(client_id, conversation):",
+                "if False:",
+            ),
         ],
         scenario="hasty",
     ),
