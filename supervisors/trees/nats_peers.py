@@ -127,9 +127,13 @@ class NatsPeers:
             await asyncio.sleep(_POLL_S)
 
     async def _until_copied(self, gone: Collection[str]) -> None:
-        """Wait until each journal has all of its copies, and none at the servers that are gone."""
+        """Wait until each journal has all of its copies, and none at the servers that are gone.
+
+        Two looks have to agree: a server may answer that has not heard of the latest.
+        """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + _COPIED_S
+        good_looks = 0
         while True:
             lagging: set[str] = set()
             try:
@@ -138,7 +142,8 @@ class NatsPeers:
                     lagging.update(await self._kept_by(partition) & set(gone))
             except JournalError as error:
                 lagging.add(str(error))
-            if not lagging:
+            good_looks = 0 if lagging else good_looks + 1
+            if good_looks == 2:
                 return
             if loop.time() > until_s:
                 raise TimeoutError(f"the journals wait for {', '.join(sorted(lagging))}")

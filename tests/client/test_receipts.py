@@ -66,6 +66,17 @@ def test_a_message_waits_until_it_is_known_who_came_before_it() -> None:
     assert receipts.receipt(Receipt(GROUP, BOB, 3, 3)).delivered == [8]
 
 
+def test_members_of_an_answer_that_says_nothing_of_its_time_are_asked_for_again() -> None:
+    receipts = Receipts(ME, {}, max_messages=10, max_conversations=10)
+    receipts.marks(GROUP, [Mark(ME, 0, 0), Mark(ANN, 0, 0)])  # the application asked
+    receipts.wrote(GROUP, 2, 7, None)
+    assert not receipts.members_known(GROUP)
+    receipts.asks(GROUP)
+    receipts.marks(GROUP, [Mark(ME, 0, 0), Mark(ANN, 0, 0)])
+    assert receipts.members_known(GROUP)
+    assert receipts.receipt(Receipt(GROUP, ANN, 2, 0)).delivered == [7]
+
+
 def test_a_message_is_followed_when_what_stands_before_it_has_come() -> None:
     receipts = group()
     receipts.wrote(GROUP, 3, 8, None)

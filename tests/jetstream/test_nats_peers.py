@@ -45,7 +45,8 @@ def test_a_server_that_is_gone_is_forgotten_once_there_are_enough_others(tmp_pat
             assert await peers.forget("", names) == "all NATS servers are those of nodes"
             done = await peers.forget(gone, names - {gone})
             assert done == f"the journals have 3 copies, none of them at {gone}"
-            assert not await journals.lagging(0)
+            while await journals.lagging(0):  # a new leader knows of the others a moment later
+                await asyncio.sleep(0.05)
             # Without that, the loss of one more would be that of the majority.
             second = 5 - first
             other = servers.configs[second].node

@@ -99,7 +99,7 @@ def test_whoever_rests_on_a_commit_that_fails_fails_too(
         assert db.dirty_all_keys(Visit) == [0]
         (undone,) = told
         assert isinstance(undone, Undone)
-        assert undone.commits == 1  # the other was not answered before
+        assert undone.commits in (1, 2)  # whether anybody waited for the other already
 
 
 @contextmanager

@@ -136,9 +136,13 @@ class Receipts:
         return followed.own[-1][0] if followed is not None and followed.own else None
 
     def members_known(self, conv: bytes) -> bool:
-        """Whether the conversation's members are known, so that its receipts add up."""
+        """Whether the conversation's members are known, so that its receipts add up.
+
+        That is not so where they came from an answer, such as to a question of the application,
+        and nothing says up to which seq: no event may come that would.
+        """
         followed = self._convs.get(conv)
-        return followed is not None and followed.members is not None
+        return followed is not None and followed.members is not None and followed.known != 0
 
     def asks(self, conv: bytes) -> None:
         """The members are asked for: the answer knows of everything own that was answered."""
