@@ -230,7 +230,13 @@ def test_logging_is_configured_only_by_who_asks() -> None:
     SystemBase(logDefs=None)
     SystemBase(logDefs=False)
     assert logging.getLogger().handlers == handlers
-    SystemBase(logDefs={"version": 1, "loggers": {"of.this.test": {"level": "ERROR"}}})
+    definitions = {
+        "version": 1,
+        "loggers": {"of.this.test": {"level": "ERROR"}},
+        # Those of other tests, in this process, go on.
+        "disable_existing_loggers": False,
+    }
+    SystemBase(logDefs=definitions)
     assert logging.getLogger("of.this.test").level == logging.ERROR
 
 
